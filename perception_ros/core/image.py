@@ -1,0 +1,326 @@
+"""One camera image as it came: bytes and their description, turned into RGB as late as possible.
+
+Cameras deliver far more pixels than a network takes, so `Image.pixels` hands out an array that may
+be resized first and the colour conversion that is still to be done on the small result. The buffer
+is never copied before that: an `Image` looks into the memory of the message that brought it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import Buffer
+
+from perception_ros.core.compressed import check_complete, read_header, sniff
+from perception_ros.core.errors import ImageError
+
+Pixels = NDArray[np.uint8]
+
+
+class _Packed(NamedTuple):
+    """Interleaved samples: `channels` times `sample_bytes` for each pixel."""
+
+    channels: int
+    sample_bytes: int
+    code: int | None
+
+
+class _Bayer(NamedTuple):
+    """One sample a pixel behind a colour filter mosaic."""
+
+    sample_bytes: int
+    code: int
+
+
+class _Yuv422(NamedTuple):
+    """Two bytes a pixel; two neighbours in a row share their colour."""
+
+    code: int
+
+
+class _Yuv420(NamedTuple):
+    """A plane of brightness, then one of interleaved colour at half the size, same step."""
+
+    code: int
+
+
+_Layout = _Packed | _Bayer | _Yuv422 | _Yuv420
+
+# OpenCV names a mosaic after the second and third pixel of its second row, ROS after the first two
+# pixels of the first and second row: rggb is OpenCV's 'BG'.
+_BAYER_CODES = {
+    'bayer_rggb': cv2.COLOR_BayerBG2RGB,
+    'bayer_bggr': cv2.COLOR_BayerRG2RGB,
+    'bayer_gbrg': cv2.COLOR_BayerGR2RGB,
+    'bayer_grbg': cv2.COLOR_BayerGB2RGB,
+}
+
+_LAYOUTS: dict[str, _Layout] = {
+    'rgb8': _Packed(3, 1, None),
+    'bgr8': _Packed(3, 1, cv2.COLOR_BGR2RGB),
+    'rgba8': _Packed(4, 1, cv2.COLOR_RGBA2RGB),
+    'bgra8': _Packed(4, 1, cv2.COLOR_BGRA2RGB),
+    'mono8': _Packed(1, 1, cv2.COLOR_GRAY2RGB),
+    'rgb16': _Packed(3, 2, None),
+    'bgr16': _Packed(3, 2, cv2.COLOR_BGR2RGB),
+    'rgba16': _Packed(4, 2, cv2.COLOR_RGBA2RGB),
+    'bgra16': _Packed(4, 2, cv2.COLOR_BGRA2RGB),
+    'mono16': _Packed(1, 2, cv2.COLOR_GRAY2RGB),
+    'yuv422': _Yuv422(cv2.COLOR_YUV2RGB_UYVY),
+    'uyvy': _Yuv422(cv2.COLOR_YUV2RGB_UYVY),
+    'yuv422_yuy2': _Yuv422(cv2.COLOR_YUV2RGB_YUY2),
+    'yuyv': _Yuv422(cv2.COLOR_YUV2RGB_YUY2),
+    'nv12': _Yuv420(cv2.COLOR_YUV2RGB_NV12),
+    'nv21': _Yuv420(cv2.COLOR_YUV2RGB_NV21),
+    **{f'{name}8': _Bayer(1, code) for name, code in _BAYER_CODES.items()},
+    **{f'{name}16': _Bayer(2, code) for name, code in _BAYER_CODES.items()},
+}
+
+COMPRESSED_ENCODINGS = ('jpeg', 'png')
+RAW_ENCODINGS = tuple(_LAYOUTS)
+
+MAX_PIXELS = 1 << 27
+"""No image of more pixels is decoded: a damaged header must not claim all memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image as a camera driver describes it; building one neither copies nor checks.
+
+    data: any contiguous buffer of bytes (bytes, memoryview, array, uint8 array). It is borrowed:
+    it must live as long as the image and the arrays that came from it, and must not change.
+    encoding: a name of sensor_msgs/image_encodings, 'nv12', or 'jpeg' / 'png' for a whole file.
+    width, height: pixels; for a file what its header says, 0 where that cannot be read.
+    step: bytes from one row to the next, padding included; 0 for a file.
+    is_bigendian: order of the two bytes of a 16-bit sample.
+    mosaic: Bayer pattern of the one grey channel in a file, such as 'bayer_rggb'; '' for none.
+    """
+
+    data: Buffer
+    encoding: str
+    width: int
+    height: int
+    step: int
+    is_bigendian: bool = False
+    mosaic: str = ''
+
+    @classmethod
+    def compressed(cls, data: Buffer, image_format: str = '') -> Image:
+        """Describe a JPEG or PNG file as CompressedImage carries it; nothing is decoded yet.
+
+        :param data: the whole file.
+        :param image_format: CompressedImage.format, such as 'jpeg', 'png',
+            'bgr8; jpeg compressed bgr8' or 'bayer_rggb8; png compressed'. Drivers get the kind of
+            file wrong, so the bytes decide that; the part before ';' tells a mosaic from grey.
+        """
+        encoding = sniff(data)
+        header = read_header(data, encoding)
+        original = image_format.partition(';')[0].strip().lower()
+        mosaic = next((name for name in _BAYER_CODES if original.startswith(name)), '')
+        if not encoding:
+            encoding = image_format.strip() or 'unknown'
+        return cls(data, encoding, header.width, header.height, 0, mosaic=mosaic)
+
+    @classmethod
+    def from_array(cls, rgb: Pixels) -> Image:
+        """Wrap uint8 [H, W, 3] RGB pixels; copied only where the array is not contiguous.
+
+        :raises ImageError: another shape or type.
+        """
+        if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
+            raise ImageError(
+                f'an image needs uint8 [H, W, 3] RGB; got {rgb.dtype} {list(rgb.shape)}. '
+                'Convert the array first'
+            )
+        height, width, _ = rgb.shape
+        return cls(np.ascontiguousarray(rgb).reshape(-1).data, 'rgb8', width, height, 3 * width)
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether `data` is a JPEG or PNG file."""
+        return self.encoding in COMPRESSED_ENCODINGS
+
+    def validate(self) -> None:
+        """Check the description against the buffer, in constant time; nothing is decoded.
+
+        :raises ImageError: with what was expected, what came, and how to mend it.
+        """
+        if self.is_compressed:
+            _check_file_header(self)
+        else:
+            _check_raw(self, _layout(self.encoding))
+
+    def pixels(self) -> tuple[Pixels, int | None]:
+        """Return an array that may be resized, and the cv2 code that then makes it RGB.
+
+        The array is uint8 [H, W, C], or [H, W] for grey. rgb8, bgr8, rgba8, bgra8 and mono8 are
+        views of `data` (read-only where that is, rows `step` apart); all else is decoded here into
+        memory of its own. The code is None where the array is RGB already. 16-bit samples keep
+        their upper 8 bits. YUV is BT.601 with limited range. A file's own colours are believed,
+        not CompressedImage.format, and an EXIF orientation is ignored: a camera matrix means the
+        pixels as they are stored.
+
+        :raises ImageError: as `validate`, and for a file that is cut off, damaged or CMYK.
+        """
+        self.validate()
+        if self.is_compressed:
+            return _decode_file(self)
+        return _unpack(self, _layout(self.encoding))
+
+    def rgb(self) -> Pixels:
+        """Return uint8 [H, W, 3] RGB; for rgb8 a view of `data`, else memory of its own.
+
+        :raises ImageError: as `pixels`.
+        """
+        array, code = self.pixels()
+        return array if code is None else _convert(array, code)
+
+
+def _convert(array: Pixels, code: int) -> Pixels:
+    return np.asarray(cv2.cvtColor(array, code), dtype=np.uint8)
+
+
+def _layout(encoding: str) -> _Layout:
+    layout = _LAYOUTS.get(encoding.lower())
+    if layout is None:
+        raise ImageError(
+            f'unknown encoding {encoding!r}; expected one of {", ".join(RAW_ENCODINGS)} or a JPEG '
+            "or PNG file. Set the camera driver's pixel format to one of these"
+        )
+    return layout
+
+
+def _check_raw(image: Image, layout: _Layout) -> None:
+    width, height, step, encoding = image.width, image.height, image.step, image.encoding
+    if width <= 0 or height <= 0:
+        raise ImageError(
+            f'image size is {width}x{height} pixels, expected at least 1x1. The camera driver '
+            'sent an empty image: check its resolution setting'
+        )
+    rows, row_bytes = height, width
+    match layout:
+        case _Packed(channels, sample_bytes, _):
+            row_bytes = width * channels * sample_bytes
+        case _Bayer(sample_bytes, _):
+            row_bytes = width * sample_bytes
+            if min(width, height) < 3:
+                raise ImageError(
+                    f'a {encoding} image needs at least 3x3 pixels to find colours; got '
+                    f'{width}x{height}. Use mono8 for so small an image'
+                )
+        case _Yuv422(_):
+            row_bytes = 2 * width
+            if width % 2:
+                raise ImageError(
+                    f'a {encoding} image needs an even width, two pixels share their colour; got '
+                    f'{width}x{height}. Let the camera driver crop one column'
+                )
+        case _Yuv420(_):
+            rows = height + height // 2
+            if width % 2 or height % 2:
+                raise ImageError(
+                    f'a {encoding} image needs even width and height, 2x2 pixels share their '
+                    f'colour; got {width}x{height}. Let the camera driver crop the odd line'
+                )
+    if step < row_bytes:
+        raise ImageError(
+            f'step is {step} bytes, but a row of {width} {encoding} pixels has {row_bytes}: '
+            'expected step >= that. The camera driver fills in step or encoding wrongly'
+        )
+    got = memoryview(image.data).nbytes
+    if got < step * rows:
+        raise ImageError(
+            f'{encoding} {width}x{height} with step {step} needs {step * rows} bytes of data; '
+            f'got {got}. The message was cut off, or its height, step or encoding is wrong'
+        )
+
+
+def _check_file_header(image: Image) -> None:
+    if image.width <= 0 or image.height <= 0:
+        raise ImageError(
+            f'the {image.encoding} data of {memoryview(image.data).nbytes} bytes has no readable '
+            'header; expected a file with its size in it. It was cut off or damaged on its way'
+        )
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageError(
+            f'the {image.encoding} header says {image.width}x{image.height} pixels; expected at '
+            f'most {MAX_PIXELS}. The header is damaged, or the image must be scaled down first'
+        )
+
+
+def _samples(image: Image, rows: int, row_bytes: int, sample_bytes: int) -> Pixels:
+    """Return uint8 [rows, samples]: a view for 8-bit samples, a copy of the upper byte for 16."""
+    step = image.step
+    grid: Pixels = np.ndarray(
+        (rows, row_bytes), np.uint8, memoryview(image.data).cast('B'), strides=(step, 1)
+    )
+    if sample_bytes == 2:
+        return np.ascontiguousarray(grid[:, (0 if image.is_bigendian else 1) :: 2])
+    return grid
+
+
+def _unpack(image: Image, layout: _Layout) -> tuple[Pixels, int | None]:
+    width, height = image.width, image.height
+    match layout:
+        case _Packed(channels, sample_bytes, packed_code):
+            samples = _samples(image, height, width * channels * sample_bytes, sample_bytes)
+            return _with_channels(samples, channels), packed_code
+        case _Bayer(sample_bytes, code):
+            samples = _samples(image, height, width * sample_bytes, sample_bytes)
+            return _convert(samples, code), None
+        case _Yuv422(code):
+            samples = _samples(image, height, 2 * width, 1)
+            return _convert(_with_channels(samples, 2), code), None
+        case _Yuv420(code):
+            return _convert(_samples(image, height + height // 2, width, 1), code), None
+
+
+def _with_channels(samples: Pixels, channels: int) -> Pixels:
+    """Return [H, W * C] as [H, W, C] ([H, W] for one channel) without a copy."""
+    if channels == 1:
+        return samples
+    height, row_samples = samples.shape
+    # reshape would copy rows that lie apart
+    return np.lib.stride_tricks.as_strided(
+        samples,
+        (height, row_samples // channels, channels),
+        (samples.strides[0], channels, 1),
+        writeable=samples.flags.writeable,
+    )
+
+
+_FILE_CODES = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}
+
+
+def _decode_file(image: Image) -> tuple[Pixels, int | None]:
+    # OpenCV fills what is missing of a file that was cut off with grey and says nothing
+    check_complete(image.data, image.encoding)
+    try:
+        decoded = cv2.imdecode(np.frombuffer(memoryview(image.data), np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise ImageError(_undecodable(image, str(error))) from error
+    if decoded is None or decoded.dtype not in (np.uint8, np.uint16):
+        raise ImageError(_undecodable(image, 'OpenCV cannot decode it'))
+    if decoded.dtype == np.uint16:
+        decoded = np.right_shift(decoded, 8)
+    array: Pixels = decoded.astype(np.uint8, copy=False)
+    if array.shape[:2] != (image.height, image.width):
+        got = f'decoded to {array.shape[1]}x{array.shape[0]}'
+        raise ImageError(_undecodable(image, got))
+    if array.ndim == 2:
+        if image.mosaic:
+            return _convert(array, _BAYER_CODES[image.mosaic]), None
+        return array, cv2.COLOR_GRAY2RGB
+    return array, _FILE_CODES[array.shape[2]]
+
+
+def _undecodable(image: Image, what: str) -> str:
+    return (
+        f'a {image.encoding} file of {image.width}x{image.height} pixels and '
+        f'{memoryview(image.data).nbytes} bytes cannot be decoded: {what}. '
+        'It was damaged on its way, or its writer uses a variant that OpenCV does not read'
+    )
