@@ -1,0 +1,119 @@
+"""The engine contract: all that the pipeline knows of an inference runtime.
+
+A backend is one module with one subclass of `Engine`. An engine owns a few *request* slots. Each
+slot has an input buffer that is filled in place, is run asynchronously, and holds its outputs
+until it is released::
+
+    with open_engine(bundle, max_batch=8) as engine:
+        request = engine.request(n)           # waits for a free slot
+        request.images[...] = pixels          # uint8 [n, H, W, 3] RGB, letterboxed
+        request.start()                       # returns at once
+        outputs = request.result()            # waits; name -> array [n, ...]
+        ...                                   # outputs are valid until:
+        request.release()
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import Self
+
+Outputs = Mapping[str, NDArray[np.generic]]
+"""Graph output name -> array whose first axis is the batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What an engine really is, not what was asked for."""
+
+    backend: str
+    """Name of the runtime, with version: 'onnxruntime 1.31.1'."""
+    device: str
+    """What it runs on: 'cpu', 'cuda:0 (NVIDIA H200)'."""
+    precision: str
+    """'fp32', 'fp16' or 'int8'."""
+    max_batch: int
+    """Most images that one call takes."""
+    input_size: tuple[int, int]
+    """Width and height of the network's input in pixels."""
+
+
+class Request(ABC):
+    """One slot of an engine: an input buffer, one run, and the outputs of that run.
+
+    A slot belongs to whoever got it from `Engine.request` until `release`; it may be handed from
+    one thread to another, but is used by one at a time.
+    """
+
+    @property
+    @abstractmethod
+    def images(self) -> NDArray[np.uint8]:
+        """Input, uint8 [n, H, W, 3] RGB. Write before `start`, do not touch until `result`."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begin the run and return at once. Errors of the run are raised by `result`."""
+
+    @abstractmethod
+    def result(self) -> Outputs:
+        """Wait for the run and return its outputs.
+
+        The arrays are views of the slot's memory: valid until `release`, copy what must live on.
+
+        :raises BackendError: the runtime failed; the slot can still be released and used again.
+        """
+
+    @abstractmethod
+    def release(self) -> None:
+        """Give the slot back. Its input and outputs must not be touched afterwards."""
+
+
+class Engine(ABC):
+    """An opened bundle, ready to run. A context manager; `close` waits for running requests."""
+
+    @property
+    @abstractmethod
+    def info(self) -> EngineInfo:
+        """What this engine really is."""
+
+    @abstractmethod
+    def request(self, batch_size: int) -> Request:
+        """Return a free slot for `batch_size` images, waiting for one if all are in use.
+
+        :raises ValueError: `batch_size` is not in 1..max_batch.
+        :raises BackendError: the engine is closed.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free everything. Idempotent."""
+
+    def warm_up(self) -> None:
+        """Run the smallest and the greatest batch once, so that the first frame is not slow."""
+        for batch_size in sorted({1, self.info.max_batch}):
+            request = self.request(batch_size)
+            try:
+                request.images[...] = 114
+                request.start()
+                request.result()
+            finally:
+                request.release()
+
+    def __enter__(self) -> Self:
+        """Return the engine itself."""
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the engine."""
+        self.close()

@@ -1,0 +1,80 @@
+"""A deterministic engine without a network: it sees coloured rectangles.
+
+It keeps the bundle contract for any bundle, so the whole way from camera topic to result can be
+tested to the pixel: a rectangle of pure red, green or blue in the camera image must come back as a
+box of class 0, 1 or 2 (modulo the number of classes) at its place, whatever the encoding, the size and
+the letterbox. Semantic heads give the same classes to the same colours and their last class to all
+else. With `duration_ms` it also takes its time, to study scheduling.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perception_ros.backends.base import EngineInfo, Outputs
+from perception_ros.backends.slots import SlotEngine
+from perception_ros.bundles.bundle import Bundle
+
+SCORE = 0.9
+
+
+class FakeEngine(SlotEngine):
+    """See coloured rectangles, in the shapes that the bundle's manifest promises."""
+
+    def __init__(self, bundle: Bundle, *, max_batch: int, duration_ms: float = 0.0) -> None:
+        self._manifest = bundle.manifest
+        self._duration_s = duration_ms / 1e3
+        self.calls: list[int] = []
+        """Batch size of each call so far."""
+        size = bundle.manifest.input
+        super().__init__(
+            EngineInfo('fake', 'cpu', bundle.manifest.precision, max_batch, (size.width, size.height)),
+            ThreadPoolExecutor(1, thread_name_prefix='fake'),
+        )
+
+    def _run(self, images: NDArray[np.uint8]) -> Outputs:
+        self.calls.append(len(images))
+        time.sleep(self._duration_s)
+        colours = np.stack([_colours(image) for image in images])
+        outputs: dict[str, NDArray[np.generic]] = {}
+        if self._manifest.detection is not None:
+            detection = self._manifest.detection
+            n, classes = detection.max_detections, len(detection.classes)
+            boxes = np.zeros((len(images), n, 4), np.float32)
+            scores = np.zeros((len(images), n), np.float32)
+            labels = np.zeros((len(images), n), np.int32)
+            for index, colour in enumerate(colours):
+                for slot, (value, box) in enumerate(_rectangles(colour)[:n]):
+                    boxes[index, slot], scores[index, slot] = box, SCORE
+                    labels[index, slot] = value % classes
+            outputs |= {'boxes': boxes, 'scores': scores, 'labels': labels}
+        for head, semantic in self._manifest.semantic.items():
+            last = len(semantic.classes) - 1
+            half = semantic.stride // 2
+            cells = colours[:, half :: semantic.stride, half :: semantic.stride]
+            seen = np.where(cells < 3, np.minimum(cells, last), last)
+            outputs[f'semantic_{head}'] = seen.astype(np.uint8)
+        return outputs
+
+
+def _colours(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return 0, 1 or 2 where an image uint8 [H, W, 3] is red, green or blue, else 3; [H, W]."""
+    strongest = image.argmax(axis=2).astype(np.uint8)
+    ordered = np.sort(image, axis=2)
+    pure = (ordered[..., 2] > 140) & (ordered[..., 1] < 110)
+    return np.where(pure, strongest, np.uint8(3))
+
+
+def _rectangles(colours: NDArray[np.uint8]) -> list[tuple[int, tuple[float, ...]]]:
+    """Return (colour, box that holds all pixels of that colour), boxes in input pixels."""
+    found = []
+    for value in range(3):
+        rows, columns = np.nonzero(colours == value)
+        if rows.size:
+            box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+            found.append((value, tuple(float(side) for side in box)))
+    return found

@@ -1,0 +1,1 @@
+"""The model on disk: manifest, integrity, and import of foreign ONNX."""

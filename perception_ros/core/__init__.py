@@ -1,0 +1,1 @@
+"""The pure core: no ROS message, no engine runtime, no torch."""

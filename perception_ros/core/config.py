@@ -1,0 +1,229 @@
+"""The whole configuration, declared once: node parameters, YAML and docs come from these classes.
+
+Every field has a description, a unit where it has one, a range, and says whether it may change
+while the node runs (`live`). The objects are frozen: a change makes a new object.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from typing_extensions import Self
+
+from perception_ros.core.errors import ConfigError
+
+_NAME = re.compile(r'^[A-Za-z][A-Za-z0-9_]*$')
+_NAME_RULE = 'a letter, then letters, digits and underscores (it becomes part of a topic name)'
+
+
+def parameter(
+    default: Any, description: str, *, unit: str = '', live: bool = False, **bounds: Any
+) -> Any:
+    """Declare a field: default, description, unit, whether it may change while running, bounds."""
+    extra: dict[str, Any] = {'unit': unit, 'live': live}
+    return Field(default=default, description=description, json_schema_extra=extra, **bounds)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra='forbid', allow_inf_nan=False)
+
+
+class SynchronizerConfig(_Frozen):
+    """Which frames of different cameras belong together."""
+
+    policy: Literal['exact', 'approximate', 'deadline', 'message_filters'] = parameter(
+        'deadline',
+        'exact: equal stamps; approximate: stamps within the tolerance; deadline: as approximate, '
+        'but a set goes on incomplete once its oldest frame has waited max_wait_ms; '
+        "message_filters: the distribution's ApproximateTimeSynchronizer",
+    )
+    tolerance_ms: float = parameter(
+        30.0, 'Largest difference between the stamps of one set', unit='ms', ge=0.0, le=10_000.0
+    )
+    max_wait_ms: float = parameter(
+        40.0,
+        'Policy deadline: longest time that a frame waits for its partners',
+        unit='ms',
+        ge=0.0,
+        le=10_000.0,
+    )
+
+
+class CameraConfig(_Frozen):
+    """One camera."""
+
+    topic: str = parameter('', 'Image topic; empty: /<camera>/image_raw, plus /compressed')
+    transport: Literal['raw', 'compressed'] = parameter(
+        'raw', 'raw: sensor_msgs/Image; compressed: sensor_msgs/CompressedImage (JPEG or PNG)'
+    )
+    reliability: Literal['best_effort', 'reliable'] = parameter(
+        'best_effort', 'QoS of the subscription; reliable needs a reliable publisher'
+    )
+    queue_depth: int = parameter(5, 'QoS history depth of the subscription', ge=1, le=1000)
+    stamp_source: Literal['header', 'arrival'] = parameter(
+        'header',
+        'header: frames are matched by header.stamp; arrival: by when they came, for drivers that '
+        'leave the stamp empty',
+    )
+    time_offset_ms: float = parameter(
+        0.0,
+        "Added to this camera's stamps before they are compared with those of other cameras; "
+        'published headers are not changed',
+        unit='ms',
+        ge=-10_000.0,
+        le=10_000.0,
+    )
+    priority: int = parameter(
+        1, 'Which cameras go first when not all frames fit: 1 is first', ge=1, le=100
+    )
+    score_threshold: float = parameter(
+        -1.0,
+        "Detections of this camera below this score are not published; -1: the model's threshold",
+        live=True,
+        ge=-1.0,
+        le=1.0,
+    )
+    ignore_mask: str = parameter(
+        '',
+        'Image file, non-zero where this camera sees the vehicle itself: detections that lie '
+        'mostly there are left out, masks are 255 there. Scaled to the size of the images',
+    )
+
+    def topic_for(self, name: str) -> str:
+        """Return the topic to subscribe to for the camera `name`."""
+        suffix = '/compressed' if self.transport == 'compressed' else ''
+        return self.topic or f'/{name}/image_raw{suffix}'
+
+
+class ModelConfig(_Frozen):
+    """One model: a bundle, an engine for it, and which frames it gets."""
+
+    bundle: str = parameter(
+        '', 'Folder of the bundle, or the name of a shipped one; empty: the name of the model'
+    )
+    backend: str = parameter(
+        'auto', 'auto, onnxruntime, or fake (no inference, for tests and timing)'
+    )
+    device: str = parameter('auto', 'auto, cpu, cuda or cuda:<index>')
+    max_batch: int = parameter(8, 'Most images in one engine call', ge=1, le=256)
+    cameras: tuple[str, ...] = parameter((), 'Cameras whose frames this model gets; empty: all')
+    max_rate_hz: float = parameter(
+        0.0, 'Most frames per second from each camera; 0: all', unit='Hz', ge=0.0, le=1000.0
+    )
+    score_threshold: float = parameter(
+        -1.0,
+        "Detections below this score are not published; -1: the bundle's threshold",
+        live=True,
+        ge=-1.0,
+        le=1.0,
+    )
+    threads: int = parameter(
+        0, 'CPU threads of one engine call; 0: the runtime chooses', ge=0, le=256
+    )
+
+
+class OverlayConfig(_Frozen):
+    """The pictures with boxes and masks drawn in, for people."""
+
+    enabled: bool = parameter(True, 'Publish overlays to those who subscribe to them', live=True)
+    mask_opacity: float = parameter(
+        0.45, 'Opacity of semantic classes in the overlay', live=True, ge=0.0, le=1.0
+    )
+    jpeg_quality: int = parameter(85, 'JPEG quality of the overlay', live=True, ge=1, le=100)
+    max_width_px: int = parameter(
+        1280, 'Wider images are drawn at this width', unit='px', live=True, ge=64, le=16384
+    )
+
+
+class PerceptionConfig(_Frozen):
+    """Everything that the pipeline and the node need to know."""
+
+    cameras: dict[str, CameraConfig] = Field(
+        default_factory=dict, description='Cameras by name, in the order in which they are batched'
+    )
+    models: dict[str, ModelConfig] = Field(
+        default_factory=dict, description='Models by name; every model gets every camera by default'
+    )
+    synchronizer: SynchronizerConfig = SynchronizerConfig()
+    overlay: OverlayConfig = OverlayConfig()
+    max_age_ms: float = parameter(
+        500.0,
+        'A frame that has waited longer than this since it came in is dropped, not inferred',
+        unit='ms',
+        live=True,
+        ge=1.0,
+        le=60_000.0,
+    )
+    queue_depth: int = parameter(
+        1,
+        'Frames of one camera that may wait for one model; beyond that the newest wins',
+        ge=1,
+        le=100,
+    )
+    lazy: bool = parameter(
+        True, 'Infer only what somebody subscribes to; false: always infer everything', live=True
+    )
+    summary_file: str = parameter(
+        '', 'Where to write the counters as JSON when the node is deactivated; empty: nowhere'
+    )
+
+    @field_validator('cameras', 'models')
+    @classmethod
+    def _names_can_be_topics(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in value:
+            if not _NAME.match(name):
+                raise ValueError(f'name {name!r}: expected {_NAME_RULE}')
+        return value
+
+    @model_validator(mode='after')
+    def _references_hold(self) -> Self:
+        topics: dict[str, str] = {}
+        for name, camera in self.cameras.items():
+            topic = camera.topic_for(name)
+            if topic in topics:
+                raise ValueError(
+                    f'cameras {topics[topic]!r} and {name!r} have the same topic {topic!r}: '
+                    'give each camera a topic of its own, or remove one of them'
+                )
+            topics[topic] = name
+        for name, model in self.models.items():
+            unknown = sorted(set(model.cameras) - set(self.cameras))
+            if unknown:
+                raise ValueError(
+                    f'model {name!r} names cameras {unknown} that do not exist: '
+                    f'expected some of {sorted(self.cameras)}'
+                )
+        return self
+
+    def cameras_of(self, model: str) -> tuple[str, ...]:
+        """Return the cameras whose frames `model` gets, in configured order."""
+        wanted = self.models[model].cameras or tuple(self.cameras)
+        return tuple(camera for camera in self.cameras if camera in wanted)
+
+
+def load_config(values: Mapping[str, Any]) -> PerceptionConfig:
+    """Validate `values` (nested mappings, as read from YAML or from parameters).
+
+    :raises ConfigError: naming each wrong key, what was expected and what came.
+    """
+    try:
+        return PerceptionConfig.model_validate(dict(values))
+    except ValidationError as error:
+        raise ConfigError(describe(error)) from error
+
+
+def describe(error: ValidationError) -> str:
+    """Return one line a problem: the key, what is wrong, what came."""
+    lines = []
+    for item in error.errors():
+        key = '.'.join(str(part) for part in item['loc'])
+        message = item['msg'].removeprefix('Value error, ')
+        if item['type'] == 'extra_forbidden':
+            message = 'unknown parameter; check its spelling against docs/parameters.md'
+        came = item.get('input')
+        shown = '' if isinstance(came, (dict, BaseModel)) else f' (got {came!r})'
+        lines.append(f'{key}: {message}{shown}' if key else f'{message}{shown}')
+    return '; '.join(lines)

@@ -1,0 +1,28 @@
+"""Every error that this package raises on purpose, in one tree.
+
+A message says what was expected, what came, and how to mend it.
+"""
+
+
+class PerceptionError(Exception):
+    """Root of the tree: catch this to catch all that this package raises on purpose."""
+
+
+class ConfigError(PerceptionError):
+    """A parameter or a configuration file cannot be used."""
+
+
+class ImageError(PerceptionError):
+    """An image cannot be decoded, or its description contradicts its bytes."""
+
+
+class BundleError(PerceptionError):
+    """A bundle is missing, damaged, or breaks the bundle contract."""
+
+
+class ImportModelError(PerceptionError):
+    """A foreign model cannot be turned into a bundle."""
+
+
+class BackendError(PerceptionError):
+    """An engine cannot be opened, or failed while it ran."""

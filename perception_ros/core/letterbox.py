@@ -1,0 +1,139 @@
+"""Letterbox geometry, both ways: the one place that knows it.
+
+An image is scaled to fit the network's input, keeping its shape, and the rest is padded. Continuous
+pixel coordinates ((0, 0) = outer corner of the first pixel) then map by
+
+    input = source * scale + offset
+
+with the scale that the *rounded* size really has, so that restored boxes carry no rounding error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from perception_ros.core.image import Image
+
+
+@dataclass(frozen=True, slots=True)
+class LetterboxPolicy:
+    """How a model wants its images fitted; part of the bundle."""
+
+    anchor: Literal['center', 'top_left'] = 'center'
+    pad_value: int = 114
+    upscale: bool = True
+    rounding: Literal['nearest', 'down'] = 'nearest'
+
+
+@dataclass(frozen=True, slots=True)
+class Letterbox:
+    """The mapping between a source image and a network input, all sizes in pixels."""
+
+    source_size: tuple[int, int]
+    input_size: tuple[int, int]
+    scaled_size: tuple[int, int]
+    offset: tuple[int, int]
+    pad_value: int
+
+    @staticmethod
+    def fit(
+        source_size: tuple[int, int],
+        input_size: tuple[int, int],
+        policy: LetterboxPolicy = LetterboxPolicy(),  # noqa: B008 - frozen, so safe to share
+    ) -> Letterbox:
+        """Return the letterbox for a source of (width, height) and an input of (width, height).
+
+        :raises ValueError: a size is not positive.
+        """
+        if min(*source_size, *input_size) <= 0:
+            raise ValueError(f'sizes must be positive; got {source_size} and {input_size}')
+        return _fit(source_size, input_size, policy)
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Input pixels per source pixel, in x and y; they differ by the rounding of the size."""
+        return (
+            self.scaled_size[0] / self.source_size[0],
+            self.scaled_size[1] / self.source_size[1],
+        )
+
+    def write(self, image: Image, out: NDArray[np.uint8]) -> None:
+        """Write `image`, letterboxed and as RGB, into `out`, uint8 [H, W, 3] of the input size.
+
+        :raises ImageError: the image cannot be decoded. `out` may then hold anything.
+        """
+        pixels, to_rgb = image.pixels()
+        (x, y), (width, height) = self.offset, self.scaled_size
+        window = out[y : y + height, x : x + width]
+        if pixels.shape[1::-1] != (width, height):
+            pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
+        if to_rgb is not None:  # after the resize: fewer pixels to convert
+            pixels = cv2.cvtColor(pixels, to_rgb)
+        np.copyto(window, pixels)
+        out[:y] = self.pad_value
+        out[y + height :] = self.pad_value
+        out[y : y + height, :x] = self.pad_value
+        out[y : y + height, x + width :] = self.pad_value
+
+    def boxes_to_source(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map boxes [N, 4] (x1, y1, x2, y2) from input to source pixels, clipped to the image."""
+        scale = np.asarray(self.scale * 2, np.float32)
+        offset = np.asarray(self.offset * 2, np.float32)
+        limit = np.asarray(self.source_size * 2, np.float32)
+        return np.clip((boxes - offset) / scale, 0, limit, dtype=np.float32)
+
+    def boxes_to_input(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map boxes [N, 4] (x1, y1, x2, y2) from source to input pixels."""
+        scale = np.asarray(self.scale * 2, np.float32)
+        offset = np.asarray(self.offset * 2, np.float32)
+        return (boxes * scale + offset).astype(np.float32, copy=False)
+
+    def mask_to_source(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Map class ids [h, w] over the whole input to [height, width] of the source.
+
+        `mask` may be coarser than the input (a head with a stride); each source pixel takes the
+        class of the cell that its centre falls into.
+        """
+        rows, columns = _mask_lookup(self, mask.shape[1], mask.shape[0])
+        # Rows last: gathering whole rows of the widened mask is a plain memory copy.
+        return mask.take(columns, axis=1).take(rows, axis=0)
+
+
+@lru_cache(maxsize=256)
+def _fit(
+    source_size: tuple[int, int], input_size: tuple[int, int], policy: LetterboxPolicy
+) -> Letterbox:
+    ratio = min(input_size[0] / source_size[0], input_size[1] / source_size[1])
+    if not policy.upscale:
+        ratio = min(ratio, 1.0)
+    scaled = [side * ratio for side in source_size]
+    # The small term keeps a side that should fill the input from being one pixel short.
+    rounded = [int(s + (0.5 if policy.rounding == 'nearest' else 1e-9)) for s in scaled]
+    width, height = (
+        min(max(side, 1), limit) for side, limit in zip(rounded, input_size, strict=True)
+    )
+    offset = (0, 0)
+    if policy.anchor == 'center':
+        offset = ((input_size[0] - width) // 2, (input_size[1] - height) // 2)
+    return Letterbox(source_size, input_size, (width, height), offset, policy.pad_value)
+
+
+@lru_cache(maxsize=64)
+def _mask_lookup(
+    letterbox: Letterbox, mask_width: int, mask_height: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the mask row of each source row and the mask column of each source column."""
+
+    def lookup(axis: int, cells: int) -> NDArray[np.intp]:
+        centres = np.arange(letterbox.source_size[axis]) + 0.5
+        in_input = centres * letterbox.scale[axis] + letterbox.offset[axis]
+        cell = np.floor(in_input * (cells / letterbox.input_size[axis])).astype(np.intp)
+        return np.clip(cell, 0, cells - 1)
+
+    return lookup(1, mask_height), lookup(0, mask_width)

@@ -1,0 +1,136 @@
+"""Which frames go through which engine now: a pure state machine, one queue a model.
+
+    scheduler.submit(frame_set)            # its frames wait for every model that wants them
+    scheduler.next_batch(model, now_ns)    # -> the frames of the next engine call, or None
+    scheduler.take_drops()                 # -> what was dropped since the last call, and why
+
+One engine call takes all that waits, of one set or of several, up to the engine's greatest batch;
+what is left goes into the next call. Who goes first: the camera with the smaller `priority`, then
+the one that was served longest ago, so that cameras of equal priority get equal shares when not all
+fit. A frame gives way to a newer one of its camera, and is dropped once older than `max_age_ms`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from perception_ros.core.config import PerceptionConfig
+from perception_ros.core.types import Batch, Drop, DropReason, Frame, FrameSet
+
+RATE_SLACK = 0.25
+"""A frame this part of a period early still counts as due: stamps jitter, and rates do not divide."""
+
+
+@dataclass(slots=True)
+class _Queue:
+    """What one model has to do."""
+
+    cameras: frozenset[str]
+    max_batch: int
+    period_ns: float
+    waiting: list[tuple[Frame, int]] = field(default_factory=list)  # (frame, when it was matched)
+    due_ns: dict[str, float] = field(default_factory=dict)
+    served: dict[str, int] = field(default_factory=dict)
+    calls: int = 0
+
+
+class Scheduler:
+    """Decide what each model infers next.
+
+    :param max_batch: model -> most frames of one call, as its engine says.
+    :param wanted: (camera, model) -> whether anybody listens; asked once a frame.
+    """
+
+    def __init__(
+        self,
+        config: PerceptionConfig,
+        max_batch: Mapping[str, int],
+        wanted: Callable[[str, str], bool] = lambda camera, model: True,
+    ) -> None:
+        self.max_age_ms = config.max_age_ms
+        self._queue_depth = config.queue_depth
+        self._priority = {name: camera.priority for name, camera in config.cameras.items()}
+        self._wanted = wanted
+        self._drops: list[Drop] = []
+        self._queues = {
+            name: _Queue(
+                cameras=frozenset(config.cameras_of(name)),
+                max_batch=max_batch[name],
+                period_ns=1e9 / model.max_rate_hz if model.max_rate_hz else 0.0,
+            )
+            for name, model in config.models.items()
+        }
+
+    def submit(self, frame_set: FrameSet) -> None:
+        """Let the frames of a set wait for every model that takes them."""
+        for model, queue in self._queues.items():
+            for frame in frame_set.frames:
+                if frame.camera not in queue.cameras or not self._wanted(frame.camera, model):
+                    continue
+                if not self._is_due(queue, frame):
+                    self._drop(frame, DropReason.RATE, model)
+                    continue
+                queue.waiting.append((frame, frame_set.matched_ns))
+                self._make_room(queue, frame.camera, model)
+
+    def next_batch(self, model: str, now_ns: int) -> Batch | None:
+        """Take the frames of the model's next engine call out of its queue; None: nothing waits.
+
+        :param now_ns: on the clock of `Frame.received_ns`.
+        """
+        queue = self._queues[model]
+        oldest_ns = now_ns - round(self.max_age_ms * 1e6)
+        fresh = []
+        for frame, matched_ns in queue.waiting:
+            if frame.received_ns < oldest_ns:
+                self._drop(frame, DropReason.STALE, model)
+            else:
+                fresh.append((frame, matched_ns))
+        fresh.sort(key=lambda entry: self._rank(queue, entry[0]))
+        chosen, queue.waiting = fresh[: queue.max_batch], fresh[queue.max_batch :]
+        if not chosen:
+            return None
+        queue.calls += 1
+        for frame, _ in chosen:
+            queue.served[frame.camera] = queue.calls
+        frames, matched_ns = zip(*chosen, strict=True)
+        return Batch(model, frames, matched_ns, now_ns)
+
+    def clear(self) -> None:
+        """Drop all that waits."""
+        for model, queue in self._queues.items():
+            for frame, _ in queue.waiting:
+                self._drop(frame, DropReason.STOPPED, model)
+            queue.waiting = []
+
+    def take_drops(self) -> list[Drop]:
+        """Return the drop records since the last call."""
+        drops, self._drops = self._drops, []
+        return drops
+
+    def _rank(self, queue: _Queue, frame: Frame) -> tuple[int, int, int]:
+        camera = frame.camera
+        return (self._priority[camera], queue.served.get(camera, 0), frame.received_ns)
+
+    def _is_due(self, queue: _Queue, frame: Frame) -> bool:
+        """Say whether the model's rate has room for the frame, and count it if so."""
+        if not queue.period_ns:
+            return True
+        due_ns = queue.due_ns.get(frame.camera, frame.stamp_ns)
+        if abs(frame.stamp_ns - due_ns) > 2 * queue.period_ns:
+            due_ns = frame.stamp_ns  # a gap, or a clock that jumped: begin a new beat
+        if frame.stamp_ns < due_ns - RATE_SLACK * queue.period_ns:
+            return False
+        queue.due_ns[frame.camera] = due_ns + queue.period_ns
+        return True
+
+    def _make_room(self, queue: _Queue, camera: str, model: str) -> None:
+        """Drop the camera's oldest frame if more of its frames wait than may."""
+        of_camera = [entry for entry in queue.waiting if entry[0].camera == camera]
+        for entry in of_camera[: len(of_camera) - self._queue_depth]:
+            queue.waiting.remove(entry)
+            self._drop(entry[0], DropReason.SUPERSEDED, model)
+
+    def _drop(self, frame: Frame, reason: DropReason, model: str) -> None:
+        self._drops.append(Drop(frame.camera, reason, frame.stamp_ns, model))

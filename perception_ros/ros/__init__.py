@@ -1,0 +1,1 @@
+"""ROS messages to core types and back; the only package beside `nodes` that imports ROS."""
