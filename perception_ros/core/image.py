@@ -300,7 +300,8 @@ def _decode_file(image: Image) -> tuple[Pixels, int | None]:
     # OpenCV fills what is missing of a file that was cut off with grey and says nothing
     check_complete(image.data, image.encoding)
     try:
-        decoded = cv2.imdecode(np.frombuffer(memoryview(image.data), np.uint8), cv2.IMREAD_UNCHANGED)
+        data = np.frombuffer(memoryview(image.data), np.uint8)
+        decoded = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         raise ImageError(_undecodable(image, str(error))) from error
     if decoded is None or decoded.dtype not in (np.uint8, np.uint16):
