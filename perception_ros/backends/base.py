@@ -5,9 +5,9 @@ slot has an input buffer that is filled in place, is run asynchronously, and hol
 until it is released::
 
     with open_engine(bundle, max_batch=8) as engine:
-        request = engine.request(n)           # waits for a free slot
-        request.images[...] = pixels          # uint8 [n, H, W, 3] RGB, letterboxed
-        request.start()                       # returns at once
+        request = engine.request()            # waits for a free slot
+        request.images[:n] = pixels           # uint8 [n, H, W, 3] RGB, letterboxed
+        request.start(n)                      # returns at once
         outputs = request.result()            # waits; name -> array [n, ...]
         ...                                   # outputs are valid until:
         request.release()
@@ -54,15 +54,21 @@ class Request(ABC):
     @property
     @abstractmethod
     def images(self) -> NDArray[np.uint8]:
-        """Input, uint8 [n, H, W, 3] RGB. Write before `start`, do not touch until `result`."""
+        """Input, uint8 [max_batch, H, W, 3] RGB: write before `start`, then let be until `result`."""
 
     @abstractmethod
-    def start(self) -> None:
-        """Begin the run and return at once. Errors of the run are raised by `result`."""
+    def start(self, batch_size: int) -> None:
+        """Begin a run of the first `batch_size` images and return at once.
+
+        Errors of the run itself are raised by `result`.
+
+        :raises ValueError: `batch_size` is not in 1..max_batch.
+        :raises BackendError: the engine is closed.
+        """
 
     @abstractmethod
     def result(self) -> Outputs:
-        """Wait for the run and return its outputs.
+        """Wait for the run and return its outputs, the first axis of each being the batch.
 
         The arrays are views of the slot's memory: valid until `release`, copy what must live on.
 
@@ -83,10 +89,11 @@ class Engine(ABC):
         """What this engine really is."""
 
     @abstractmethod
-    def request(self, batch_size: int) -> Request:
-        """Return a free slot for `batch_size` images, waiting for one if all are in use.
+    def request(self) -> Request:
+        """Return a free slot, waiting for one if all are in use.
 
-        :raises ValueError: `batch_size` is not in 1..max_batch.
+        Taking the slot before choosing the frames lets the newest frames have it.
+
         :raises BackendError: the engine is closed.
         """
 
@@ -97,10 +104,10 @@ class Engine(ABC):
     def warm_up(self) -> None:
         """Run the smallest and the greatest batch once, so that the first frame is not slow."""
         for batch_size in sorted({1, self.info.max_batch}):
-            request = self.request(batch_size)
+            request = self.request()
             try:
                 request.images[...] = 114
-                request.start()
+                request.start(batch_size)
                 request.result()
             finally:
                 request.release()

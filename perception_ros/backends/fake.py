@@ -65,7 +65,8 @@ def _colours(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return 0, 1 or 2 where an image uint8 [H, W, 3] is red, green or blue, else 3; [H, W]."""
     strongest = image.argmax(axis=2).astype(np.uint8)
     ordered = np.sort(image, axis=2)
-    pure = (ordered[..., 2] > 140) & (ordered[..., 1] < 110)
+    # Half way between the pure colour and the grey around it: where a resized edge really lies.
+    pure = (ordered[..., 2] > 184) & (ordered[..., 1] < 57)
     return np.where(pure, strongest, np.uint8(3))
 
 

@@ -15,6 +15,8 @@ from perception_ros.core.errors import BackendError
 SLOTS = 2
 """One batch runs while the next one is being prepared; more would only let frames grow old."""
 
+CLOSED = 'the engine is closed; open it again to use it'
+
 
 class SlotEngine(Engine):
     """An engine whose runtime has one blocking call, `_run`."""
@@ -35,23 +37,29 @@ class SlotEngine(Engine):
         :raises BackendError: the runtime failed.
         """
 
+    def submit(self, images: NDArray[np.uint8]) -> Future[Outputs]:
+        """Run uint8 [n, H, W, 3] behind whatever runs now."""
+        try:
+            return self._executor.submit(self._run, images)
+        except RuntimeError as error:  # the executor's word for: shut down
+            raise BackendError(CLOSED) from error
+
+    def give_back(self, slot: _Slot) -> None:
+        """Make a slot free again."""
+        if not self._closed:
+            self._free.put(slot)
+
     @property
     def info(self) -> EngineInfo:
         """What this engine really is."""
         return self._info
 
-    def request(self, batch_size: int) -> Request:
+    def request(self) -> Request:
         """Return a free slot, waiting for one if both are in use."""
-        if not 1 <= batch_size <= self._info.max_batch:
-            raise ValueError(
-                f'batch size must be in 1..{self._info.max_batch} (the engine\'s greatest batch); '
-                f'got {batch_size}'
-            )
         slot = self._free.get()
         if slot is None:
             self._free.put(None)  # for the next one who waits
-            raise BackendError('the engine is closed; open it again to use it')
-        slot.take(batch_size)
+            raise BackendError(CLOSED)
         return slot
 
     def close(self) -> None:
@@ -65,34 +73,30 @@ class SlotEngine(Engine):
 
 
 class _Slot(Request):
-    def __init__(self, engine: SlotEngine, buffer: NDArray[np.uint8]) -> None:
+    def __init__(self, engine: SlotEngine, images: NDArray[np.uint8]) -> None:
         self._engine = engine
-        self._buffer = buffer
-        self._images = buffer[:0]
+        self._images = images
         self._future: Future[Outputs] | None = None
-
-    def take(self, batch_size: int) -> None:
-        self._images = self._buffer[:batch_size]
-        self._future = None
 
     @property
     def images(self) -> NDArray[np.uint8]:
         return self._images
 
-    def start(self) -> None:
-        try:
-            self._future = self._engine._executor.submit(self._engine._run, self._images)
-        except RuntimeError as error:
-            raise BackendError('the engine is closed; open it again to use it') from error
+    def start(self, batch_size: int) -> None:
+        if not 1 <= batch_size <= len(self._images):
+            raise ValueError(
+                f"batch size: expected 1..{len(self._images)} (the engine's greatest batch); "
+                f'got {batch_size}'
+            )
+        self._future = self._engine.submit(self._images[:batch_size])
 
     def result(self) -> Outputs:
         if self._future is None:
-            raise BackendError('result() before start(): fill `images`, then call start()')
+            raise BackendError('result() before start(): fill `images`, then call start(n)')
         return self._future.result()
 
     def release(self) -> None:
-        if self._future is not None:
-            self._future.cancel() or self._future.exception()  # the buffer must be at rest
-            self._future = None
-        if not self._engine._closed:
-            self._engine._free.put(self)
+        if self._future is not None and not self._future.cancel():
+            self._future.exception()  # wait: the buffer must be at rest before it is reused
+        self._future = None
+        self._engine.give_back(self)

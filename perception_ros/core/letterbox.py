@@ -18,8 +18,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_ros.core.image import Image
-
 
 @dataclass(frozen=True, slots=True)
 class LetterboxPolicy:
@@ -63,12 +61,14 @@ class Letterbox:
             self.scaled_size[1] / self.source_size[1],
         )
 
-    def write(self, image: Image, out: NDArray[np.uint8]) -> None:
-        """Write `image`, letterboxed and as RGB, into `out`, uint8 [H, W, 3] of the input size.
+    def write(
+        self, pixels: NDArray[np.uint8], to_rgb: int | None, out: NDArray[np.uint8]
+    ) -> None:
+        """Write an image, letterboxed and as RGB, into `out`, uint8 [H, W, 3] of the input size.
 
-        :raises ImageError: the image cannot be decoded. `out` may then hold anything.
+        :param pixels: uint8 [h, w, C] or [h, w], as `Image.pixels` gives them.
+        :param to_rgb: OpenCV's code for the conversion to RGB that is still to be done, or None.
         """
-        pixels, to_rgb = image.pixels()
         (x, y), (width, height) = self.offset, self.scaled_size
         window = out[y : y + height, x : x + width]
         if pixels.shape[1::-1] != (width, height):

@@ -32,7 +32,7 @@ class _Queue:
     waiting: list[tuple[Frame, int]] = field(default_factory=list)  # (frame, when it was matched)
     due_ns: dict[str, float] = field(default_factory=dict)
     served: dict[str, int] = field(default_factory=dict)
-    calls: int = 0
+    turns: int = 0
 
 
 class Scheduler:
@@ -91,9 +91,9 @@ class Scheduler:
         chosen, queue.waiting = fresh[: queue.max_batch], fresh[queue.max_batch :]
         if not chosen:
             return None
-        queue.calls += 1
         for frame, _ in chosen:
-            queue.served[frame.camera] = queue.calls
+            queue.turns += 1
+            queue.served[frame.camera] = queue.turns
         frames, matched_ns = zip(*chosen, strict=True)
         return Batch(model, frames, matched_ns, now_ns)
 
@@ -128,7 +128,7 @@ class Scheduler:
     def _make_room(self, queue: _Queue, camera: str, model: str) -> None:
         """Drop the camera's oldest frame if more of its frames wait than may."""
         of_camera = [entry for entry in queue.waiting if entry[0].camera == camera]
-        for entry in of_camera[: len(of_camera) - self._queue_depth]:
+        for entry in of_camera[: max(len(of_camera) - self._queue_depth, 0)]:
             queue.waiting.remove(entry)
             self._drop(entry[0], DropReason.SUPERSEDED, model)
 

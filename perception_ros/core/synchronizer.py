@@ -56,6 +56,11 @@ class _Group:
     stamps: dict[str, int] = field(default_factory=dict)
     frames: dict[str, Frame] = field(default_factory=dict)
 
+    @property
+    def earliest_ns(self) -> int:
+        """Stamp of the earliest frame."""
+        return min(self.stamps.values())
+
     def spread_with(self, stamp_ns: int) -> int:
         """Return the largest difference of stamps if one at `stamp_ns` joined."""
         stamps = (*self.stamps.values(), stamp_ns)
@@ -185,15 +190,14 @@ class Synchronizer:
 
     def _is_expected(self, camera: _Camera, group: _Group) -> bool:
         """Say whether it is worth waiting for this camera's frame in this group."""
-        return camera.missed < LOST_AFTER and not self._has_passed(camera, group)
+        return camera.missed < LOST_AFTER and not self._has_passed(camera, group.earliest_ns)
 
-    def _has_passed(self, camera: _Camera, group: _Group) -> bool:
-        """Say whether what this camera saw at the time of this group has already left."""
-        earliest = min(group.stamps.values()) - self._tolerance_ns
-        return camera.left_ns is not None and camera.left_ns >= earliest
+    def _has_passed(self, camera: _Camera, stamp_ns: int) -> bool:
+        """Say whether what this camera saw at that time has already left."""
+        return camera.left_ns is not None and camera.left_ns >= stamp_ns - self._tolerance_ns
 
     def _in_time(self, frame: Frame, stamp_ns: int) -> bool:
-        """Say whether it pays to wait for this camera: would waiting have caught this frame?
+        """Say whether waiting for this camera would have paid: its partners are here, or to come.
 
         Without this a camera that is always too late, or whose clock lags, would be waited for in
         every set, in vain.
@@ -201,8 +205,8 @@ class Synchronizer:
         for group in reversed(self._departed):
             if group.spread_with(stamp_ns) <= self._tolerance_ns:
                 return frame.received_ns <= group.deadline_ns
-        newest = max((group.founded_ns for group in self._departed), default=stamp_ns)
-        return stamp_ns >= newest
+        others = (camera for name, camera in self._cameras.items() if name != frame.camera)
+        return not all(self._has_passed(camera, stamp_ns) for camera in others)
 
     # ------------------------------------------------------------------------------ closing
 
@@ -219,7 +223,7 @@ class Synchronizer:
         missing = tuple(
             name
             for name, camera in self._cameras.items()
-            if name not in group.frames and not self._has_passed(camera, group)
+            if name not in group.frames and not self._has_passed(camera, group.earliest_ns)
         )
         stamp_ns = min(frame.stamp_ns for frame in group.frames.values())
         for name in missing:

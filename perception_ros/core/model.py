@@ -1,0 +1,199 @@
+"""One model: frames into its engine's input, its outputs back into the frames' own pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from perception_ros.backends.base import Engine, Outputs, Request
+from perception_ros.bundles.manifest import Manifest
+from perception_ros.core.errors import ImageError
+from perception_ros.core.ignore import IgnoreMask
+from perception_ros.core.letterbox import Letterbox, LetterboxPolicy
+from perception_ros.core.types import Detections, Frame, InstanceMasks, Result, SemanticMask
+
+MASK_THRESHOLD = 0.5
+"""An instance's pixel counts from this probability on."""
+
+
+@dataclass(slots=True)
+class InFlight:
+    """A batch in the engine: who is in it, how each was letterboxed, and who could not be."""
+
+    request: Request | None
+    frames: list[Frame]
+    letterboxes: list[Letterbox]
+    failed: list[tuple[Frame, ImageError]]
+
+
+class Model:
+    """A bundle's manifest and its engine, bound to the cameras.
+
+    :param score_threshold: camera -> least score to publish. Called for each frame, so that it may
+        change while the pipeline runs.
+    :param ignore: camera -> what to ignore in its images, for cameras that have such a mask.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        manifest: Manifest,
+        engine: Engine,
+        *,
+        score_threshold: Callable[[str], float] | None = None,
+        ignore: Mapping[str, IgnoreMask] | None = None,
+    ) -> None:
+        self.name = name
+        self.manifest = manifest
+        self.engine = engine
+        detection = manifest.detection
+        default = detection.score_threshold if detection else 0.0
+        self._score_threshold = score_threshold or (lambda camera: default)
+        self._ignore = ignore or {}
+        self._class_names = tuple(c.name for c in detection.classes) if detection else ()
+        self._semantic_names = {
+            head: tuple(c.name for c in semantic.classes)
+            for head, semantic in manifest.semantic.items()
+        }
+        policy = manifest.input.letterbox
+        self._policy = LetterboxPolicy(
+            policy.anchor, policy.pad_value, policy.upscale, policy.rounding
+        )
+
+    @property
+    def outputs(self) -> frozenset[str]:
+        """Names of what this model can say: detections, instances, semantic/<head>."""
+        names = {f'semantic/{head}' for head in self.manifest.semantic}
+        if self.manifest.detection:
+            names.add('detections')
+            if self.manifest.detection.masks:
+                names.add('instances')
+        return frozenset(names)
+
+    def start(self, request: Request, frames: Sequence[Frame]) -> InFlight:
+        """Letterbox the frames into the request's input and start it.
+
+        A frame that cannot be decoded is left out and named in `failed`; the others go on. When
+        none is left the request is released and nothing runs.
+        """
+        flight = InFlight(request, [], [], [])
+        for frame in frames:
+            try:
+                letterbox = self._letterbox(frame, request.images[len(flight.frames)])
+            except ImageError as error:
+                flight.failed.append((frame, error))
+            else:
+                flight.frames.append(frame)
+                flight.letterboxes.append(letterbox)
+        if flight.frames:
+            request.start(len(flight.frames))
+        else:
+            request.release()
+            flight.request = None
+        return flight
+
+    def restore(
+        self, flight: InFlight, outputs: Outputs, index: int, wanted: frozenset[str]
+    ) -> Result:
+        """Return what the outputs say about frame `index` of the batch, in its own pixels.
+
+        :param wanted: some of `outputs`; nothing is computed for the others. The result holds no
+            view of the engine's memory.
+        """
+        frame, letterbox = flight.frames[index], flight.letterboxes[index]
+        ignore = self._ignore.get(frame.camera)
+        detections, kept = None, np.zeros(0, np.intp)
+        if wanted & {'detections', 'instances'}:
+            detections, kept = self._detections(frame, letterbox, outputs, index, ignore)
+        instances = None
+        if detections is not None and 'instances' in wanted:
+            instances = paint_instances(
+                outputs['masks'][index][kept], detections.boxes, letterbox.source_size
+            )
+        semantic = {}
+        for head, class_names in self._semantic_names.items():
+            if f'semantic/{head}' in wanted:
+                class_ids = letterbox.mask_to_source(outputs[f'semantic_{head}'][index])
+                if ignore:
+                    ignore.blank(class_ids)
+                semantic[head] = SemanticMask(class_ids, class_names)
+        return Result(frame, self.name, detections, semantic, instances)
+
+    def infer(self, frames: Sequence[Frame]) -> list[Result]:
+        """Infer frames at once and return their results in order, for tools without a pipeline.
+
+        :raises ImageError: a frame cannot be decoded.
+        """
+        results = []
+        for first in range(0, len(frames), self.engine.info.max_batch):
+            request = self.engine.request()
+            flight = self.start(request, frames[first : first + self.engine.info.max_batch])
+            try:
+                if flight.failed:
+                    raise flight.failed[0][1]
+                outputs = request.result()
+                for index in range(len(flight.frames)):
+                    results.append(self.restore(flight, outputs, index, self.outputs))
+            finally:
+                if flight.request is not None:
+                    request.release()
+        return results
+
+    def _letterbox(self, frame: Frame, out: NDArray[np.uint8]) -> Letterbox:
+        pixels, to_rgb = frame.image.pixels()
+        height, width = pixels.shape[:2]
+        letterbox = Letterbox.fit((width, height), self.engine.info.input_size, self._policy)
+        letterbox.write(pixels, to_rgb, out)
+        return letterbox
+
+    def _detections(
+        self,
+        frame: Frame,
+        letterbox: Letterbox,
+        outputs: Outputs,
+        index: int,
+        ignore: IgnoreMask | None,
+    ) -> tuple[Detections, NDArray[np.intp]]:
+        """Return the detections to publish, and their indices among the graph's N."""
+        scores = outputs['scores'][index]
+        # Padding has score 0, and must stay out even at a threshold of 0.
+        kept = np.flatnonzero((scores >= self._score_threshold(frame.camera)) & (scores > 0))
+        kept = kept[np.argsort(-scores[kept], kind='stable')]
+        boxes = letterbox.boxes_to_source(outputs['boxes'][index][kept])
+        visible = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        if ignore:
+            visible &= ~ignore.covers(boxes, letterbox.source_size)
+        boxes, kept = boxes[visible], kept[visible]
+        labels = outputs['labels'][index][kept].astype(np.int32)
+        return Detections(boxes, scores[kept].astype(np.float32), labels, self._class_names), kept
+
+
+def paint_instances(
+    masks: NDArray[np.generic], boxes: NDArray[np.float32], size: tuple[int, int]
+) -> InstanceMasks:
+    """Paint masks [N, h, w] (0..1, relative to their boxes) into one image of `size`.
+
+    :param boxes: float32 [N, 4] in pixels of the image, best score first: where two instances
+        overlap the better one is on top.
+    :param size: (width, height) in pixels.
+    """
+    indices = np.zeros((size[1], size[0]), np.uint16)
+    for index in reversed(range(len(boxes))):
+        x1, y1, x2, y2 = boxes[index]
+        left, top = int(np.floor(x1)), int(np.floor(y1))
+        right, bottom = min(int(np.ceil(x2)), size[0]), min(int(np.ceil(y2)), size[1])
+        if right <= left or bottom <= top:
+            continue
+        mask = np.asarray(masks[index], np.float32)
+        height, width = mask.shape
+        # Sample the mask at the centre of each pixel that the box touches.
+        columns = ((np.arange(left, right) + 0.5 - x1) / (x2 - x1) * width - 0.5).astype(np.float32)
+        rows = ((np.arange(top, bottom) + 0.5 - y1) / (y2 - y1) * height - 0.5).astype(np.float32)
+        map_x, map_y = np.meshgrid(columns, rows)
+        sampled = cv2.remap(mask, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        indices[top:bottom, left:right][sampled >= MASK_THRESHOLD] = index + 1
+    return InstanceMasks(indices)

@@ -1,0 +1,335 @@
+"""The whole way of a frame, without ROS and without a network, but with the real threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+import logging
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from perception_ros.backends.fake import FakeEngine
+from perception_ros.core.config import load_config
+from perception_ros.core.image import Image
+from perception_ros.core.latency import STAGES
+from perception_ros.core.model import Model
+from perception_ros.core.pipeline import Pipeline
+from perception_ros.core.types import Frame, Result
+from test.builders import fake_bundle, MS, picture
+
+
+class Setup:
+    """A pipeline over fake engines, its results, and frames that are received now."""
+
+    def __init__(
+        self,
+        cameras: int = 6,
+        max_batch: int = 6,
+        duration_ms: float = 0.0,
+        publish: Callable[[Result], None] | None = None,
+        wanted: Any = None,
+        models: tuple[str, ...] = ('fake',),
+        **config: Any,
+    ) -> None:
+        self.names = [f'c{n}' for n in range(cameras)]
+        config.setdefault('synchronizer', {'max_wait_ms': 20.0})
+        config['cameras'] = {name: {} for name in self.names} | config.get('cameras', {})
+        self.config = load_config({'models': {name: {} for name in models}, **config})
+        bundle = fake_bundle()
+        self.engines = {
+            name: FakeEngine(bundle, max_batch=max_batch, duration_ms=duration_ms)
+            for name in models
+        }
+        self.results: list[Result] = []
+        self.stamp_ms = 1000.0
+        self.pipeline = Pipeline(
+            self.config,
+            {name: Model(name, bundle.manifest, engine) for name, engine in self.engines.items()},
+            publish or self.results.append,
+            wanted=wanted,
+        )
+
+    def set_of_frames(self, cameras: list[str] | None = None, **box: Any) -> list[Frame]:
+        self.stamp_ms += 33.0
+        image = Image.from_array(picture(128, 96, **(box or {'red': (20, 30, 60, 70)})))
+        return [
+            Frame(name, round(self.stamp_ms * MS), time.monotonic_ns(), image, name)
+            for name in (self.names if cameras is None else cameras)
+        ]
+
+    def receive(self, frames: list[Frame]) -> None:
+        for frame in frames:
+            self.pipeline.receive(frame)
+
+    def counters(self) -> dict[str, Any]:
+        return self.pipeline.statistics.snapshot()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        self.pipeline.start()
+        try:
+            yield
+        finally:
+            self.pipeline.stop()
+            for engine in self.engines.values():
+                engine.close()
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, 'did not happen in time'
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize(
+    ('cameras', 'present', 'calls'),
+    [(6, 6, [6]), (6, 5, [5]), (14, 14, [6, 6, 2])],
+    ids=['6 cameras 1 call', '5 of 6 present 1 call', '14 frames at most 6 a call'],
+)
+def test_one_engine_call_serves_all_cameras(cameras: int, present: int, calls: list[int]) -> None:
+    setup = Setup(cameras=cameras, max_batch=6)
+    with setup.running():
+        setup.receive(setup.set_of_frames(setup.names[:present]))
+        wait_until(lambda: len(setup.results) == present)
+    # Two slots: while one call of 14 runs the next is prepared, so the order of calls is fixed.
+    assert setup.engines['fake'].calls == calls
+    assert {r.frame.camera for r in setup.results} == set(setup.names[:present])
+
+
+def test_results_lie_in_each_cameras_own_pixels() -> None:
+    """A batch of different sizes: each box goes back through the letterbox of its own frame."""
+    setup = Setup(cameras=3)
+    sizes = {'c0': (128, 96), 'c1': (640, 200), 'c2': (90, 300)}
+    frames = setup.set_of_frames()
+    for index, (name, (width, height)) in enumerate(sizes.items()):
+        box = (width // 4, height // 3, width // 2, height // 2)
+        pixels = picture(width, height, **{('red', 'green', 'blue')[index]: box})
+        frames[index] = Frame(
+            name, frames[index].stamp_ns, time.monotonic_ns(), Image.from_array(pixels)
+        )
+    with setup.running():
+        setup.receive(frames)
+        wait_until(lambda: len(setup.results) == 3)
+    for index, result in enumerate(sorted(setup.results, key=lambda r: r.frame.camera)):
+        width, height = sizes[result.frame.camera]
+        expected = (width // 4, height // 3, width // 2, height // 2)
+        assert result.detections is not None
+        [box] = result.detections.boxes
+        np.testing.assert_allclose(box, expected, atol=1.01 * max(width / 96, height / 64))
+        assert result.detections.labels.tolist() == [index]
+        mask = result.semantic['ground'].class_ids
+        assert mask.shape == (height, width)
+        assert mask[height * 5 // 12, width * 3 // 8] == index
+        assert mask[0, 0] == 3
+
+
+def test_every_result_says_where_its_time_went() -> None:
+    setup = Setup(cameras=2, duration_ms=5.0)
+    with setup.running():
+        setup.receive(setup.set_of_frames())
+        wait_until(lambda: len(setup.results) == 2)
+    taken = setup.pipeline.latency.take()
+    stages = {stage for _, stage in taken}
+    assert stages == set(STAGES) - {'transport'}, 'these frames have no sensor clock'
+    for camera in setup.names:
+        assert taken[(camera, 'infer')].max_ns >= 5 * MS
+        parts = sum(taken[(camera, stage)].max_ns for stage in stages - {'total'})
+        total = taken[(camera, 'total')].max_ns
+        assert parts <= total <= parts + 20 * MS, 'the stages make up the whole'
+
+
+def test_an_undecodable_image_costs_only_itself() -> None:
+    setup = Setup(cameras=3)
+    frames = setup.set_of_frames()
+    jpeg = b'\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00'
+    frames[1] = Frame('c1', frames[1].stamp_ns, time.monotonic_ns(), truncated_jpeg())
+    frames[2] = Frame(
+        'c2', frames[2].stamp_ns, time.monotonic_ns(), Image.compressed(jpeg, 'jpeg')
+    )
+    with setup.running():
+        setup.receive(frames)
+        wait_until(lambda: len(setup.results) == 1)
+        setup.receive(setup.set_of_frames())
+        wait_until(lambda: len(setup.results) == 4)
+    assert setup.counters()['frames_dropped_by_camera'] == {
+        'c1': {'undecodable': 1},
+        'c2': {'invalid': 1},
+    }
+
+
+def truncated_jpeg() -> Image:
+    import cv2
+
+    data = cv2.imencode('.jpg', picture(128, 96))[1].tobytes()
+    return Image.compressed(data[: len(data) // 2], 'jpeg')
+
+
+@pytest.mark.parametrize(
+    ('image', 'stamp_ns', 'says'),
+    [
+        (Image(b'', 'rgb8', 0, 0, 0), 1, 'at least 1x1'),
+        (Image(bytes(100), 'rgb8', 10, 3, 20), 1, 'step'),
+        (Image(bytes(300), 'rgb9', 10, 10, 30), 1, 'rgb9'),
+        (Image(bytes(300), 'rgb8', 10, 10, 30), 0, 'stamp_source to arrival'),
+    ],
+    ids=['zero size', 'step too small', 'unknown encoding', 'stamp 0'],
+)
+def test_a_wrong_description_is_refused_with_advice(
+    image: Image, stamp_ns: int, says: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    setup = Setup(cameras=1)
+    with caplog.at_level(logging.WARNING):
+        setup.pipeline.receive(Frame('c0', stamp_ns, time.monotonic_ns(), image))
+    assert setup.counters()['frames_dropped'] == {'invalid': 1}
+    assert says in caplog.text
+    assert 'c0' in caplog.text
+
+
+def test_the_newest_frame_wins_while_the_engine_is_busy() -> None:
+    """Ten sets come during two slow calls: what is inferred next is the last of them."""
+    setup = Setup(cameras=2, duration_ms=150.0, max_age_ms=5000.0)
+    with setup.running():
+        for _ in range(10):
+            setup.receive(setup.set_of_frames())
+            time.sleep(0.005)
+        newest = round(setup.stamp_ms * MS)
+        wait_until(lambda: any(r.frame.stamp_ns == newest for r in setup.results))
+    counters = setup.counters()
+    assert counters['frames_received'] == {'c0': 10, 'c1': 10}
+    assert counters['frames_inferred']['fake'] + counters['frames_dropped']['superseded'] == 20
+    assert counters['engine_calls']['fake'] <= 4
+    stamps = [r.frame.stamp_ns for r in setup.results if r.frame.camera == 'c0']
+    assert stamps == sorted(stamps)
+
+
+def test_stages_overlap() -> None:
+    """While the engine runs one batch the next is received, prepared and the last one published.
+
+    Counted, not timed: the publisher of the first result waits for the second call to have begun,
+    which never comes to pass if the engine waits for the publisher.
+    """
+    second_call = threading.Event()
+    seen: list[bool] = []
+
+    def publish(result: Result) -> None:
+        if not seen:
+            seen.append(second_call.wait(5.0))
+
+    setup = Setup(cameras=1, duration_ms=20.0, publish=publish)
+    engine, run = setup.engines['fake'], setup.engines['fake']._run
+
+    def watched(images: Any) -> Any:
+        if engine.calls:
+            second_call.set()
+        return run(images)
+
+    engine._run = watched  # type: ignore[method-assign]
+    with setup.running():
+        setup.receive(setup.set_of_frames())
+        wait_until(lambda: len(engine.calls) == 1)
+        setup.receive(setup.set_of_frames())
+        wait_until(lambda: bool(seen))
+    assert seen == [True]
+
+
+class Broken(Exception):
+    pass
+
+
+@pytest.mark.parametrize('stage', ['receive', 'prepare', 'infer', 'restore', 'publish'])
+def test_an_exception_in_any_stage_costs_one_frame(
+    stage: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged with its frame and counted, and the next frame is processed."""
+    results: list[Result] = []
+    armed = [True]
+
+    def break_once(*args: Any) -> None:
+        if armed:
+            armed.clear()
+            raise Broken(f'{stage} broke')
+
+    def breaking(function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            break_once()
+            return function(*args, **kwargs)
+
+        return wrapper
+
+    def publish(result: Result) -> None:
+        if stage == 'publish':
+            break_once()
+        results.append(result)
+
+    setup = Setup(cameras=1, publish=publish)
+    target, name = {
+        'receive': (setup.pipeline._synchronizer, 'push'),
+        'prepare': (Model, 'start'),
+        'infer': (setup.engines['fake'], '_run'),
+        'restore': (Model, 'restore'),
+        'publish': (setup, 'names'),
+    }[stage]
+    if stage != 'publish':
+        monkeypatch.setattr(target, name, breaking(getattr(target, name)))
+    with caplog.at_level(logging.WARNING), setup.running():
+        for count in range(3):
+            setup.receive(setup.set_of_frames())
+            wait_until(lambda count=count: len(results) == count)  # type: ignore[misc]
+    assert len(results) == 2
+    assert setup.counters()['frames_dropped'] == {'failed': 1}
+    assert 'c0' in caplog.text
+    assert f'{stage} broke' in caplog.text
+
+
+def test_nobody_listens_nothing_is_computed() -> None:
+    listening: set[str] = set()
+    setup = Setup(
+        cameras=2,
+        wanted=lambda camera, model: frozenset({'detections'} if camera in listening else ()),
+    )
+    with setup.running():
+        setup.receive(setup.set_of_frames())
+        time.sleep(0.05)
+        assert setup.engines['fake'].calls == []
+        listening.add('c1')
+        setup.receive(setup.set_of_frames())
+        wait_until(lambda: len(setup.results) == 1)
+    [result] = setup.results
+    assert result.frame.camera == 'c1'
+    assert result.detections is not None
+    assert result.semantic == {}, 'only what is wanted is restored'
+
+
+def test_several_models_share_the_frames() -> None:
+    setup = Setup(cameras=2, models=('a', 'b'))
+    with setup.running():
+        setup.receive(setup.set_of_frames())
+        wait_until(lambda: len(setup.results) == 4)
+    assert {(r.frame.camera, r.model) for r in setup.results} == {
+        (camera, model) for camera in ('c0', 'c1') for model in ('a', 'b')
+    }
+    assert all(engine.calls == [2] for engine in setup.engines.values())
+
+
+def test_stop_accounts_for_every_frame() -> None:
+    setup = Setup(cameras=3, duration_ms=30.0)
+    with setup.running():
+        for _ in range(20):
+            setup.receive(setup.set_of_frames())
+            time.sleep(0.004)
+    counters = setup.counters()
+    done = counters['frames_inferred'].get('fake', 0) + sum(counters['frames_dropped'].values())
+    assert done == sum(counters['frames_received'].values()) == 60
+
+
+def test_without_threads_the_way_is_the_same() -> None:
+    setup = Setup(cameras=6)
+    setup.receive(setup.set_of_frames())
+    setup.pipeline.run_pending()
+    assert len(setup.results) == 6
+    assert setup.engines['fake'].calls == [6]
