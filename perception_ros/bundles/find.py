@@ -1,0 +1,50 @@
+"""Where bundles lie: a folder that is named, or one that was installed with the package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import os
+from pathlib import Path
+import sys
+
+from perception_ros.bundles.manifest import MANIFEST_NAME
+from perception_ros.core.errors import BundleError
+
+
+def find_bundle(reference: str | Path) -> Path:
+    """Return the folder that `reference` means.
+
+    :param reference: a folder (absolute, or relative to the working directory), or the bare name
+        of a bundle that is installed or lies in `engines/` of the source tree.
+    :raises BundleError: there is none; the message lists the places that were searched.
+    """
+    named = Path(reference).expanduser()
+    if (named / MANIFEST_NAME).is_file():
+        return named
+    if named.name == MANIFEST_NAME and named.is_file():
+        return named.parent
+    is_bare = len(named.parts) == 1 and not named.is_absolute()
+    searched = [named]
+    for folder in engine_folders() if is_bare else ():
+        searched.append(folder / named)
+        if (folder / named / MANIFEST_NAME).is_file():
+            return folder / named
+    if named.is_dir():
+        raise BundleError(
+            f'{named} is no bundle: expected {MANIFEST_NAME} in it, got none; name the folder '
+            'that `perception_ros import --output` wrote'
+        )
+    raise BundleError(
+        f'bundle {str(reference)!r} not found: expected a folder with {MANIFEST_NAME}; searched '
+        + ', '.join(str(place) for place in searched)
+    )
+
+
+def engine_folders() -> Iterator[Path]:
+    """Yield the folders that may hold installed bundles, the most specific first."""
+    share = Path('share', 'perception_ros', 'engines')
+    for prefix in os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep):
+        if prefix:
+            yield Path(prefix) / share
+    yield Path(sys.prefix) / share
+    yield Path(__file__).resolve().parents[2] / 'engines'

@@ -1,0 +1,282 @@
+"""What `bundle.yaml` may say: the one declaration behind validation, JSON Schema and docs.
+
+Everything that a user of a model must know and that the graph cannot say itself: what its numbers
+mean, how images are fitted to it, where it comes from and under which licence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    model_validator,
+    ValidationError,
+)
+from typing_extensions import Self
+import yaml
+
+from perception_ros.core.errors import BundleError
+from perception_ros.core.letterbox import LetterboxPolicy
+
+MANIFEST_NAME = 'bundle.yaml'
+GRAPH_NAME = 'model.onnx'
+CARD_NAME = 'CARD.md'
+
+Precision = Literal['fp32', 'fp16', 'int8']
+Channel = Annotated[int, Field(ge=0, le=255)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra='forbid', allow_inf_nan=False)
+
+    @model_validator(mode='before')
+    @classmethod
+    def _refuse_unknown_keys(cls, value: Any) -> Any:
+        """Name the key and what it may have meant; pydantic's own message does neither."""
+        if isinstance(value, dict):
+            for key in value:
+                if key not in cls.model_fields:
+                    known = list(cls.model_fields)
+                    close = get_close_matches(str(key), known, n=1)
+                    hint = f'did you mean {close[0]!r}?' if close else f'expected some of {known}'
+                    raise ValueError(f'unknown key {key!r}: {hint}')
+        return value
+
+
+class ClassInfo(_Strict):
+    """A class that the model knows; its id is its place in the list."""
+
+    name: str = Field(min_length=1, description='Published as class_id')
+    color: tuple[Channel, Channel, Channel] = Field(description='Red, green, blue, 0..255')
+
+
+def _names_are_unique(classes: tuple[ClassInfo, ...]) -> tuple[ClassInfo, ...]:
+    seen: set[str] = set()
+    for item in classes:
+        if item.name in seen:
+            raise ValueError(f'expected class names that differ, got {item.name!r} twice')
+        seen.add(item.name)
+    return classes
+
+
+Classes = Annotated[tuple[ClassInfo, ...], Field(min_length=1), AfterValidator(_names_are_unique)]
+
+
+class LetterboxInfo(_Strict):
+    """How an image is fitted to the input: scaled with its shape kept, the rest padded."""
+
+    anchor: Literal['center', 'top_left'] = Field(
+        default='center', description='Where the image lies'
+    )
+    pad_value: Channel = Field(default=114, description='Grey value around the image, 0..255')
+    upscale: bool = Field(default=True, description='Whether smaller images are enlarged')
+    rounding: Literal['nearest', 'down'] = Field(
+        default='nearest', description='How the scaled size becomes whole pixels'
+    )
+
+    @property
+    def policy(self) -> LetterboxPolicy:
+        """The same, as the core's letterbox takes it."""
+        return LetterboxPolicy(**self.model_dump())
+
+
+class InputInfo(_Strict):
+    """The graph's input: uint8 [B, height, width, 3] RGB."""
+
+    width: int = Field(ge=1, le=16384, description='px')
+    height: int = Field(ge=1, le=16384, description='px')
+    letterbox: LetterboxInfo = LetterboxInfo()
+
+
+class MaskInfo(_Strict):
+    """Instance masks: float32 [B, N, height, width], 0..1, relative to the box."""
+
+    height: int = Field(ge=1, description='Cells per box')
+    width: int = Field(ge=1, description='Cells per box')
+
+
+class DetectionInfo(_Strict):
+    """Outputs `boxes`, `scores` and `labels`, and with `masks` also `masks`."""
+
+    classes: Classes
+    max_detections: int = Field(ge=1, le=3840, description='N: boxes per image, padded')
+    score_threshold: float = Field(default=0.3, ge=0, le=1, description="The node's default")
+    nms_iou: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description='IoU of the suppression in the graph; null: needs none',
+    )
+    masks: MaskInfo | None = None
+
+
+class SemanticInfo(_Strict):
+    """Output `semantic_<head>`: uint8 [B, H / stride, W / stride] class ids, 255 unlabelled."""
+
+    stride: int = Field(ge=1, description='Input pixels per cell; divides width and height')
+    classes: Classes
+
+    @model_validator(mode='after')
+    def _ids_fit_a_byte(self) -> Self:
+        if len(self.classes) > 255:
+            raise ValueError(f'expected at most 255 classes, got {len(self.classes)}')
+        return self
+
+
+class GraphInfo(_Strict):
+    """The ONNX file beside the manifest."""
+
+    file: str = Field(
+        default=GRAPH_NAME, pattern=r'^[^/\\]+\.onnx$', description='Name in the folder'
+    )
+    sha256: str = Field(pattern=r'^[0-9a-f]{64}$', description='Of the whole file, hexadecimal')
+
+    @classmethod
+    def of(cls, payload: bytes) -> Self:
+        """Return the entry for a graph with these bytes."""
+        return cls(file=GRAPH_NAME, sha256=sha256(payload).hexdigest())
+
+
+class ProvenanceInfo(_Strict):
+    """Where the weights come from, well enough to judge or repeat them."""
+
+    source: str = Field(min_length=1, description='Who made the weights, or from which file')
+    data: str = Field(min_length=1, description='What they were trained on')
+    commit: str | None = Field(default=None, description='Commit of the code that made them')
+    seed: int | None = Field(default=None, description='Seed of the training run')
+    metrics: dict[str, JsonValue] = Field(default_factory=dict, description='Free: name -> value')
+    tools: dict[str, str] = Field(default_factory=dict, description='Tool -> version')
+
+
+class LicenceInfo(_Strict):
+    """Under which terms the parts may be used."""
+
+    weights: str = Field(min_length=1, description='SPDX identifier or a sentence')
+    data: str = Field(min_length=1, description='Terms of the training data')
+    notice: str = Field(default='', description='What a user must know besides')
+
+
+HeadName = Annotated[str, Field(pattern=r'^[a-z][a-z0-9_]*$')]
+
+
+class Manifest(_Strict):
+    """A whole `bundle.yaml`."""
+
+    schema_version: Literal[1] = 1
+    name: str = Field(pattern=r'^[A-Za-z0-9][A-Za-z0-9_.-]*$')
+    description: str = Field(min_length=1)
+    input: InputInfo
+    detection: DetectionInfo | None = None
+    semantic: dict[HeadName, SemanticInfo] = Field(default_factory=dict)
+    precision: Precision = Field(default='fp32', description="Of the graph's heavy operators")
+    graph: GraphInfo
+    provenance: ProvenanceInfo
+    licence: LicenceInfo
+
+    @model_validator(mode='after')
+    def _says_something(self) -> Self:
+        if self.detection is None and not self.semantic:
+            raise ValueError("expected 'detection', 'semantic' or both, got neither")
+        for head, info in self.semantic.items():
+            for side in ('width', 'height'):
+                size = getattr(self.input, side)
+                if size % info.stride:
+                    raise ValueError(
+                        f'semantic.{head}.stride: expected a divisor of input.{side} {size}, '
+                        f'got {info.stride}'
+                    )
+        return self
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """What the model does, in words: 'detection', 'instances', 'semantic:<head>'."""
+        tasks = ['detection'] if self.detection else []
+        if self.detection and self.detection.masks:
+            tasks.append('instances')
+        return tuple(tasks + [f'semantic:{head}' for head in self.semantic])
+
+    def to_yaml(self) -> str:
+        """Return the text of `bundle.yaml`."""
+        # None: short lists such as colours stay on one line, all else is spread out.
+        text: str = yaml.safe_dump(
+            self.model_dump(mode='json'),
+            sort_keys=False,
+            default_flow_style=None,
+            allow_unicode=True,
+            width=96,
+        )
+        return text
+
+    @classmethod
+    def from_yaml(cls, text: str, origin: str = MANIFEST_NAME) -> Self:
+        """Parse and validate; `origin` names the file in errors.
+
+        :raises BundleError: naming each wrong key, what was expected and what came.
+        """
+        try:
+            values = yaml.load(text, Loader=_UniqueKeyLoader)
+        except yaml.YAMLError as error:
+            said = ' '.join(str(error).split())
+            raise BundleError(f'{origin} is not valid YAML: {said}') from error
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise BundleError(f'{origin}: ' + '; '.join(problems(error))) from error
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read and validate a file.
+
+        :raises BundleError: it cannot be read, or says something wrong.
+        """
+        try:
+            text = path.read_text(encoding='utf-8')
+        except (OSError, UnicodeDecodeError) as error:
+            raise BundleError(f'{path}: expected a readable UTF-8 file; {error}') from error
+        return cls.from_yaml(text, str(path))
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of `bundle.yaml`, published as `docs/bundle.schema.json`."""
+    schema = Manifest.model_json_schema()
+    return {'$schema': 'https://json-schema.org/draft/2020-12/schema', **schema}
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a key that comes twice, where YAML would silently take the last one."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str) and key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f'key {key!r} comes twice', key_node.start_mark
+                )
+            seen.add(key if isinstance(key, str) else id(key_node))
+        return super().construct_mapping(node, deep)
+
+
+def problems(error: ValidationError) -> Iterable[str]:
+    """Yield one sentence a problem: the key, what was expected, what came."""
+    for item in error.errors():
+        key = '.'.join(str(part) for part in item['loc'])
+        message = item['msg'].removeprefix('Value error, ')
+        message = message.replace('Input should be ', 'expected ')
+        if item['type'] == 'missing':
+            yield f'{key}: expected this key, got none; add it'
+        elif item['type'] == 'value_error':
+            yield f'{key}: {message}' if key else message
+        else:
+            came = item['input']
+            shown = type(came).__name__ if isinstance(came, (dict, list)) else repr(came)
+            yield f'{key or "the document"}: {message}, got {shown}'
