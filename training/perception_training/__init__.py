@@ -1,0 +1,1 @@
+"""Training of the models that perception_ros ships: the only place with torch."""
