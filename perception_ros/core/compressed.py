@@ -8,11 +8,11 @@ Sources: ITU-T T.81 annex B (JPEG markers), PNG specification section 5 (chunks)
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 import re
 import struct
-import zlib
-from collections.abc import Iterator
 from typing import NamedTuple
+import zlib
 
 from typing_extensions import Buffer
 

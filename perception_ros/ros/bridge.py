@@ -1,4 +1,4 @@
-"""Encodings that the core does not know, through the distribution's cv_bridge where there is one."""
+"""Encodings unknown to the core, through the distribution's cv_bridge where there is one."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ import cv2
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 import numpy as np
 from numpy.typing import NDArray
+from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import CompressedImage as CompressedImageMessage
 from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
@@ -54,7 +55,10 @@ def to_detections(header: Header, detections: Detections) -> Detection2DArray:
     """Return boxes in the source's pixels; `class_id` is the name of the class."""
     message = Detection2DArray(header=header)
     rows = zip(
-        detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist()
+        detections.boxes.tolist(),
+        detections.scores.tolist(),
+        detections.labels.tolist(),
+        strict=True,
     )
     for (x1, y1, x2, y2), score, label in rows:
         hypothesis = ObjectHypothesisWithPose()
@@ -88,11 +92,15 @@ def to_jpeg(header: Header, rgb: NDArray[np.uint8], quality: int) -> CompressedI
 
     :raises ImageError: the encoder refused the array.
     """
-    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    return bgr_to_jpeg(header, np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), np.uint8), quality)
+
+
+def bgr_to_jpeg(header: Header, bgr: NDArray[np.uint8], quality: int) -> CompressedImageMessage:
+    """As `to_jpeg`, for uint8 [H, W, 3] BGR."""
     encoded, jpeg = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not encoded:
         raise ImageError(
-            f'OpenCV cannot encode {rgb.dtype} {list(rgb.shape)} as JPEG; expected uint8 [H, W, 3]'
+            f'OpenCV cannot encode {bgr.dtype} {list(bgr.shape)} as JPEG; expected uint8 [H, W, 3]'
         )
     return CompressedImageMessage(
         header=header, format='bgr8; jpeg compressed bgr8', data=_octets(jpeg)
@@ -136,6 +144,23 @@ def to_image_message(header: Header, image: Image) -> ImageMessage:
         step=image.step,
         is_bigendian=int(image.is_bigendian),
         data=_octets(image.data),
+    )
+
+
+def to_camera_info(width: int, height: int, matrix: Sequence[float]) -> CameraInfo:
+    """Return the CameraInfo of an undistorted camera with an empty header.
+
+    :param matrix: K row by row, nine numbers, in OpenCV's pixel coordinates.
+    """
+    fx, skew, cx, _, fy, cy, *_ = matrix
+    return CameraInfo(
+        width=width,
+        height=height,
+        distortion_model='plumb_bob',
+        d=[0.0] * 5,
+        k=[float(value) for value in matrix],
+        r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+        p=[fx, skew, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0],
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 
 import cv2
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 import numpy as np
 import pytest
 
@@ -48,7 +49,7 @@ def _pad(rows: np.ndarray, padding: int) -> bytes:
 def _packed(rgba: np.ndarray, encoding: str, padding: int, bigendian: bool) -> Image:
     """Lay uint8 [H, W, 4] out by hand; 16-bit samples get a lower byte that must not matter."""
     height, width, _ = rgba.shape
-    planes = {**dict(zip('rgba', np.moveaxis(rgba, 2, 0))), 'y': rgba[..., 0]}
+    planes = {**dict(zip('rgba', np.moveaxis(rgba, 2, 0), strict=True)), 'y': rgba[..., 0]}
     samples = np.stack([planes[name] for name in CHANNELS[encoding]], axis=2)
     if encoding.endswith('16'):
         wide = samples.astype(np.uint16) << 8 | 0x7F

@@ -11,17 +11,17 @@ import pytest
 pytest.importorskip('rclpy', reason='needs rclpy')
 pytest.importorskip('vision_msgs', reason='needs vision_msgs')
 
-from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticStatus
 
-from perception_ros.core.errors import ImageError  # noqa: E402
-from perception_ros.core.image import Image  # noqa: E402
-from perception_ros.core.types import (  # noqa: E402
+from perception_ros.core.errors import ImageError
+from perception_ros.core.image import Image
+from perception_ros.core.types import (
     Detections,
     InstanceMasks,
     SemanticMask,
     UNLABELLED,
 )
-from perception_ros.ros import bridge, messages  # noqa: E402
+from perception_ros.ros import bridge, messages
 
 HEADER = messages.to_header(1_700_000_000_123_456_789, 'front_optical')
 
@@ -132,7 +132,7 @@ def test_unknown_encoding_without_cv_bridge_says_how_to_mend_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(__import__('sys').modules, 'cv_bridge', None)
-    with pytest.raises(ImageError, match="unknown encoding '8UC3'.*or install cv_bridge"):
+    with pytest.raises(ImageError, match=r"unknown encoding '8UC3'.*or install cv_bridge"):
         bridge.understood(Image(bytes(12), '8UC3', 2, 2, 6))
 
 

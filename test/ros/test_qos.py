@@ -6,11 +6,15 @@ import pytest
 
 pytest.importorskip('rclpy', reason='needs rclpy')
 
-from rclpy.qos import DurabilityPolicy, qos_check_compatible, QoSCompatibility  # noqa: E402
-from rclpy.qos import ReliabilityPolicy  # noqa: E402
+from rclpy.qos import (
+    DurabilityPolicy,
+    qos_check_compatible,
+    QoSCompatibility,
+    ReliabilityPolicy,
+)
 
-from perception_ros.core.errors import ConfigError  # noqa: E402
-from perception_ros.ros.qos import explain_mismatch, incompatibilities, make_qos  # noqa: E402
+from perception_ros.core.errors import ConfigError
+from perception_ros.ros.qos import explain_mismatch, incompatibilities, make_qos
 
 
 def test_words_become_policies() -> None:
