@@ -1,0 +1,56 @@
+# The two commands of the README are `make demo` and `make test`; each sets up what it needs.
+
+PYTHON ?= python3
+BIN := .venv/bin
+TRAIN := .venv-train/bin
+
+# What `make demo` shows: INPUT (image, folder, video or bag; the demo photograph where unset), the
+# folder OUTPUT and further arguments ARGS. `make test ARGS='-k letterbox'` works alike.
+INPUT ?= .cache/demo/small-vehicles1.jpeg
+OUTPUT ?= out/demo
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format train-setup train-test lock clean distclean
+
+help:  ## Say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# One recipe for both environments; $(1) is the environment's name.
+define set_up
+	@command -v '$(PYTHON)' >/dev/null || { \
+	  echo "set-up: '$(PYTHON)' was not found; Python 3.10 or newer is needed."; \
+	  echo '    sudo apt install python3 python3-venv python3-dev g++ make'; exit 1; }
+	@'$(PYTHON)' tools/setup_env.py $(1) --python '$(PYTHON)'
+endef
+
+setup:  ## Make .venv: ROS 2 from the sourced distribution, or from wheels
+	$(call set_up,run)
+
+demo: setup  ## Detect and segment in a photograph, or in INPUT=...
+	$(BIN)/perception_ros demo --input '$(INPUT)' --output '$(OUTPUT)' $(ARGS)
+
+test: setup  ## Linters, types and all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup  ## Linters and types alone
+	$(BIN)/python -m pytest -q test/test_style.py
+
+format: setup  ## Mend what the linter can mend by itself
+	$(BIN)/ruff check --fix .
+
+train-setup:  ## Make .venv-train, the only environment with torch
+	$(call set_up,train)
+
+train-test: train-setup  ## The tests of training/
+	cd training && ../$(TRAIN)/python -m pytest $(ARGS)
+
+lock:  ## Pin all requirements anew; UPGRADE=1 takes the newest versions
+	@'$(PYTHON)' tools/lock.py $(if $(UPGRADE),--upgrade)
+
+clean:  ## Remove what commands and tests made, but no environment
+	rm -rf out build install log .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
+
+distclean: clean  ## Remove the environments and downloads too
+	rm -rf .venv .venv-train .cache
