@@ -79,7 +79,7 @@ def semantic(logits: NDArray[np.float32], enlarge: float) -> NDArray[np.uint8]:
     """Return class ids [h * enlarge, w * enlarge] of logits [C, h, w]."""
     if enlarge != 1:
         rows, columns = (_bilinear(n, enlarge) for n in logits.shape[1:])
-        logits = rows @ logits @ columns.T
+        logits = np.asarray(rows @ logits @ columns.T, np.float32)
     return np.asarray(logits.argmax(axis=0), np.uint8)
 
 
