@@ -7,10 +7,11 @@ while the node runs (`live`). The objects are frozen: a change makes a new objec
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator, ValidationError
+from pydantic.fields import FieldInfo
 from typing_extensions import Self
 
 from perception_ros.core.errors import ConfigError
@@ -203,6 +204,16 @@ class PerceptionConfig(_Frozen):
         wanted = self.models[model].cameras or tuple(self.cameras)
         return tuple(camera for camera in self.cameras if camera in wanted)
 
+    def score_threshold(self, camera: str, model: str, of_bundle: float) -> float:
+        """Return the least score to publish: the camera's, else the model's, else the bundle's."""
+        for threshold in (
+            self.cameras[camera].score_threshold,
+            self.models[model].score_threshold,
+        ):
+            if threshold >= 0:
+                return threshold
+        return of_bundle
+
 
 def load_config(values: Mapping[str, Any]) -> PerceptionConfig:
     """Validate `values` (nested mappings, as read from YAML or from parameters).
@@ -227,3 +238,54 @@ def describe(error: ValidationError) -> str:
         shown = '' if isinstance(came, (dict, BaseModel)) else f' (got {came!r})'
         lines.append(f'{key}: {message}{shown}' if key else f'{message}{shown}')
     return '; '.join(lines)
+
+
+def flat_fields(cameras: Iterable[str], models: Iterable[str]) -> dict[str, FieldInfo]:
+    """Return every parameter by its flat name, such as 'cameras.front.topic', in order.
+
+    :param cameras: names of the cameras, which become part of their parameters' names.
+    :param models: likewise.
+    """
+    sections: dict[str, type[BaseModel]] = {
+        'synchronizer': SynchronizerConfig,
+        **{f'cameras.{name}': CameraConfig for name in cameras},
+        **{f'models.{name}': ModelConfig for name in models},
+        'overlay': OverlayConfig,
+    }
+    nested = {section.partition('.')[0] for section in sections} | {'cameras', 'models'}
+    fields = {n: f for n, f in PerceptionConfig.model_fields.items() if n not in nested}
+    for section, its_class in sections.items():
+        fields |= {f'{section}.{name}': f for name, f in its_class.model_fields.items()}
+    return fields
+
+
+def is_live(field: FieldInfo) -> bool:
+    """Say whether a parameter may change while the node runs."""
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get('live'))
+
+
+def unit_of(field: FieldInfo) -> str:
+    """Return the unit of a parameter, '' for none."""
+    extra = field.json_schema_extra
+    return str(extra.get('unit') or '') if isinstance(extra, dict) else ''
+
+
+def from_flat(
+    values: Mapping[str, Any], cameras: Iterable[str], models: Iterable[str]
+) -> PerceptionConfig:
+    """Validate flat values by the names of `flat_fields`.
+
+    :raises ConfigError: as `load_config`.
+    """
+    nested: dict[str, Any] = {
+        'cameras': {name: {} for name in cameras},
+        'models': {name: {} for name in models},
+    }
+    for name, value in values.items():
+        *path, last = name.split('.')
+        place = nested
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return load_config(nested)

@@ -32,7 +32,7 @@ from perception_ros.core.latency import LatencyRecorder
 from perception_ros.core.model import InFlight, Model
 from perception_ros.core.scheduler import Scheduler
 from perception_ros.core.statistics import Statistics
-from perception_ros.core.synchronizer import Synchronizer
+from perception_ros.core.synchronizer import Matcher, Synchronizer
 from perception_ros.core.types import Batch, Drop, DropReason, Frame, Result
 
 _log = logging.getLogger(__name__)
@@ -70,10 +70,11 @@ class Pipeline:
         publish: Publish,
         *,
         wanted: Wanted | None = None,
-        synchronizer: Synchronizer | None = None,
+        synchronizer: Matcher | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         offsets_ms = {name: camera.time_offset_ms for name, camera in config.cameras.items()}
+        self.config = config
         self.statistics = Statistics()
         self.latency = LatencyRecorder()
         self.scheduler = Scheduler(
@@ -81,7 +82,7 @@ class Pipeline:
             {name: model.engine.info.max_batch for name, model in models.items()},
             lambda camera, model: bool(self._wanted(camera, model)),
         )
-        self._synchronizer = synchronizer or Synchronizer(
+        self._synchronizer: Matcher = synchronizer or Synchronizer(
             list(config.cameras), config.synchronizer, offsets_ms
         )
         self._models = models
@@ -105,6 +106,11 @@ class Pipeline:
             with self._work:
                 self._synchronizer.push(frame)
                 self._match()
+
+    def refuse(self, camera: str, error: ImageError) -> None:
+        """Count and log a message from which no frame could be made."""
+        self.statistics.received(camera)
+        self._record([Drop(camera, DropReason.INVALID, 0, detail=str(error))])
 
     def _match(self) -> None:
         """Let complete (or overdue) frame sets wait for their models. Holds the lock."""

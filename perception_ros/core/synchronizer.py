@@ -30,6 +30,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from perception_ros.core.config import SynchronizerConfig
 from perception_ros.core.types import Drop, DropReason, Frame, FrameSet
@@ -45,6 +46,28 @@ JUMP_NS = 1_000_000_000
 
 JUMP_RUN = 3
 """So are this many frames in a row older than what has already left: a smaller step back."""
+
+
+class Matcher(Protocol):
+    """What the pipeline needs of a synchroniser; the calls never overlap."""
+
+    clock_jumps: dict[str, int]
+    """How often each camera's clock was set back."""
+
+    def push(self, frame: Frame) -> None:
+        """Take one frame in."""
+
+    def poll(self, now_ns: int) -> list[FrameSet]:
+        """Return the sets that are ready at `now_ns`, on the clock of `Frame.received_ns`."""
+
+    def next_deadline_ns(self) -> int | None:
+        """Return when `poll` has something even if nothing comes in; None: not before that."""
+
+    def flush(self, now_ns: int) -> list[FrameSet]:
+        """Close everything, as at the end of a recording, and return the sets."""
+
+    def take_drops(self) -> list[Drop]:
+        """Return the drop records since the last call."""
 
 
 @dataclass(slots=True)
@@ -78,7 +101,7 @@ class _Camera:
     missed: int = 0
 
 
-class Synchronizer:
+class Synchronizer(Matcher):
     """Match the frames of `cameras` by stamp.
 
     :param cameras: names, in the order in which a set lists its frames.
@@ -93,7 +116,7 @@ class Synchronizer:
     ) -> None:
         if config.policy == 'message_filters':
             raise ValueError(
-                "policy 'message_filters' is the distribution's: see perception_ros.ros.filters"
+                "policy 'message_filters' is made by perception_ros.ros.filters"
             )
         offsets = offsets_ms or {}
         self.clock_jumps = dict.fromkeys(cameras, 0)

@@ -1,0 +1,209 @@
+"""The perception node: all cameras and all models of a vehicle, as one lifecycle node.
+
+configure    reads the parameters, opens the bundles, warms the engines up, announces the topics
+activate     subscribes to the cameras and begins to infer
+deactivate   unsubscribes, finishes what is in the engines, writes the summary
+cleanup      frees the engines
+
+What happens to a frame in between is `core/pipeline.py`; this file only wires it to ROS.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+import sys
+from typing import Any
+
+from rcl_interfaces.msg import SetParametersResult
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+
+from perception_ros.backends import open_engine
+from perception_ros.bundles.bundle import Bundle
+from perception_ros.core.config import ModelConfig, PerceptionConfig
+from perception_ros.core.errors import ConfigError, PerceptionError
+from perception_ros.core.ignore import IgnoreMask
+from perception_ros.core.model import Model
+from perception_ros.core.pipeline import Pipeline
+from perception_ros.ros.cameras import CameraSubscriptions
+from perception_ros.ros.filters import make_matcher
+from perception_ros.ros.health import Health
+from perception_ros.ros.logs import log_to_ros
+from perception_ros.ros.parameters import NodeParameters
+from perception_ros.ros.results import ResultPublishers
+
+
+class PerceptionNode(LifecycleNode):
+    """Subscribes to N cameras, runs M models, publishes in the cameras' own pixels."""
+
+    def __init__(self, **node_options: Any) -> None:
+        super().__init__(
+            'perception_node',
+            namespace='perception',
+            automatically_declare_parameters_from_overrides=True,
+            **node_options,
+        )
+        if not self.has_parameter('autostart'):
+            self.declare_parameter('autostart', False)
+        self._parameters = NodeParameters(self)
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+        self._models: dict[str, Model] = {}
+        self._pipeline: Pipeline | None = None
+        self._publishers: ResultPublishers | None = None
+        self._health: Health | None = None
+        self._cameras: CameraSubscriptions | None = None
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Open everything; on any error say why and stay unconfigured."""
+        try:
+            self._config = self._parameters.load()
+            self._open(self._config)
+        except Exception as error:
+            expected = isinstance(error, PerceptionError)
+            self.get_logger().error(f'cannot configure: {error}')
+            if not expected:
+                logging.getLogger(__name__).exception('this is a defect of perception_ros')
+            self._close()
+            return TransitionCallbackReturn.FAILURE
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Begin to receive and infer."""
+        assert self._pipeline and self._health
+        self._pipeline.start()
+        self._cameras = CameraSubscriptions(self, self._pipeline, self._health.mismatch)
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop receiving, finish what is in the engines, write the summary."""
+        self._stop()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the engines and withdraw the topics."""
+        self._close()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Do what deactivate and cleanup do, from whichever state."""
+        self.close()
+        return TransitionCallbackReturn.SUCCESS
+
+    def close(self) -> None:
+        """Stop and free everything. Idempotent."""
+        self._stop()
+        self._close()
+
+    def _open(self, config: PerceptionConfig) -> None:
+        for name in ('cameras', 'models'):
+            if not getattr(config, name):
+                raise ConfigError(
+                    f'there are no {name}: expected at least one name in {name[:-1]}_names'
+                )
+        ignore = {
+            camera: IgnoreMask(settings.ignore_mask)
+            for camera, settings in config.cameras.items()
+            if settings.ignore_mask
+        }
+        for name, settings in config.models.items():
+            self._models[name] = self._open_model(name, settings, ignore)
+        self._publishers = ResultPublishers(self, config, self._models)
+        self._pipeline = Pipeline(
+            config,
+            self._models,
+            self._publishers.publish,
+            wanted=self._publishers.wanted,
+            synchronizer=make_matcher(config),
+        )
+        self._health = Health(self, self._pipeline, self._models)
+
+    def _open_model(
+        self, name: str, settings: ModelConfig, ignore: dict[str, IgnoreMask]
+    ) -> Model:
+        bundle = Bundle.load(settings.bundle or name)
+        engine = open_engine(
+            bundle,
+            settings.backend,
+            max_batch=settings.max_batch,
+            device=settings.device,
+            threads=settings.threads,
+        )
+        engine.warm_up()
+        info = engine.info
+        self.get_logger().info(
+            f'model {name}: bundle {bundle.manifest.name}, {", ".join(bundle.manifest.tasks)}, '
+            f'on {info.backend} {info.device}, {info.precision}, batch 1..{info.max_batch}'
+        )
+
+        detection = bundle.manifest.detection
+        of_bundle = detection.score_threshold if detection else 0.0
+
+        def score_threshold(camera: str) -> float:
+            return self._config.score_threshold(camera, name, of_bundle)
+
+        return Model(
+            name, bundle.manifest, engine, score_threshold=score_threshold, ignore=ignore
+        )
+
+    def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
+        """Refuse what cannot change now, and let what can take effect at once."""
+        configured = self._pipeline is not None
+        verdict = self._parameters.change(parameters, configured)
+        if verdict.successful and self._pipeline and self._publishers:
+            self._config = self._parameters.changed(parameters)
+            self._pipeline.scheduler.max_age_ms = self._config.max_age_ms
+            self._publishers.config = self._config
+        return verdict
+
+    def _stop(self) -> None:
+        if self._cameras is None:
+            return
+        assert self._pipeline and self._health
+        self._cameras.destroy()
+        self._cameras = None
+        self._pipeline.stop()
+        if self._config.summary_file:
+            path = Path(self._config.summary_file)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps(self._health.summary(), indent=2) + '\n')
+            except OSError as error:
+                self.get_logger().error(f'cannot write summary_file {path}: {error}')
+
+    def _close(self) -> None:
+        if self._health:
+            self._health.destroy()
+        if self._publishers:
+            self._publishers.destroy()
+        for model in self._models.values():
+            model.engine.close()
+        self._models = {}
+        self._pipeline = self._publishers = self._health = None
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until it is interrupted or its context is shut down."""
+    rclpy.init(args=args)
+    node = PerceptionNode()
+    log_to_ros(node)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        if node.get_parameter('autostart').value:
+            if node.trigger_configure() is TransitionCallbackReturn.SUCCESS:
+                node.trigger_activate()
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        node.close()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

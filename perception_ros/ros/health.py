@@ -1,0 +1,161 @@
+"""How the pipeline fares: latency percentiles and diagnostics, once a second."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.lifecycle import LifecycleNode
+
+from perception_ros.core.latency import Histogram, merge_cameras, STAGES
+from perception_ros.core.model import Model
+from perception_ros.core.pipeline import Pipeline
+from perception_ros.ros.messages import to_diagnostics
+from perception_ros.ros.qos import make_qos
+
+PERIOD_S = 1.0
+
+
+class Health:
+    """Publishes `latency` and `/diagnostics` for one pipeline; `destroy` ends it."""
+
+    def __init__(
+        self, node: LifecycleNode, pipeline: Pipeline, models: Mapping[str, Model]
+    ) -> None:
+        self._node = node
+        self._pipeline = pipeline
+        self._models = models
+        self._latency = node.create_publisher(DiagnosticArray, 'latency', make_qos('reliable', 10))
+        self._diagnostics = node.create_publisher(
+            DiagnosticArray, '/diagnostics', make_qos('reliable', 10)
+        )
+        self._timer = node.create_timer(PERIOD_S, self.publish)
+        self._last = pipeline.statistics.snapshot()
+        self._mismatches: dict[str, str] = {}
+        self.totals: dict[tuple[str, str], Histogram] = {}
+
+    def destroy(self) -> None:
+        """Stop publishing."""
+        self._node.destroy_timer(self._timer)
+        for publisher in (self._latency, self._diagnostics):
+            self._node.destroy_publisher(publisher)
+
+    def mismatch(self, camera: str, text: str) -> None:
+        """Say that a publisher's QoS does not fit the subscription of this camera."""
+        self._mismatches[camera] = text
+        self._node.get_logger().error(f'camera {camera}: {text}')
+
+    def publish(self) -> None:
+        """Publish what happened since the last call."""
+        now_ns = self._node.get_clock().now().nanoseconds
+        histograms = self.collect()
+        self._latency.publish(to_diagnostics(now_ns, latency_values(histograms)))
+        counters = self._pipeline.statistics.snapshot()
+        statuses = {**self._cameras(counters), **self._engines(counters)}
+        self._last = counters
+        prefix = self._node.get_fully_qualified_name().lstrip('/')
+        self._diagnostics.publish(
+            to_diagnostics(
+                now_ns,
+                {f'{prefix}: {name}': status[2] for name, status in statuses.items()},
+                levels={f'{prefix}: {name}': status[0] for name, status in statuses.items()},
+                messages={f'{prefix}: {name}': status[1] for name, status in statuses.items()},
+            )
+        )
+
+    def collect(self) -> dict[tuple[str, str], Histogram]:
+        """Take the latencies since the last call, and add them to the totals."""
+        taken = self._pipeline.latency.take()
+        for key, histogram in taken.items():
+            self.totals.setdefault(key, Histogram()).merge(histogram)
+        return taken
+
+    def summary(self) -> dict[str, Any]:
+        """Return all counters, latencies and engines since the pipeline began, ready for JSON."""
+        self.collect()
+        cameras = list(self._pipeline.config.cameras)
+        return {
+            'cameras': cameras,
+            **self._pipeline.statistics.snapshot(),
+            'latency_ms': merge_cameras(self.totals, 'total').summary_ms(),
+            'latency_ms_by_stage': {
+                stage: merge_cameras(self.totals, stage).summary_ms() for stage in STAGES
+            },
+            'latency_ms_by_camera': {
+                camera: self.totals[(camera, 'total')].summary_ms()
+                for camera in cameras
+                if (camera, 'total') in self.totals
+            },
+            'models': [
+                {
+                    'name': name,
+                    'bundle': model.manifest.name,
+                    'backend': model.engine.info.backend,
+                    'device': model.engine.info.device,
+                    'precision': model.engine.info.precision,
+                    'max_batch': model.engine.info.max_batch,
+                }
+                for name, model in self._models.items()
+            ],
+        }
+
+    def _cameras(self, counters: dict[str, Any]) -> dict[str, tuple[bytes, str, dict[str, Any]]]:
+        statuses = {}
+        for camera in self._pipeline.config.cameras:
+            received = self._new(counters, 'frames_received', camera)
+            drops = Counter(counters['frames_dropped_by_camera'].get(camera, {}))
+            drops -= Counter(self._last['frames_dropped_by_camera'].get(camera, {}))
+            missing = self._new(counters, 'frames_missing', camera)
+            bad = {reason: drops[reason] for reason in ('invalid', 'undecodable', 'failed')}
+            level, text = DiagnosticStatus.OK, f'{received} frames/s'
+            if camera in self._mismatches:
+                level, text = DiagnosticStatus.ERROR, self._mismatches[camera]
+                if received:
+                    del self._mismatches[camera]
+            elif not received:
+                level, text = DiagnosticStatus.ERROR, 'no frames: the camera is silent'
+            elif any(bad.values()):
+                worst = max(bad, key=lambda reason: bad[reason])
+                level, text = DiagnosticStatus.ERROR, f'{bad[worst]} frames/s are {worst}'
+            elif missing or drops['stale'] or drops['out_of_order']:
+                level, text = DiagnosticStatus.WARN, f'missing from {missing} frame sets/s'
+            values = {'received': received, 'missing': missing, **drops}
+            statuses[f'camera {camera}'] = (level, text, values)
+        return statuses
+
+    def _engines(self, counters: dict[str, Any]) -> dict[str, tuple[bytes, str, dict[str, Any]]]:
+        statuses = {}
+        for name, model in self._models.items():
+            inferred = self._new(counters, 'frames_inferred', name)
+            calls = self._new(counters, 'engine_calls', name)
+            info = model.engine.info
+            values = {
+                'inferred': inferred,
+                'engine_calls': calls,
+                'bundle': model.manifest.name,
+                'backend': info.backend,
+                'device': info.device,
+                'precision': info.precision,
+            }
+            text = f'{inferred} frames/s in {calls} calls/s on {info.backend} {info.device}'
+            statuses[f'model {name}'] = (DiagnosticStatus.OK, text, values)
+        return statuses
+
+    def _new(self, counters: dict[str, Any], table: str, key: str) -> int:
+        return int(counters[table].get(key, 0)) - int(self._last[table].get(key, 0))
+
+
+def latency_values(
+    histograms: Mapping[tuple[str, str], Histogram],
+) -> dict[str, dict[str, object]]:
+    """Return a status for each camera and stage with p50, p95, p99, max in ms and the count."""
+    ordered = sorted(histograms.items(), key=lambda item: (item[0][0], STAGES.index(item[0][1])))
+    return {
+        f'{camera}/{stage}': {
+            **{f'{name}_ms': value for name, value in histogram.summary_ms().items()},
+            'count': histogram.total,
+        }
+        for (camera, stage), histogram in ordered
+    }

@@ -1,0 +1,152 @@
+"""Results out: one publisher for each output of each camera and model, and who listens to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import threading
+from typing import Any
+
+from rclpy.lifecycle import LifecycleNode
+from sensor_msgs.msg import CompressedImage, Image
+from vision_msgs.msg import Detection2DArray, LabelInfo
+
+from perception_ros.core.config import PerceptionConfig
+from perception_ros.core.model import Model
+from perception_ros.core.overlay import draw_results, Palette
+from perception_ros.core.types import Frame, Result
+from perception_ros.ros.messages import (
+    to_detections,
+    to_header,
+    to_instance_image,
+    to_jpeg,
+    to_label_info,
+    to_semantic_image,
+)
+from perception_ros.ros.qos import make_qos
+
+RESULT_QOS = make_qos('reliable', 5)
+LABEL_QOS = make_qos('reliable', 1, 'transient_local')
+
+
+def topic_names(config: PerceptionConfig, models: Mapping[str, Model]) -> dict[tuple[str, str, str], str]:
+    """Return the topic of each (camera, model, output), relative to the node's namespace.
+
+    The name of the model is part of it only where two models of one camera say the same thing.
+    """
+    topics = {}
+    for camera in config.cameras:
+        serving = [name for name in config.models if camera in config.cameras_of(name)]
+        for name in serving:
+            for output in sorted(models[name].outputs):
+                rivals = [other for other in serving if output in models[other].outputs]
+                middle = f'{name}/' if len(rivals) > 1 else ''
+                topics[(camera, name, output)] = f'{camera}/{middle}{output}'
+    return topics
+
+
+class ResultPublishers:
+    """The publishers of one pipeline; `destroy` ends them.
+
+    `config` may be exchanged while the pipeline runs: overlay and `lazy` follow it at once.
+    """
+
+    def __init__(
+        self, node: LifecycleNode, config: PerceptionConfig, models: Mapping[str, Model]
+    ) -> None:
+        self.config = config
+        self._node = node
+        self._models = models
+        self._publishers: dict[tuple[str, str, str], Any] = {}
+        self._labels = []
+        for key, topic in topic_names(config, models).items():
+            _, model, output = key
+            kind = Detection2DArray if output == 'detections' else Image
+            self._publishers[key] = node.create_publisher(kind, topic, RESULT_QOS)
+            if output.startswith('semantic/'):
+                label_publisher = node.create_publisher(LabelInfo, f'{topic}/label_info', LABEL_QOS)
+                head = models[model].manifest.semantic[output.removeprefix('semantic/')]
+                names = [c.name for c in head.classes]
+                header = to_header(node.get_clock().now().nanoseconds, '')
+                label_publisher.publish(to_label_info(header, names))
+                self._labels.append(label_publisher)
+        self._overlays = {
+            camera: node.create_publisher(CompressedImage, f'{camera}/overlay/compressed', RESULT_QOS)
+            for camera in config.cameras
+        }
+        self._composer = _Composer(
+            {c: sum(c in config.cameras_of(m) for m in config.models) for c in config.cameras}
+        )
+
+    def destroy(self) -> None:
+        """Withdraw all topics."""
+        for publisher in (*self._publishers.values(), *self._labels, *self._overlays.values()):
+            self._node.destroy_publisher(publisher)
+
+    def wanted(self, camera: str, model: str) -> frozenset[str]:
+        """Return the outputs of a model that somebody listens to for a camera."""
+        outputs = self._models[model].outputs
+        if not self.config.lazy or self._overlay_wanted(camera):
+            return outputs
+        return frozenset(
+            output
+            for output in outputs
+            if self._publishers[(camera, model, output)].get_subscription_count()
+        )
+
+    def publish(self, result: Result) -> None:
+        """Publish what the result holds, under its frame's header."""
+        frame = result.frame
+        header = to_header(frame.stamp_ns, frame.frame_id)
+        if result.detections is not None:
+            self._send(result, 'detections', lambda: to_detections(header, result.detections))
+        if result.instances is not None:
+            self._send(result, 'instances', lambda: to_instance_image(header, result.instances))
+        for head, mask in result.semantic.items():
+            self._send(result, f'semantic/{head}', lambda mask=mask: to_semantic_image(header, mask))
+        if self._overlay_wanted(frame.camera):
+            for picture in self._composer.add(result):
+                self._publish_overlay(*picture)
+
+    def _send(self, result: Result, output: str, message: Any) -> None:
+        publisher = self._publishers[(result.frame.camera, result.model, output)]
+        if publisher.get_subscription_count():
+            publisher.publish(message())
+
+    def _overlay_wanted(self, camera: str) -> bool:
+        return self.config.overlay.enabled and bool(self._overlays[camera].get_subscription_count())
+
+    def _publish_overlay(self, frame: Frame, results: list[Result]) -> None:
+        settings = self.config.overlay
+        rgb = Overlay(settings.mask_opacity, settings.max_width_px).draw(
+            frame.image.rgb(), [(r, self._models[r.model].manifest) for r in results]
+        )
+        header = to_header(frame.stamp_ns, frame.frame_id)
+        self._overlays[frame.camera].publish(to_jpeg(header, rgb, settings.jpeg_quality))
+
+
+class _Composer:
+    """Brings the results of several models for one frame together, to be drawn into one picture.
+
+    A frame is complete when all its models have spoken; if one left it out (its rate, a drop), the
+    picture goes out without it as soon as a newer frame's result comes.
+    """
+
+    def __init__(self, models_of: Mapping[str, int]) -> None:
+        self._models_of = models_of
+        self._lock = threading.Lock()
+        self._open: dict[str, list[Result]] = {}
+
+    def add(self, result: Result) -> list[tuple[Frame, list[Result]]]:
+        """Take a result and return the pictures that are now to be drawn."""
+        camera, ready = result.frame.camera, []
+        with self._lock:
+            held = self._open.get(camera, [])
+            if held and held[0].frame is not result.frame:
+                ready.append((held[0].frame, held))
+                held = []
+            held = [*held, result]
+            self._open[camera] = held
+            if len(held) == self._models_of[camera]:
+                ready.append((result.frame, held))
+                del self._open[camera]
+        return ready
