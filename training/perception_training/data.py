@@ -129,22 +129,6 @@ def load_clip(config: Config, every: int = 4) -> list[Sample]:
     return samples
 
 
-def letterbox(image: NDArray[np.uint8], width: int,
-              height: int) -> tuple[NDArray[np.uint8], tuple[float, float, int, int]]:
-    """
-    Fit an image into `width` x `height`, centred on grey.
-
-    :returns: the padded image and (scale_x, scale_y, left, top): `x' = x * scale_x + left`.
-    """
-    scale = min(width / image.shape[1], height / image.shape[0])
-    w, h = round(image.shape[1] * scale), round(image.shape[0] * scale)
-    left, top = (width - w) // 2, (height - h) // 2
-    out = np.full((height, width, 3), PAD, np.uint8)
-    out[top:top + h, left:left + w] = cv2.resize(
-        image, (w, h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    return out, (w / image.shape[1], h / image.shape[0], left, top)
-
-
 def random_view(sample: Sample, rng: np.random.Generator, config: AugmentConfig,
                 fit: float) -> Sample:
     """

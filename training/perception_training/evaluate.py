@@ -1,24 +1,27 @@
 """Measure boxes on the held-out IDD drives and the scene on CamVid val."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import contextlib
 import io
+from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 from faster_coco_eval import COCO, COCOeval_faster
 import numpy as np
 from numpy.typing import NDArray
 import torch
-from torch import Tensor
 
+from perception_ros.backends import open_engine
+from perception_ros.bundles import Bundle, recipe
+from perception_ros.bundles.graph.nms import Selection
+from perception_ros.core.letterbox import Letterbox
 from perception_training.config import Config
-from perception_training.data import letterbox, load_camvid, load_idd, Sample, to_input
+from perception_training.data import load_camvid, load_idd, Sample, to_input
 from perception_training.model import DETECTION_CLASSES, RoadScene, SCENE_CLASSES
-from perception_training.teachers import suppress
 
-MAX_BOXES = 100
-NMS_IOU = 0.65
+SELECTION = Selection(max_detections=100, nms_iou=0.6)
+SCENE_STRIDE = 2
+"""Input pixels per cell of the scene's answer; the logits come at stride 4 and are enlarged."""
 
 
 class Prediction(NamedTuple):
@@ -26,7 +29,7 @@ class Prediction(NamedTuple):
 
     boxes: NDArray[np.float32]
     """`[N, 4]`"""
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int32]
     """`[N]`"""
     scores: NDArray[np.float32]
     """`[N]`, 0..1"""
@@ -38,41 +41,46 @@ Predictor = Callable[[NDArray[np.uint8]], Prediction]
 
 
 def torch_predictor(model: RoadScene, width: int, height: int) -> Predictor:
-    """Predict with a network, letterboxing as the runtime does."""
+    """Predict with a network, followed by what the bundle's graph does, in plain NumPy."""
 
     def predict(image: NDArray[np.uint8]) -> Prediction:
-        canvas, geometry = letterbox(image, width, height)
-        x = to_input(torch.from_numpy(canvas)[None])
+        canvas, letterbox = _fitted(image, width, height)
         model.eval()
         with torch.no_grad():
             boxes, objectness, classes, scene = model(
-                x.contiguous(memory_format=torch.channels_last))
+                to_input(torch.from_numpy(canvas)[None])
+                .contiguous(memory_format=torch.channels_last))
         scores = (classes.sigmoid() * objectness.sigmoid()[..., None])[0].numpy()
-        return restore(boxes[0].numpy(), scores, scene[0], image.shape[:2], geometry)
+        best = recipe.select(boxes[0].numpy(), scores, SELECTION, len(scores))
+        return Prediction(
+            letterbox.boxes_to_source(best.boxes), best.labels, best.scores,
+            letterbox.mask_to_source(recipe.semantic(scene[0].numpy(), 4 / SCENE_STRIDE)))
 
     return predict
 
 
-def restore(boxes: NDArray[np.float32], scores: NDArray[np.float32], scene: Tensor,
-            size: tuple[int, int], geometry: tuple[float, float, int, int]) -> Prediction:
-    """Turn raw boxes `[A, 4]`, scores `[A, C]` and logits `[K, h, w]` into image pixels."""
-    height, width = size
-    scale_x, scale_y, left, top = geometry
-    anchor, label = np.nonzero(scores >= 0.001)
-    score = scores[anchor, label]
-    order = np.argsort(-score, kind='stable')[:1000]
-    anchor, label, score = anchor[order], label[order], score[order]
-    # Classes are kept apart by moving each to its own place.
-    keep = suppress(boxes[anchor] + label[:, None] * 1e4, score, NMS_IOU)[:MAX_BOXES]
-    found = ((boxes[anchor[keep]] - [left, top, left, top]) /
-             [scale_x, scale_y, scale_x, scale_y])
-    found = np.clip(found, 0, [width, height, width, height]).astype(np.float32)
-    full = torch.nn.functional.interpolate(
-        scene[None], scale_factor=4.0, mode='bilinear', align_corners=False)[0].numpy()
-    inner = full[:, top:top + round(height * scale_y), left:left + round(width * scale_x)]
-    ids = inner.argmax(0).astype(np.uint8)
-    return Prediction(found, label[keep], score[keep].astype(np.float32),
-                      cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST))
+@contextlib.contextmanager
+def bundle_predictor(path: Path, threads: int) -> Iterator[Predictor]:
+    """Predict with a bundle in ONNX Runtime, as the runtime's node does."""
+    bundle = Bundle.load(path)
+    with open_engine(bundle, 'onnxruntime', max_batch=1, device='cpu', threads=threads) as engine:
+
+        def predict(image: NDArray[np.uint8]) -> Prediction:
+            request = engine.request()
+            try:
+                request.images[0], letterbox = _fitted(image, *engine.info.input_size)
+                request.start(1)
+                outputs = request.result()
+                # Padding has score 0; the arrays are gone after the release.
+                used = outputs['scores'][0] > 0
+                return Prediction(letterbox.boxes_to_source(outputs['boxes'][0][used]),
+                                  outputs['labels'][0][used].copy(),
+                                  outputs['scores'][0][used].copy(),
+                                  letterbox.mask_to_source(outputs['semantic_scene'][0]))
+            finally:
+                request.release()
+
+        yield predict
 
 
 def scene_metrics(samples: list[Sample], predict: Predictor) -> dict[str, Any]:
@@ -132,6 +140,14 @@ def evaluate(config: Config, predict: Predictor) -> dict[str, Any]:
     """Measure everything; both sets are unseen by training and by the teachers."""
     return {'camvid_val': scene_metrics(load_camvid(config, 'val'), predict),
             'idd_val': box_metrics(load_idd(config, held_out=True), predict)}
+
+
+def _fitted(image: NDArray[np.uint8], width: int,
+            height: int) -> tuple[NDArray[np.uint8], Letterbox]:
+    letterbox = Letterbox.fit((image.shape[1], image.shape[0]), (width, height))
+    canvas = np.empty((height, width, 3), np.uint8)
+    letterbox.write(image, None, canvas)
+    return canvas, letterbox
 
 
 def _coco_box(box: NDArray[np.float32]) -> dict[str, Any]:

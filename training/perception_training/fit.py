@@ -154,15 +154,14 @@ def fit(config: Config, sources: dict[str, list[Sample]] | None = None,
             _log(config, f'step {run.step} {run.seconds / 60:.1f} min {run.progress:.1%} ' +
                  ' '.join(f'{k} {v:.3f}' for k, v in mean.items()))
             mean = {}
-        if run.step % config.save_every == 0:
-            run.save(last)
         over = run.progress >= 1
+        if over or run.step % config.save_every == 0:
+            run.save(last)
         if evaluate is not None and (over or run.step % config.eval_every == 0):
             _log(config, f'metrics at step {run.step}: {json.dumps(evaluate(run))}')
             before = time.monotonic()  # looking at it is not training
         if over:
             break
-    run.save(last)
     return run
 
 

@@ -120,8 +120,8 @@ def teach_camvid(sample: Sample, found: Found) -> Sample:
             if inside.size else 0.0
         if agreeing < 0.05 and score < SURE:
             continue
-        sure = label >= 0 and (score >= 0.2 and agreeing >= 0.4 or score >= SURE and
-                               agreeing >= 0.2)
+        sure = label >= 0 and ((score >= 0.2 and agreeing >= 0.4) or
+                               (score >= SURE and agreeing >= 0.2))
         boxes.append(box)
         labels.append(label if sure else UNKNOWN_BOX)
         claimed[y0:y1, x0:x1] = True

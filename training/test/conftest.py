@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
+
 from perception_training.config import Config
 from perception_training.data import Sample
-import pytest
 
 SHARED = Path(__file__).resolve().parents[3] / 'shared' / 'data'
 

@@ -2,14 +2,14 @@
 
 import pickle
 
+from conftest import street
 import numpy as np
-from perception_training.config import Config
-from perception_training.evaluate import torch_predictor
-from perception_training.fit import fit, Run
 import pytest
 import torch
 
-from conftest import street
+from perception_training.config import Config
+from perception_training.evaluate import torch_predictor
+from perception_training.fit import fit, Run
 
 SOURCES = {'camvid': [street('a', (20, 40, 60, 72))],
            'idd': [street('b', (70, 44, 118, 90), label=2)], 'clip': []}
