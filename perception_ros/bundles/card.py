@@ -30,7 +30,7 @@ def write_card(manifest: Manifest, proof: Proof) -> str:
         '',
         f'Compared with the original graph, run by its own recipe, on {proof.images}:',
         '',
-        '| output | batch | compared | greatest difference | allowed |',
+        '| output | batch | compared, in images | greatest difference | allowed |',
         '|---|---|---|---|---|',
     ]
     for row in proof.rows:

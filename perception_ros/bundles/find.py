@@ -43,8 +43,7 @@ def find_bundle(reference: str | Path) -> Path:
 def engine_folders() -> Iterator[Path]:
     """Yield the folders that may hold installed bundles, the most specific first."""
     share = Path('share', 'perception_ros', 'engines')
-    for prefix in os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep):
-        if prefix:
-            yield Path(prefix) / share
-    yield Path(sys.prefix) / share
+    prefixes = [*os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep), sys.prefix]
+    for prefix in dict.fromkeys(filter(None, prefixes)):
+        yield Path(prefix) / share
     yield Path(__file__).resolve().parents[2] / 'engines'

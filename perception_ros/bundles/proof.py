@@ -31,7 +31,7 @@ class Row:
     output: str
     batch: int
     compared: str
-    """How much was compared, in words."""
+    """What was compared, in how many images."""
     difference: str
     """The greatest difference, in words."""
     allowed: str
@@ -177,7 +177,7 @@ def _raw_rows(
             scale = max(float(np.abs(want[name]).max(initial=0)), 1e-6)
             worst = max(worst, float(np.abs(want[name] - got[name]).max(initial=0)) / scale)
         yield Row(
-            f'network {name}', batch, f'{len(came)} images', f'{worst:.1e} of greatest',
+            f'network {name}', batch, f'all in {len(came)}', f'{worst:.0e} of greatest',
             f'{tolerance.raw:.0e}', worst <= tolerance.raw,
         )
 
@@ -198,8 +198,8 @@ def _boxes_row(
         lonely += max(len(want.scores), count) - pairs
         worst_px, worst_score = max(worst_px, px), max(worst_score, score)
     return Row(
-        'boxes', batch, f'{total} boxes in {len(expected)} images',
-        f'{worst_px:.1e} px, {worst_score:.1e} score, {lonely} unpaired',
+        'boxes', batch, f'{total} in {len(expected)}',
+        f'{worst_px:.0e} px, {worst_score:.0e} score, {lonely} unpaired',
         f'{tolerance.boxes:.0%} unpaired', lonely <= tolerance.boxes * total,
     )
 
@@ -234,6 +234,6 @@ def _mask_row(
     pairs = zip(expected, answers, strict=True)
     worst = max(float((want != answer[output]).mean()) for want, answer in pairs)
     return Row(
-        output, batch, f'{sum(ids.size for ids in expected)} cells', f'{worst:.4%} of an image',
+        output, batch, f'all in {len(expected)}', f'{worst:.3%} of cells',
         f'{tolerance.cells:.1%}', worst <= tolerance.cells,
     )

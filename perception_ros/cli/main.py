@@ -1,0 +1,92 @@
+"""The command `perception_ros`: a list of commands, each imported only when it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+import sys
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from perception_ros import __version__
+from perception_ros.core.errors import PerceptionError
+
+
+_HELP = 'Camera perception: many cameras, one engine call, boxes and masks in pixels.'
+
+
+class Command(NamedTuple):
+    """Where a command lives, and what it does in one line."""
+
+    target: str
+    """'module:function', below `perception_ros.cli`."""
+    help: str
+
+
+COMMANDS: Mapping[str, Command] = {
+    'run': Command('run:run', 'Find objects and masks in image files.'),
+    'inspect': Command('inspect:inspect', 'Check a bundle and show what it says about itself.'),
+    'import': Command('import_model:import_', 'Turn a foreign ONNX model into a bundle.'),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command that `arguments` (default: the command line's) name, and exit.
+
+    Errors that this package raises on purpose become one line on stderr and exit status 1.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        _app(arguments)(args=arguments, prog_name='perception_ros')
+    except PerceptionError as error:
+        complain(str(error))
+        sys.exit(1)
+
+
+def complain(message: str) -> None:
+    """Print one red line on stderr."""
+    typer.secho(f'error: {" ".join(message.split())}', fg=typer.colors.RED, err=True)
+
+
+def _app(arguments: Sequence[str]) -> typer.Typer:
+    """Return the application with the named command in full, and the others by their help."""
+    named = next((argument for argument in arguments if not argument.startswith('-')), '')
+    app = typer.Typer(
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,  # a traceback of ours is for a bug report: plain text
+        add_completion=False,
+    )
+    app.callback(help=_HELP)(_common)
+    for name, command in COMMANDS.items():
+        app.command(name, help=None if name == named else command.help)(
+            _load(command.target) if name == named else _not_called
+        )
+    return app
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option(
+            '--version', callback=_print_version, is_eager=True, help='Print it and exit.'
+        ),
+    ] = False,
+) -> None:
+    """Take what may stand before the command."""
+
+
+def _not_called() -> None:
+    """Stand for a command that is listed but not called."""
+
+
+def _load(target: str) -> Callable[..., Any]:
+    module, _, function = target.partition(':')
+    loaded: Callable[..., Any] = getattr(import_module(f'perception_ros.cli.{module}'), function)
+    return loaded

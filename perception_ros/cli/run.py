@@ -1,0 +1,176 @@
+"""`perception_ros run`: a bundle on image files, the same way that camera frames go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+import typer
+
+from perception_ros.backends import open_engine
+from perception_ros.bundles import Bundle
+from perception_ros.cli.main import complain
+from perception_ros.core.errors import ConfigError, ImageError
+from perception_ros.core.image import Image
+from perception_ros.core.model import Model
+from perception_ros.core.overlay import draw_result, Palette
+from perception_ros.core.types import Frame, Result
+
+_QUALITY = 92
+"""Of overlay JPEGs, 0..100."""
+
+
+def run(
+    bundle: Annotated[str, typer.Argument(help='Its folder, or the name of a shipped one.')],
+    images: Annotated[list[Path], typer.Argument(help='Image files.', metavar='IMAGE...')],
+    json_file: Annotated[
+        Path | None, typer.Option('--json', help='Write the answers to this file; -: to stdout.')
+    ] = None,
+    overlay: Annotated[
+        Path | None, typer.Option(help='Write pictures with boxes and masks into this folder.')
+    ] = None,
+    score_threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Least score; default: the bundle's.")
+    ] = None,
+    backend: Annotated[str, typer.Option(help='auto, onnxruntime or fake.')] = 'auto',
+    device: Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:<index>.')] = 'auto',
+) -> None:
+    """Find objects and masks in image files.
+
+    An image that cannot be read is reported, the others are processed, and the exit status is 1.
+    """
+    opened = Bundle.load(bundle)
+    for folder in (json_file.parent if json_file else None, overlay):
+        _make(folder)
+    palette, entries, failed = Palette.of(opened.manifest), [], 0
+    with open_engine(opened, backend, max_batch=1, device=device) as engine:
+        threshold = None if score_threshold is None else lambda camera: score_threshold
+        model = Model(opened.manifest.name, opened.manifest, engine, score_threshold=threshold)
+        names = _overlay_names(images)
+        stderr = Console(stderr=True)
+        for path in track(
+            images, console=stderr, transient=True, disable=not stderr.is_terminal
+        ):
+            try:
+                result = infer(model, path)
+            except ImageError as error:
+                complain(f'{path}: {error}')
+                failed += 1
+                continue
+            entries.append(entry(path, result))
+            if overlay:
+                rgb = result.frame.image.rgb()
+                picture = draw_result(rgb, result, palette, legend=bool(result.semantic))
+                _write_picture(overlay / next(names), picture)
+            else:
+                next(names)
+    answers = json.dumps({'images': entries}, indent=2, ensure_ascii=False)
+    if json_file and str(json_file) == '-':
+        typer.echo(answers)
+    else:
+        Console().print(_table(entries))
+        if json_file:
+            json_file.write_text(answers + '\n', encoding='utf-8')
+    if failed:
+        complain(f'{failed} of {len(images)} images could not be read')
+        raise typer.Exit(1)
+
+
+def infer(model: Model, path: Path) -> Result:
+    """Return what a model says about an image file.
+
+    :raises ImageError: the file cannot be read or decoded.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f'expected a readable image file; {error.strerror}') from error
+    image = Image.compressed(data)
+    if not image.is_compressed:
+        image = _other_kind(data)
+    return model.infer([Frame(str(path), 1, 1, image)])[0]
+
+
+def entry(path: Path, result: Result) -> dict[str, Any]:
+    """Return one entry of the JSON's `images`: boxes in the image's own pixels."""
+    image = result.frame.image
+    answer: dict[str, Any] = {
+        'image': str(path), 'width': image.width, 'height': image.height, 'detections': []
+    }
+    if found := result.detections:
+        answer['detections'] = [
+            {
+                'class_id': found.class_names[label],
+                'score': round(float(score), 5),
+                'box': [round(float(side), 3) for side in box],
+            }
+            for box, score, label in zip(found.boxes, found.scores, found.labels, strict=True)
+        ]
+    if result.semantic:
+        answer['semantic'] = {}
+        for head, mask in result.semantic.items():
+            counts = np.bincount(mask.class_ids.reshape(-1), minlength=256) / mask.class_ids.size
+            shares = zip(mask.class_names, counts, strict=False)
+            answer['semantic'][head] = {name: round(float(share), 5) for name, share in shares}
+    return answer
+
+
+def _other_kind(data: bytes) -> Image:
+    """Decode what cameras do not send, but people have on disk: BMP, WebP, TIFF."""
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if pixels is None:
+        raise ImageError(
+            f'expected an image file such as JPEG or PNG, got {len(data)} bytes that are none, or '
+            'are damaged'
+        )
+    return Image.from_array(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8))
+
+
+def _make(folder: Path | None) -> None:
+    """Make a folder for what will be written: now, not after minutes of work."""
+    if folder is None:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f'{folder}: expected a folder to write to; {error.strerror}') from error
+
+
+def _write_picture(path: Path, rgb: np.ndarray) -> None:
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    if not cv2.imwrite(str(path), bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]):
+        raise ConfigError(f'{path}: cannot be written; is the disk full, or the folder read-only?')
+
+
+def _overlay_names(images: list[Path]) -> Iterator[str]:
+    """Yield a file name for each image; images of one name from several folders are numbered."""
+    taken: dict[str, int] = {}
+    for path in images:
+        number = taken[path.stem] = taken.get(path.stem, 0) + 1
+        yield f'{path.stem}.jpg' if number == 1 else f'{path.stem}_{number}.jpg'
+
+
+def _table(entries: list[dict[str, Any]]) -> Table:
+    table = Table('image', 'size', 'detections', 'semantic', box=SIMPLE_HEAD, pad_edge=False)
+    for item in entries:
+        counts: dict[str, int] = {}
+        for found in item['detections']:
+            counts[found['class_id']] = counts.get(found['class_id'], 0) + 1
+        shares = [
+            f'{name} {share:.0%}'
+            for head in item.get('semantic', {}).values()
+            for name, share in head.items()
+            if share >= 0.005
+        ]
+        size = f'{item["width"]}x{item["height"]}'
+        boxes = ', '.join(f'{count} {name}' for name, count in counts.items())
+        table.add_row(Path(item['image']).name, size, boxes or '-', ', '.join(shares) or '-')
+    return table
