@@ -12,7 +12,6 @@ import typer
 from perception_ros import __version__
 from perception_ros.core.errors import PerceptionError
 
-
 _HELP = 'Camera perception: many cameras, one engine call, boxes and masks in pixels.'
 
 
@@ -27,6 +26,7 @@ class Command(NamedTuple):
 COMMANDS: Mapping[str, Command] = {
     'run': Command('run:run', 'Find objects and masks in image files.'),
     'inspect': Command('inspect:inspect', 'Check a bundle and show what it says about itself.'),
+    'demo': Command('demo:demo', 'Play pictures to the perception node over real topics.'),
     'import': Command('import_model:import_', 'Turn a foreign ONNX model into a bundle.'),
 }
 

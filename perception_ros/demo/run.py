@@ -1,0 +1,229 @@
+"""The demonstration from start to end: two processes, real topics, everything counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+import json
+import os
+from pathlib import Path
+import re
+import shutil
+import time
+from typing import Any
+
+import yaml
+
+from perception_ros.bundles import Bundle
+from perception_ros.core.sources import DEFAULT_CAMERAS, open_source
+from perception_ros.demo.harvest import Harvest, write_film
+from perception_ros.demo.listener import Listener
+from perception_ros.demo.processes import DemoError, NodeProcess
+from perception_ros.demo.references import find_references, import_reference
+from perception_ros.demo.summary import summarise
+from perception_ros.ros.domain import free_domain, private_environment
+
+OWN_MODEL = 'roadscene'
+
+_APPEAR_S = 60.0
+_CONFIGURE_S = 300.0
+"""An engine may have to be built."""
+_QUIET_S = 3.0
+"""After the last frame the run is over when nothing has come for so long, or all is there."""
+_PLAYER_QUEUE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What to show; `models` are names of shipped bundles or their folders, empty for the usual."""
+
+    input: Path
+    output: Path
+    models: tuple[str, ...] = ()
+    references: Path | None = None
+    cache: Path = Path('.cache/demo')
+    cameras: tuple[str, ...] = DEFAULT_CAMERAS
+    frames: int = 40
+    rate_hz: float = 2.0
+    transport: str = 'raw'
+    backend: str = 'auto'
+
+
+@dataclass(slots=True)
+class Progress:
+    """What is going on, for a progress bar."""
+
+    doing: str = ''
+    sets: int = 0
+    latency_p95_ms: float = 0.0
+
+
+Report = Callable[[Progress], None]
+
+
+def run_demo(options: DemoOptions, report: Report) -> dict[str, Any]:
+    """Run the demonstration and return what `summary.json` holds.
+
+    :param report: called often while it runs.
+    :raises PerceptionError: the input, a model or a process is not as it should be.
+    """
+    progress = Progress()
+
+    def announce(doing: str) -> None:
+        progress.doing = doing
+        report(progress)
+
+    announce('looking at the input')
+    cameras = open_source(options.input, options.cameras).cameras
+    bundles = _bundles(options, announce)
+    _make_room(options.output)
+    harvest = Harvest(options.output / 'frames')
+    domain = int(os.environ.get('ROS_DOMAIN_ID') or free_domain())
+    environment = private_environment(domain)
+    # the listener's context reads it from here
+    os.environ.update(environment)
+
+    with ExitStack() as stack:
+        node = stack.enter_context(
+            NodeProcess(
+                'perception_ros.nodes.perception_node',
+                ['--params-file', str(_write_parameters(options, cameras, bundles))],
+                options.output / 'perception_node.log',
+                environment,
+            )
+        )
+        listener = stack.enter_context(Listener(domain, harvest, node.check))
+        announce('opening the models')
+        try:
+            listener.change_state('configure', _APPEAR_S + _CONFIGURE_S)
+            listener.listen(_topics(cameras, bundles), cameras)
+            listener.change_state('activate', _APPEAR_S)
+            listener.wait_for_publishers(_APPEAR_S)
+        except DemoError as error:
+            raise DemoError(str(error), error.details or node.log_tail()) from error
+
+        announce('playing')
+        player_report = options.output / 'player.json'
+        player = stack.enter_context(
+            NodeProcess(
+                'perception_ros.nodes.player_node',
+                _player_arguments(options, player_report),
+                options.output / 'player_node.log',
+                environment,
+            )
+        )
+        while player.is_running:
+            listener.spin(0.2)
+            _update(progress, harvest)
+            report(progress)
+        player.check(may_end=True)
+        played = json.loads(player_report.read_text())
+        announce('waiting for the last answers')
+        while not _is_over(listener, played['sets']):
+            listener.spin(0.1)
+            _update(progress, harvest)
+            report(progress)
+        listener.change_state('deactivate', _APPEAR_S)
+        listener.change_state('cleanup', _APPEAR_S)
+
+    announce('writing the film')
+    harvest.number_pictures()
+    film = options.output / 'demo.mp4'
+    write_film(harvest, cameras, film, options.rate_hz)
+    counted = json.loads((options.output / 'perception_node.json').read_text())
+    summary = summarise(played, counted, harvest, domain)
+    (options.output / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
+    return summary
+
+
+def _bundles(options: DemoOptions, announce: Callable[[str], None]) -> dict[str, Bundle]:
+    """Return the models to run by name: those asked for, or ours and the references at hand."""
+    places: list[str | Path] = [*(options.models or (OWN_MODEL,))]
+    if options.references is not None and not options.models:
+        for name in find_references(options.references):
+            places.append(
+                import_reference(name, options.references, options.cache / 'models', announce)
+            )
+    return {re.sub(r'\W', '_', Path(place).name): Bundle.load(place) for place in places}
+
+
+def _make_room(output: Path) -> None:
+    """Remove what an earlier run left, so that nothing old is taken for new."""
+    output.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(output / 'frames', ignore_errors=True)
+    for name in ('summary.json', 'demo.mp4', 'player.json', 'perception_node.json'):
+        (output / name).unlink(missing_ok=True)
+
+
+def _write_parameters(
+    options: DemoOptions, cameras: tuple[str, ...], bundles: Mapping[str, Bundle]
+) -> Path:
+    """Write the perception node's parameters, and keep them as an example beside the results."""
+    camera = {'transport': options.transport, 'reliability': 'reliable', 'queue_depth': 50}
+    parameters = {
+        'camera_names': list(cameras),
+        'model_names': list(bundles),
+        'cameras': {name: dict(camera) for name in cameras},
+        'models': {
+            name: {'bundle': str(bundle.path.resolve()), 'backend': options.backend}
+            for name, bundle in bundles.items()
+        },
+        # slow machines shall show late answers rather than none
+        'max_age_ms': 10_000.0,
+        'summary_file': str((options.output / 'perception_node.json').resolve()),
+    }
+    path = options.output / 'perception_node.yaml'
+    path.write_text(yaml.safe_dump({'/**': {'ros__parameters': parameters}}, sort_keys=False))
+    return path
+
+
+def _player_arguments(options: DemoOptions, report: Path) -> list[str]:
+    parameters = {
+        # quoted: a file named 1 is a name, and no number
+        'input': json.dumps(str(options.input.resolve())),
+        'cameras': json.dumps(list(options.cameras)),
+        'frames': options.frames,
+        'rate_hz': float(options.rate_hz),
+        'transport': options.transport,
+        'reliability': 'reliable',
+        'queue_depth': _PLAYER_QUEUE,
+        'wait_for_subscribers': 1,
+        'report': json.dumps(str(report.resolve())),
+    }
+    return [part for name, value in parameters.items() for part in ('-p', f'{name}:={value}')]
+
+
+def _topics(
+    cameras: tuple[str, ...], bundles: Mapping[str, Bundle]
+) -> dict[tuple[str, str, str], str]:
+    """Return the topic of each (camera, model, output) by the rule of docs/architecture.md."""
+    outputs = {name: _outputs(bundle) for name, bundle in bundles.items()}
+    topics = {}
+    for camera in cameras:
+        for model, its_outputs in outputs.items():
+            for output in its_outputs:
+                alone = sum(output in others for others in outputs.values()) == 1
+                topics[camera, model, output] = (
+                    f'{camera}/{output}' if alone else f'{camera}/{model}/{output}'
+                )
+    return topics
+
+
+def _outputs(bundle: Bundle) -> list[str]:
+    """Return what a bundle's model can say, as parts of topic names."""
+    detection = bundle.manifest.detection
+    boxes = (
+        [] if detection is None else ['detections', *(['instances'] if detection.masks else [])]
+    )
+    return boxes + [f'semantic/{head}' for head in bundle.manifest.semantic]
+
+
+def _update(progress: Progress, harvest: Harvest) -> None:
+    progress.sets = len(harvest.stamps())
+    progress.latency_p95_ms = max(harvest.latency_p95_ms.values(), default=0.0)
+
+
+def _is_over(listener: Listener, sets: int) -> bool:
+    is_complete = all(count >= sets for count in listener.results.values())
+    return is_complete or time.monotonic() - listener.last_result_s > _QUIET_S
