@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_ros.bundles.bundle import Bundle
-from perception_ros.bundles.manifest import Manifest
+from perception_ros.bundles.bundle import Bundle, write_bundle
+from perception_ros.bundles.manifest import GraphInfo, Manifest
 from perception_ros.core.image import Image
 from perception_ros.core.types import Frame, FrameSet
 
@@ -73,3 +73,54 @@ def manifest(**changes: Any) -> Manifest:
 def fake_bundle(**changes: Any) -> Bundle:
     """Return a bundle for the fake engine, which needs no graph."""
     return Bundle(Path('colours'), manifest(**changes))
+
+
+def write_real_bundle(path: Path, name: str = 'means') -> Bundle:
+    """Write a bundle with a real graph whose answers depend on each image alone.
+
+    scores: mean of each channel / 255 (three boxes, the rest padding); semantic: the strongest
+    channel of each pixel.
+    """
+    import onnx
+    from onnx import helper, numpy_helper, TensorProto
+
+    def constant(label: str, values: Any, dtype: Any) -> Any:
+        return numpy_helper.from_array(np.asarray(values, dtype), label)
+
+    boxes = [[4 * n, 4 * n, 4 * n + 20, 4 * n + 10] if n < 3 else [0] * 4 for n in range(8)]
+    nodes = [
+        helper.make_node('Cast', ['images'], ['pixels'], to=TensorProto.FLOAT),
+        helper.make_node('ReduceMean', ['pixels', 'spatial'], ['means'], keepdims=0),
+        helper.make_node('Div', ['means', 'white'], ['seen']),
+        helper.make_node('Pad', ['seen', 'padding', '', 'last'], ['scores']),
+        helper.make_node('Shape', ['images'], ['batch'], start=0, end=1),
+        helper.make_node('Concat', ['batch', 'boxes_shape'], ['to_boxes'], axis=0),
+        helper.make_node('Expand', ['one_boxes', 'to_boxes'], ['boxes']),
+        helper.make_node('Concat', ['batch', 'labels_shape'], ['to_labels'], axis=0),
+        helper.make_node('Expand', ['one_labels', 'to_labels'], ['labels']),
+        helper.make_node('ArgMax', ['pixels'], ['strongest'], axis=3, keepdims=0),
+        helper.make_node('Cast', ['strongest'], ['semantic_ground'], to=TensorProto.UINT8),
+    ]
+    constants = [
+        constant('spatial', [1, 2], np.int64),
+        constant('white', 255.0, np.float32),
+        constant('padding', [0, 5], np.int64),
+        constant('last', [1], np.int64),
+        constant('boxes_shape', [8, 4], np.int64),
+        constant('labels_shape', [8], np.int64),
+        constant('one_boxes', [boxes], np.float32),
+        constant('one_labels', [[0, 1, 2, 0, 0, 0, 0, 0]], np.int32),
+    ]
+    outputs = [
+        helper.make_tensor_value_info('boxes', TensorProto.FLOAT, ['B', 8, 4]),
+        helper.make_tensor_value_info('scores', TensorProto.FLOAT, ['B', 8]),
+        helper.make_tensor_value_info('labels', TensorProto.INT32, ['B', 8]),
+        helper.make_tensor_value_info('semantic_ground', TensorProto.UINT8, ['B', 64, 96]),
+    ]
+    images = helper.make_tensor_value_info('images', TensorProto.UINT8, ['B', 64, 96, 3])
+    graph = helper.make_graph(nodes, name, [images], outputs, constants)
+    opset = helper.make_opsetid('', 20)
+    payload = helper.make_model(graph, opset_imports=[opset], ir_version=9).SerializeToString()
+    onnx.checker.check_model(onnx.load_model_from_string(payload))
+    info = manifest(name=name, graph=GraphInfo.of(payload).model_dump())
+    return write_bundle(path, info, payload, 'A graph for tests.')

@@ -54,7 +54,7 @@ class Request(ABC):
     @property
     @abstractmethod
     def images(self) -> NDArray[np.uint8]:
-        """Input, uint8 [max_batch, H, W, 3] RGB: write before `start`, then let be until `result`."""
+        """Input, uint8 [max_batch, H, W, 3] RGB: write before `start`, then leave it alone."""
 
     @abstractmethod
     def start(self, batch_size: int) -> None:

@@ -2,15 +2,15 @@
 
 It keeps the bundle contract for any bundle, so the whole way from camera topic to result can be
 tested to the pixel: a rectangle of pure red, green or blue in the camera image must come back as a
-box of class 0, 1 or 2 (modulo the number of classes) at its place, whatever the encoding, the size and
-the letterbox. Semantic heads give the same classes to the same colours and their last class to all
+box of class 0, 1 or 2 (modulo the number of classes) at its place, whatever the encoding, the size
+and the letterbox. Semantic heads give the same classes to the same colours and their last class to all
 else. With `duration_ms` it also takes its time, to study scheduling.
 """
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
+import time
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,9 @@ class FakeEngine(SlotEngine):
         """Batch size of each call so far."""
         size = bundle.manifest.input
         super().__init__(
-            EngineInfo('fake', 'cpu', bundle.manifest.precision, max_batch, (size.width, size.height)),
+            EngineInfo(
+                'fake', 'cpu', bundle.manifest.precision, max_batch, (size.width, size.height)
+            ),
             ThreadPoolExecutor(1, thread_name_prefix='fake'),
         )
 

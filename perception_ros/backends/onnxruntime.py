@@ -58,7 +58,9 @@ class OnnxRuntimeEngine(SlotEngine):
         try:
             return dict(zip(self._names, self._session.run(None, {'images': images}), strict=True))
         except Exception as error:  # as above
-            raise BackendError(f'ONNX Runtime failed on a batch of {len(images)}: {error}') from error
+            raise BackendError(
+                f'ONNX Runtime failed on a batch of {len(images)}: {error}'
+            ) from error
 
 
 def _providers(device: str) -> tuple[list[str | tuple[str, dict[str, str]]], str]:

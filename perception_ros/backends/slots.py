@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import queue
 from abc import abstractmethod
 from concurrent.futures import Future, ThreadPoolExecutor
+import queue
 
 import numpy as np
 from numpy.typing import NDArray

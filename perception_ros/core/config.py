@@ -6,11 +6,18 @@ while the node runs (`live`). The objects are frozen: a change makes a new objec
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
+import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+    ValidationError,
+)
 from pydantic.fields import FieldInfo
 from typing_extensions import Self
 
@@ -146,7 +153,8 @@ class PerceptionConfig(_Frozen):
         default_factory=dict, description='Cameras by name, in the order in which they are batched'
     )
     models: dict[str, ModelConfig] = Field(
-        default_factory=dict, description='Models by name; every model gets every camera by default'
+        default_factory=dict,
+        description='Models by name; every model gets every camera by default',
     )
     synchronizer: SynchronizerConfig = SynchronizerConfig()
     overlay: OverlayConfig = OverlayConfig()

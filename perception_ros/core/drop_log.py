@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import logging
 import threading
 import time
-from collections.abc import Callable
 
 from perception_ros.core.types import Drop, DropReason
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+import math
+import threading
 
 STAGES = (
     'transport',
@@ -21,8 +21,8 @@ STAGES = (
 
 transport: sensor stamp to receipt (ROS clock); synchronize: receipt to frame set; schedule: set to
 batch; prepare: decoding and letterbox; infer: the engine call; restore: back into camera pixels;
-publish: handing over to the middleware; total: sensor stamp to published, or from receipt where the
-stamp is not comparable.
+publish: handing over to the middleware; total: sensor stamp to published, or from receipt where
+the stamp is not comparable.
 """
 
 _BUCKETS_PER_DOUBLING = 50
@@ -31,7 +31,7 @@ _BUCKETS_PER_DOUBLING = 50
 
 @dataclass(slots=True)
 class Histogram:
-    """Durations in logarithmic buckets; two histograms add exactly, whatever order they come in."""
+    """Durations in logarithmic buckets; two histograms add exactly, in any order."""
 
     counts: dict[int, int] = field(default_factory=dict)
     total: int = 0
@@ -59,7 +59,7 @@ class Histogram:
         for bucket in sorted(self.counts):
             seen += self.counts[bucket]
             if seen >= rank:
-                duration_ns = 2.0 ** (bucket / _BUCKETS_PER_DOUBLING) - 1.0
+                duration_ns: float = 2.0 ** (bucket / _BUCKETS_PER_DOUBLING) - 1.0
                 return min(duration_ns, float(self.max_ns)) / 1e6
         return 0.0
 

@@ -1,7 +1,7 @@
 """Letterbox geometry, both ways: the one place that knows it.
 
-An image is scaled to fit the network's input, keeping its shape, and the rest is padded. Continuous
-pixel coordinates ((0, 0) = outer corner of the first pixel) then map by
+An image is scaled to fit the network's input, keeping its shape, and the rest is padded.
+Continuous pixel coordinates ((0, 0) = outer corner of the first pixel) then map by
 
     input = source * scale + offset
 
@@ -43,7 +43,7 @@ class Letterbox:
     def fit(
         source_size: tuple[int, int],
         input_size: tuple[int, int],
-        policy: LetterboxPolicy = LetterboxPolicy(),  # noqa: B008 - frozen, so safe to share
+        policy: LetterboxPolicy = LetterboxPolicy(),
     ) -> Letterbox:
         """Return the letterbox for a source of (width, height) and an input of (width, height).
 
@@ -61,9 +61,7 @@ class Letterbox:
             self.scaled_size[1] / self.source_size[1],
         )
 
-    def write(
-        self, pixels: NDArray[np.uint8], to_rgb: int | None, out: NDArray[np.uint8]
-    ) -> None:
+    def write(self, pixels: NDArray[np.uint8], to_rgb: int | None, out: NDArray[np.uint8]) -> None:
         """Write an image, letterboxed and as RGB, into `out`, uint8 [H, W, 3] of the input size.
 
         :param pixels: uint8 [h, w, C] or [h, w], as `Image.pixels` gives them.
@@ -72,9 +70,10 @@ class Letterbox:
         (x, y), (width, height) = self.offset, self.scaled_size
         window = out[y : y + height, x : x + width]
         if pixels.shape[1::-1] != (width, height):
-            pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
+            resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
+            pixels = np.asarray(resized, np.uint8)
         if to_rgb is not None:  # after the resize: fewer pixels to convert
-            pixels = cv2.cvtColor(pixels, to_rgb)
+            pixels = np.asarray(cv2.cvtColor(pixels, to_rgb), np.uint8)
         np.copyto(window, pixels)
         out[:y] = self.pad_value
         out[y + height :] = self.pad_value
@@ -86,7 +85,7 @@ class Letterbox:
         scale = np.asarray(self.scale * 2, np.float32)
         offset = np.asarray(self.offset * 2, np.float32)
         limit = np.asarray(self.source_size * 2, np.float32)
-        return np.clip((boxes - offset) / scale, 0, limit, dtype=np.float32)
+        return np.asarray(np.clip((boxes - offset) / scale, 0, limit), np.float32)
 
     def boxes_to_input(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map boxes [N, 4] (x1, y1, x2, y2) from source to input pixels."""
@@ -134,6 +133,6 @@ def _mask_lookup(
         centres = np.arange(letterbox.source_size[axis]) + 0.5
         in_input = centres * letterbox.scale[axis] + letterbox.offset[axis]
         cell = np.floor(in_input * (cells / letterbox.input_size[axis])).astype(np.intp)
-        return np.clip(cell, 0, cells - 1)
+        return np.asarray(np.clip(cell, 0, cells - 1), np.intp)
 
     return lookup(1, mask_height), lookup(0, mask_width)

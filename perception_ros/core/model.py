@@ -24,7 +24,7 @@ MASK_THRESHOLD = 0.5
 class InFlight:
     """A batch in the engine: who is in it, how each was letterboxed, and who could not be."""
 
-    request: Request | None
+    request: Request
     frames: list[Frame]
     letterboxes: list[Letterbox]
     failed: list[tuple[Frame, ImageError]]
@@ -78,7 +78,7 @@ class Model:
         """Letterbox the frames into the request's input and start it.
 
         A frame that cannot be decoded is left out and named in `failed`; the others go on. When
-        none is left the request is released and nothing runs.
+        none is left nothing is started. The request is still the caller's to release.
         """
         flight = InFlight(request, [], [], [])
         for frame in frames:
@@ -91,9 +91,6 @@ class Model:
                 flight.letterboxes.append(letterbox)
         if flight.frames:
             request.start(len(flight.frames))
-        else:
-            request.release()
-            flight.request = None
         return flight
 
     def restore(
@@ -131,16 +128,15 @@ class Model:
         results = []
         for first in range(0, len(frames), self.engine.info.max_batch):
             request = self.engine.request()
-            flight = self.start(request, frames[first : first + self.engine.info.max_batch])
             try:
+                flight = self.start(request, frames[first : first + self.engine.info.max_batch])
                 if flight.failed:
                     raise flight.failed[0][1]
                 outputs = request.result()
                 for index in range(len(flight.frames)):
                     results.append(self.restore(flight, outputs, index, self.outputs))
             finally:
-                if flight.request is not None:
-                    request.release()
+                request.release()
         return results
 
     def _letterbox(self, frame: Frame, out: NDArray[np.uint8]) -> Letterbox:
@@ -191,7 +187,9 @@ def paint_instances(
         mask = np.asarray(masks[index], np.float32)
         height, width = mask.shape
         # Sample the mask at the centre of each pixel that the box touches.
-        columns = ((np.arange(left, right) + 0.5 - x1) / (x2 - x1) * width - 0.5).astype(np.float32)
+        columns = ((np.arange(left, right) + 0.5 - x1) / (x2 - x1) * width - 0.5).astype(
+            np.float32
+        )
         rows = ((np.arange(top, bottom) + 0.5 - y1) / (y2 - y1) * height - 0.5).astype(np.float32)
         map_x, map_y = np.meshgrid(columns, rows)
         sampled = cv2.remap(mask, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

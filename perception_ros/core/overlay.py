@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -46,6 +46,42 @@ class Palette:
         )
 
 
+def draw_results(
+    rgb: Pixels,
+    results: Sequence[tuple[Result, Palette]],
+    *,
+    mask_opacity: float = 0.45,
+    max_width_px: int = 0,
+    legend: bool = False,
+) -> Pixels:
+    """Return a new picture with all that the results of one frame hold drawn in.
+
+    :param rgb: the source image, uint8 [H, W, 3]; not changed.
+    :param results: of one model or of several; all masks lie below all boxes.
+    :param mask_opacity: 0 leaves masks out but for their borders, 1 hides the image.
+    :param max_width_px: a wider image is scaled down to this before it is drawn on; 0: never.
+    :param legend: whether the semantic classes in view are named in a corner.
+    """
+    picture = _scaled(rgb, max_width_px)
+    scale = picture.shape[1] / rgb.shape[1]
+    for result, palette in results:
+        for head, mask in result.semantic.items():
+            draw_semantic(picture, mask, palette.semantic[head], mask_opacity)
+    for result, palette in results:
+        if result.detections is not None and result.instances is not None:
+            draw_instances(
+                picture, result.instances, result.detections, palette.boxes, mask_opacity
+            )
+    for result, palette in results:
+        if result.detections is not None:
+            draw_detections(picture, result.detections, palette.boxes, scale)
+    if legend:
+        semantic = {head: mask for result, _ in results for head, mask in result.semantic.items()}
+        colors = {head: rgbs for _, palette in results for head, rgbs in palette.semantic.items()}
+        draw_legend(picture, semantic, colors)
+    return picture
+
+
 def draw_result(
     rgb: Pixels,
     result: Result,
@@ -55,25 +91,14 @@ def draw_result(
     max_width_px: int = 0,
     legend: bool = False,
 ) -> Pixels:
-    """Return a new picture with all that `result` holds drawn in.
-
-    :param rgb: the source image, uint8 [H, W, 3]; not changed.
-    :param mask_opacity: 0 leaves masks out but for their borders, 1 hides the image.
-    :param max_width_px: a wider image is scaled down to this before it is drawn on; 0: never.
-    :param legend: whether the semantic classes in view are named in a corner.
-    """
-    picture = _scaled(rgb, max_width_px)
-    for head, mask in result.semantic.items():
-        draw_semantic(picture, mask, palette.semantic[head], mask_opacity)
-    if result.detections is not None:
-        if result.instances is not None:
-            draw_instances(
-                picture, result.instances, result.detections, palette.boxes, mask_opacity
-            )
-        draw_detections(picture, result.detections, palette.boxes, picture.shape[1] / rgb.shape[1])
-    if legend:
-        draw_legend(picture, result.semantic, palette.semantic)
-    return picture
+    """Draw what one model says; otherwise as `draw_results`."""
+    return draw_results(
+        rgb,
+        [(result, palette)],
+        mask_opacity=mask_opacity,
+        max_width_px=max_width_px,
+        legend=legend,
+    )
 
 
 def draw_semantic(

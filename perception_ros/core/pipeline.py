@@ -5,24 +5,23 @@
                 caller's      caller's      model's       model's            model's
                 thread        thread        first thread  engine             second thread
 
-Each model has two threads, so while its engine runs one batch, the next one is being letterboxed and
-the results of the one before go out. What lies between the stages is bounded: a frame waits in the
-synchroniser, in the scheduler or in one of the engine's slots, and in each of these a newer frame
-takes precedence over one that has become too old. Every frame that gets no result is counted with
-the reason.
+Each model has two threads, so while its engine runs one batch, the next one is being letterboxed
+and the results of the one before go out. What lies between the stages is bounded: a frame waits in
+the synchroniser, in the scheduler or in one of the engine's few slots, the newest frame wins, and
+every frame that gets no result is counted with the reason.
 
 An error in any stage costs the frames it concerns, is logged with their names, and nothing else.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+import logging
 from queue import SimpleQueue
+import threading
+import time
 
 from perception_ros.backends.base import Request
 from perception_ros.core.config import PerceptionConfig
@@ -46,7 +45,7 @@ Wanted = Callable[[str, str], frozenset[str]]
 
 @dataclass(slots=True)
 class _Running:
-    """A batch in its engine, when its frames were matched, and when it was scheduled and started."""
+    """A batch in its engine, and when it was matched, scheduled and started."""
 
     flight: InFlight
     matched_ns: Mapping[Frame, int]
@@ -131,7 +130,9 @@ class Pipeline:
             flight = model.start(request, batch.frames)
             for frame, error in flight.failed:
                 self._reject(frame, DropReason.UNDECODABLE, str(error), model.name)
-            if flight.frames:
+            if not flight.frames:
+                request.release()
+            else:
                 matched_ns = dict(zip(batch.frames, batch.matched_ns, strict=True))
                 return _Running(flight, matched_ns, batch.scheduled_ns, self._clock())
         return None
@@ -190,7 +191,9 @@ class Pipeline:
             running: SimpleQueue[_Running | None] = SimpleQueue()
             for loop in (self._infer_loop, self._finish_loop):
                 name = f'{model.name} {loop.__name__.strip("_")}'
-                thread = threading.Thread(target=loop, args=(model, running), name=name, daemon=True)
+                thread = threading.Thread(
+                    target=loop, args=(model, running), name=name, daemon=True
+                )
                 thread.start()
                 self._threads.append(thread)
 
@@ -210,7 +213,7 @@ class Pipeline:
             self._record(self.scheduler.take_drops())
 
     def run_pending(self) -> None:
-        """Infer and publish all that waits, in the caller's thread: the same way without threads."""
+        """Infer and publish all that waits, in the caller's thread: the same way, no threads."""
         for model in self._models.values():
             while True:
                 with self._work:
@@ -259,7 +262,7 @@ class Pipeline:
             return None
         return max(self._deadline_ns - self._clock(), 0) / 1e9
 
-    # ------------------------------------------------------------------- what goes wrong on the way
+    # ----------------------------------------------------------------- what goes wrong on the way
 
     @contextmanager
     def _guard(

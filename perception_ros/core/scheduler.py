@@ -6,8 +6,8 @@
 
 One engine call takes all that waits, of one set or of several, up to the engine's greatest batch;
 what is left goes into the next call. Who goes first: the camera with the smaller `priority`, then
-the one that was served longest ago, so that cameras of equal priority get equal shares when not all
-fit. A frame gives way to a newer one of its camera, and is dropped once older than `max_age_ms`.
+the one that was served longest ago, so that cameras of equal priority get equal shares when not
+all fit. A frame gives way to a newer one of its camera, and is dropped once older than `max_age_ms`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from perception_ros.core.config import PerceptionConfig
 from perception_ros.core.types import Batch, Drop, DropReason, Frame, FrameSet
 
 RATE_SLACK = 0.25
-"""A frame this part of a period early still counts as due: stamps jitter, and rates do not divide."""
+"""A frame this part of a period early still counts as due: stamps jitter, rates do not divide."""
 
 
 @dataclass(slots=True)
@@ -94,8 +94,8 @@ class Scheduler:
         for frame, _ in chosen:
             queue.turns += 1
             queue.served[frame.camera] = queue.turns
-        frames, matched_ns = zip(*chosen, strict=True)
-        return Batch(model, frames, matched_ns, now_ns)
+        frames = tuple(frame for frame, _ in chosen)
+        return Batch(model, frames, tuple(matched_ns for _, matched_ns in chosen), now_ns)
 
     def clear(self) -> None:
         """Drop all that waits."""

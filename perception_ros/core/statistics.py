@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Iterable
+import threading
 from typing import Any
 
 from perception_ros.core.types import Drop, DropReason, Result

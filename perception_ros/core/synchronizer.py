@@ -115,9 +115,7 @@ class Synchronizer(Matcher):
         offsets_ms: Mapping[str, float] | None = None,
     ) -> None:
         if config.policy == 'message_filters':
-            raise ValueError(
-                "policy 'message_filters' is made by perception_ros.ros.filters"
-            )
+            raise ValueError("policy 'message_filters' is made by perception_ros.ros.filters")
         offsets = offsets_ms or {}
         self.clock_jumps = dict.fromkeys(cameras, 0)
         self._cameras = {c: _Camera(round(offsets.get(c, 0.0) * 1e6)) for c in cameras}

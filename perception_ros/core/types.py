@@ -53,9 +53,9 @@ class Frame:
     """One camera image on its way.
 
     `stamp_ns` is the image header's time (sensor time, ROS clock). `received_ns` is when the frame
-    came in, on the pipeline's own clock (monotonic in the node): waiting and ageing are measured on
-    that one, so a wrong sensor clock cannot make a frame old. `transport_ns` is receipt minus stamp
-    on the ROS clock, None where the two clocks are not comparable.
+    came in, on the pipeline's own clock (monotonic in the node): waiting and ageing are measured
+    on that one, so a wrong sensor clock cannot make a frame old. `transport_ns` is receipt minus
+    stamp on the ROS clock, None where the two clocks are not comparable.
     """
 
     camera: str

@@ -49,18 +49,18 @@ class PerceptionNode(LifecycleNode):
         )
         if not self.has_parameter('autostart'):
             self.declare_parameter('autostart', False)
-        self._parameters = NodeParameters(self)
+        self._declared = NodeParameters(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._models: dict[str, Model] = {}
         self._pipeline: Pipeline | None = None
-        self._publishers: ResultPublishers | None = None
+        self._outputs: ResultPublishers | None = None
         self._health: Health | None = None
-        self._cameras: CameraSubscriptions | None = None
+        self._inputs: CameraSubscriptions | None = None
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open everything; on any error say why and stay unconfigured."""
         try:
-            self._config = self._parameters.load()
+            self._config = self._declared.load()
             self._open(self._config)
         except Exception as error:
             expected = isinstance(error, PerceptionError)
@@ -75,7 +75,7 @@ class PerceptionNode(LifecycleNode):
         """Begin to receive and infer."""
         assert self._pipeline and self._health
         self._pipeline.start()
-        self._cameras = CameraSubscriptions(self, self._pipeline, self._health.mismatch)
+        self._inputs = CameraSubscriptions(self, self._pipeline, self._health.mismatch)
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -111,12 +111,12 @@ class PerceptionNode(LifecycleNode):
         }
         for name, settings in config.models.items():
             self._models[name] = self._open_model(name, settings, ignore)
-        self._publishers = ResultPublishers(self, config, self._models)
+        self._outputs = ResultPublishers(self, config, self._models)
         self._pipeline = Pipeline(
             config,
             self._models,
-            self._publishers.publish,
-            wanted=self._publishers.wanted,
+            self._outputs.publish,
+            wanted=self._outputs.wanted,
             synchronizer=make_matcher(config),
         )
         self._health = Health(self, self._pipeline, self._models)
@@ -145,26 +145,24 @@ class PerceptionNode(LifecycleNode):
         def score_threshold(camera: str) -> float:
             return self._config.score_threshold(camera, name, of_bundle)
 
-        return Model(
-            name, bundle.manifest, engine, score_threshold=score_threshold, ignore=ignore
-        )
+        return Model(name, bundle.manifest, engine, score_threshold=score_threshold, ignore=ignore)
 
-    def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
+    def _on_set_parameters(self, parameters: list[Parameter[Any]]) -> SetParametersResult:
         """Refuse what cannot change now, and let what can take effect at once."""
         configured = self._pipeline is not None
-        verdict = self._parameters.change(parameters, configured)
-        if verdict.successful and self._pipeline and self._publishers:
-            self._config = self._parameters.changed(parameters)
+        verdict = self._declared.change(parameters, configured)
+        if verdict.successful and self._pipeline and self._outputs:
+            self._config = self._declared.changed(parameters)
             self._pipeline.scheduler.max_age_ms = self._config.max_age_ms
-            self._publishers.config = self._config
+            self._outputs.config = self._config
         return verdict
 
     def _stop(self) -> None:
-        if self._cameras is None:
+        if self._inputs is None:
             return
         assert self._pipeline and self._health
-        self._cameras.destroy()
-        self._cameras = None
+        self._inputs.destroy()
+        self._inputs = None
         self._pipeline.stop()
         if self._config.summary_file:
             path = Path(self._config.summary_file)
@@ -177,12 +175,12 @@ class PerceptionNode(LifecycleNode):
     def _close(self) -> None:
         if self._health:
             self._health.destroy()
-        if self._publishers:
-            self._publishers.destroy()
+        if self._outputs:
+            self._outputs.destroy()
         for model in self._models.values():
             model.engine.close()
         self._models = {}
-        self._pipeline = self._publishers = self._health = None
+        self._pipeline = self._outputs = self._health = None
 
 
 def main(args: list[str] | None = None) -> int:
@@ -193,9 +191,9 @@ def main(args: list[str] | None = None) -> int:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        if node.get_parameter('autostart').value:
-            if node.trigger_configure() is TransitionCallbackReturn.SUCCESS:
-                node.trigger_activate()
+        autostart = node.get_parameter('autostart').value
+        if autostart and node.trigger_configure() is TransitionCallbackReturn.SUCCESS:
+            node.trigger_activate()
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass

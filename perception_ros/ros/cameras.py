@@ -24,8 +24,8 @@ except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
 CLOCKS_DISAGREE_NS = 10_000_000_000
-"""A stamp further than this from the node's clock is of another clock (a bag without use_sim_time):
-nothing can be said about the time that such a frame was under way."""
+"""A stamp further than this from the node's clock is of another clock (a bag without
+use_sim_time): nothing can be said about the time that such a frame was under way."""
 
 
 class CameraSubscriptions:

@@ -1,8 +1,8 @@
 """The policy `message_filters`: the distribution's ApproximateTimeSynchronizer as a matcher.
 
-For teams whose other nodes match that way and who want the same sets here. Its known limits are its
-own: no set at all while one camera is silent, and none after a clock that was set back until it has
-caught up. The policy `deadline` has neither.
+For teams whose other nodes match that way and who want the same sets here. Its known limits are
+its own: no set at all while one camera is silent, and none after a clock that was set back until
+it has caught up. The policy `deadline` has neither.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ class MessageFiltersMatcher:
         waiting[stamp_ns] = frame
         header = SimpleNamespace(stamp=Time(nanoseconds=stamp_ns))
         self._inputs[frame.camera].signalMessage(SimpleNamespace(header=header, frame=frame))
-        while len(waiting) > QUEUE_SIZE:  # message_filters forgets the earliest, and does not say so
+        while (
+            len(waiting) > QUEUE_SIZE
+        ):  # message_filters forgets the earliest, and does not say so
             self._drop(waiting.pop(min(waiting)), DropReason.UNMATCHED)
 
     def poll(self, now_ns: int) -> list[FrameSet]:

@@ -13,7 +13,7 @@ from typing import Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
-from rclpy.exceptions import ParameterException
+from rclpy.exceptions import InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -46,9 +46,9 @@ class NodeParameters:
         for name, description in LISTS.items():
             value = self._take(name)
             items = value if isinstance(value, (list, tuple)) else []
-            node.declare_parameter(
-                name, [str(v) for v in items] or [''], ParameterDescriptor(description=description)
-            )
+            names = [str(item) for item in items] or ['']
+            descriptor = ParameterDescriptor(description=description)
+            node.declare_parameter(name, names, descriptor, ignore_override=True)
         self._declare_missing()
 
     def load(self) -> PerceptionConfig:
@@ -68,7 +68,7 @@ class NodeParameters:
             raise ConfigError('; '.join(lines))
         return self._config({})
 
-    def change(self, parameters: Iterable[Parameter], running: bool) -> SetParametersResult:
+    def change(self, parameters: Iterable[Parameter[Any]], running: bool) -> SetParametersResult:
         """Judge a change that is about to be made: the node's on-set callback calls this.
 
         :param running: whether the node is configured, so that only live parameters may change.
@@ -93,7 +93,7 @@ class NodeParameters:
             self._problems.pop(name, None)
         return SetParametersResult(successful=True)
 
-    def changed(self, parameters: Iterable[Parameter]) -> PerceptionConfig:
+    def changed(self, parameters: Iterable[Parameter[Any]]) -> PerceptionConfig:
         """Return the configuration with some parameters changed, before the node stores them."""
         return self._config({p.name: p.value for p in parameters if p.name in self._declared})
 
@@ -128,11 +128,13 @@ class NodeParameters:
                 f'expected {_type_name(default)}, got {given!r} of type {type(given).__name__}'
             )
             given = None
+        # What the user has set is in `given`: rclpy would take it as it is, wrong type and all.
+        value = default if given is None else given
         try:
-            self._node.declare_parameter(name, default if given is None else given, descriptor)
-        except ParameterException:
+            self._node.declare_parameter(name, value, descriptor, ignore_override=True)
+        except InvalidParameterValueException:
             self._problems[name] = f'{given!r} is out of range: {_range_of(descriptor)}'
-            self._node.declare_parameter(name, default, descriptor)
+            self._node.declare_parameter(name, default, descriptor, ignore_override=True)
 
     def _take(self, name: str) -> Any:
         """Return what the user has set, and make room for our own declaration."""

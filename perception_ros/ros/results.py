@@ -28,7 +28,9 @@ RESULT_QOS = make_qos('reliable', 5)
 LABEL_QOS = make_qos('reliable', 1, 'transient_local')
 
 
-def topic_names(config: PerceptionConfig, models: Mapping[str, Model]) -> dict[tuple[str, str, str], str]:
+def topic_names(
+    config: PerceptionConfig, models: Mapping[str, Model]
+) -> dict[tuple[str, str, str], str]:
     """Return the topic of each (camera, model, output), relative to the node's namespace.
 
     The name of the model is part of it only where two models of one camera say the same thing.
@@ -56,6 +58,7 @@ class ResultPublishers:
         self.config = config
         self._node = node
         self._models = models
+        self._palettes = {name: Palette.of(model.manifest) for name, model in models.items()}
         self._publishers: dict[tuple[str, str, str], Any] = {}
         self._labels = []
         for key, topic in topic_names(config, models).items():
@@ -63,14 +66,18 @@ class ResultPublishers:
             kind = Detection2DArray if output == 'detections' else Image
             self._publishers[key] = node.create_publisher(kind, topic, RESULT_QOS)
             if output.startswith('semantic/'):
-                label_publisher = node.create_publisher(LabelInfo, f'{topic}/label_info', LABEL_QOS)
+                label_publisher = node.create_publisher(
+                    LabelInfo, f'{topic}/label_info', LABEL_QOS
+                )
                 head = models[model].manifest.semantic[output.removeprefix('semantic/')]
                 names = [c.name for c in head.classes]
                 header = to_header(node.get_clock().now().nanoseconds, '')
                 label_publisher.publish(to_label_info(header, names))
                 self._labels.append(label_publisher)
         self._overlays = {
-            camera: node.create_publisher(CompressedImage, f'{camera}/overlay/compressed', RESULT_QOS)
+            camera: node.create_publisher(
+                CompressedImage, f'{camera}/overlay/compressed', RESULT_QOS
+            )
             for camera in config.cameras
         }
         self._composer = _Composer(
@@ -102,7 +109,9 @@ class ResultPublishers:
         if result.instances is not None:
             self._send(result, 'instances', lambda: to_instance_image(header, result.instances))
         for head, mask in result.semantic.items():
-            self._send(result, f'semantic/{head}', lambda mask=mask: to_semantic_image(header, mask))
+            self._send(
+                result, f'semantic/{head}', lambda mask=mask: to_semantic_image(header, mask)
+            )
         if self._overlay_wanted(frame.camera):
             for picture in self._composer.add(result):
                 self._publish_overlay(*picture)
@@ -113,12 +122,17 @@ class ResultPublishers:
             publisher.publish(message())
 
     def _overlay_wanted(self, camera: str) -> bool:
-        return self.config.overlay.enabled and bool(self._overlays[camera].get_subscription_count())
+        return self.config.overlay.enabled and bool(
+            self._overlays[camera].get_subscription_count()
+        )
 
     def _publish_overlay(self, frame: Frame, results: list[Result]) -> None:
         settings = self.config.overlay
-        rgb = Overlay(settings.mask_opacity, settings.max_width_px).draw(
-            frame.image.rgb(), [(r, self._models[r.model].manifest) for r in results]
+        rgb = draw_results(
+            frame.image.rgb(),
+            [(result, self._palettes[result.model]) for result in results],
+            mask_opacity=settings.mask_opacity,
+            max_width_px=settings.max_width_px,
         )
         header = to_header(frame.stamp_ns, frame.frame_id)
         self._overlays[frame.camera].publish(to_jpeg(header, rgb, settings.jpeg_quality))

@@ -242,7 +242,7 @@ def test_stages_overlap() -> None:
     assert seen == [True]
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     pass
 
 
@@ -257,7 +257,7 @@ def test_an_exception_in_any_stage_costs_one_frame(
     def break_once(*args: Any) -> None:
         if armed:
             armed.clear()
-            raise Broken(f'{stage} broke')
+            raise BrokenError(f'{stage} broke')
 
     def breaking(function: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(*args: Any, **kwargs: Any) -> Any:

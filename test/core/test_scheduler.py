@@ -83,7 +83,9 @@ def test_the_newest_frame_wins() -> None:
 
 def test_a_stale_frame_is_dropped_not_inferred() -> None:
     sched = scheduler(config(2, max_age_ms=100))
-    sched.submit(frame_set(frame('c0', 1000, received_ms=1000), frame('c1', 1000, received_ms=1050)))
+    sched.submit(
+        frame_set(frame('c0', 1000, received_ms=1000), frame('c1', 1000, received_ms=1050))
+    )
     [batch] = batches(sched, now_ms=1120)
     assert [f.camera for f in batch.frames] == ['c1']
     assert [(d.camera, d.reason.value) for d in sched.take_drops()] == [('c0', 'stale')]

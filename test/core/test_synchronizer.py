@@ -127,7 +127,7 @@ def test_a_silent_camera_costs_three_waits_and_then_none() -> None:
 
 
 def test_camera_out_for_four_seconds_of_thirty_hertz() -> None:
-    """The others keep their full rate, the record names the camera, it is back within two frames."""
+    """The others keep their rate, the record names the camera, it is back within two frames."""
     sync = synchronizer(tolerance_ms=15.0, max_wait_ms=25.0)
     frames = []
     for n in range(300):  # 10 s; 'right' is silent from 3 s to 7 s, and always 4 ms behind
@@ -248,7 +248,7 @@ def test_the_message_filters_policy_is_not_made_here() -> None:
         synchronizer('message_filters')
 
 
-# Streams that misbehave in every way at once: gaps, jitter, delays, repeats, disorder, clock jumps.
+# Streams that misbehave in every way: gaps, jitter, delays, repeats, disorder, clock jumps.
 _frames = st.lists(
     st.tuples(
         st.sampled_from(CAMERAS),
@@ -270,7 +270,7 @@ _frames = st.lists(
 def test_whatever_comes_the_rules_hold(
     events: list[tuple[str, int, int, int, int]], policy: str, tolerance_ms: float
 ) -> None:
-    """Every frame leaves once or is dropped with a reason; sets are sound; cameras stay in order."""
+    """Each frame leaves once or is dropped with a reason; sets are sound; order is kept."""
     sync = synchronizer(policy, tolerance_ms)
     frames = [
         frame(camera, 10_000 + 33 * number + jitter + clock, 10_000 + 33 * number + delay)
@@ -313,7 +313,7 @@ def test_whatever_comes_the_rules_hold(
 def test_no_frame_waits_longer_than_the_deadline(
     events: list[tuple[str, int, int, int, int]],
 ) -> None:
-    """The latency that the policy adds is bounded by max_wait_ms, whatever the other cameras do."""
+    """What the policy adds to latency is bounded by max_wait_ms, whatever others do."""
     sync = synchronizer('deadline', max_wait_ms=20.0)
     frames = [
         frame(camera, 10_000 + 33 * number + jitter + clock, 10_000 + 33 * number + delay)

@@ -1,0 +1,181 @@
+"""One test-suite for every backend: what the pipeline relies on, whatever runs underneath."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from perception_ros.backends import Engine, open_engine
+from perception_ros.bundles.bundle import Bundle
+from perception_ros.core.errors import BackendError
+from test.builders import picture, write_real_bundle
+
+BACKENDS = ['onnxruntime', 'fake']
+Open = Callable[[int], Engine]
+
+
+@pytest.fixture(scope='module')
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return write_real_bundle(tmp_path_factory.mktemp('bundles') / 'means')
+
+
+@pytest.fixture(params=BACKENDS)
+def engine(request: pytest.FixtureRequest, bundle: Bundle) -> Iterator[Engine]:
+    with open_engine(bundle, request.param, max_batch=4, device='cpu') as opened:
+        yield opened
+
+
+def images(*colours: str) -> np.ndarray:
+    return np.stack([picture(96, 64, **{colour: (20, 10, 60, 50)}) for colour in colours])
+
+
+def run(engine: Engine, batch: np.ndarray) -> dict[str, np.ndarray]:
+    request = engine.request()
+    request.images[: len(batch)] = batch
+    request.start(len(batch))
+    outputs = {name: array.copy() for name, array in request.result().items()}
+    request.release()
+    return outputs
+
+
+def test_it_says_what_it_is(engine: Engine) -> None:
+    assert engine.info.max_batch == 4
+    assert engine.info.input_size == (96, 64)
+    assert engine.info.precision == 'fp32'
+    assert engine.info.device == 'cpu'
+
+
+@pytest.mark.parametrize('n', [1, 2, 3, 4])
+def test_outputs_have_the_shapes_and_types_of_the_contract(engine: Engine, n: int) -> None:
+    outputs = run(engine, images(*['red'] * n))
+    shapes = {name: (array.dtype.name, array.shape) for name, array in outputs.items()}
+    assert shapes == {
+        'boxes': ('float32', (n, 8, 4)),
+        'scores': ('float32', (n, 8)),
+        'labels': ('int32', (n, 8)),
+        'semantic_ground': ('uint8', (n, 64, 96)),
+    }
+
+
+def test_each_image_gets_its_own_answer_at_every_batch_size(engine: Engine) -> None:
+    """Batching must change nothing: a batch is its images, one by one."""
+    batch = images('red', 'green', 'blue', 'green')
+    together = run(engine, batch)
+    for index in range(4):
+        alone = run(engine, batch[index : index + 1])
+        for name, array in alone.items():
+            np.testing.assert_allclose(array[0], together[name][index], atol=1e-6, err_msg=name)
+    differing = [n for n, a in together.items() if not np.array_equal(a[0], a[1])]
+    assert differing, 'a red and a green rectangle must not look the same'
+
+
+def test_a_slot_is_reused_without_traces_of_the_last_batch(engine: Engine) -> None:
+    first = run(engine, images('red'))
+    run(engine, images('blue', 'blue', 'blue', 'blue'))
+    again = run(engine, images('red'))
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, again[name], err_msg=name)
+
+
+def test_two_requests_are_in_flight_and_a_third_waits_for_a_slot(engine: Engine) -> None:
+    first, second = engine.request(), engine.request()
+    assert not np.shares_memory(first.images, second.images)
+    third: list[object] = []
+    waiter = threading.Thread(target=lambda: third.append(engine.request()))
+    waiter.start()
+    time.sleep(0.05)
+    assert not third
+    first.images[:1] = images('red')
+    first.start(1)
+    second.images[:1] = images('blue')
+    second.start(1)
+    assert first.result()['scores'][0, 0] > 0
+    first.release()
+    waiter.join(5)
+    assert third == [first]
+    second.release()
+
+
+@pytest.mark.parametrize('n', [0, 5, -1])
+def test_a_batch_that_does_not_fit_is_refused(engine: Engine, n: int) -> None:
+    request = engine.request()
+    with pytest.raises(ValueError, match=r'expected 1\.\.4'):
+        request.start(n)
+    request.release()
+
+
+def test_result_before_start_is_an_error(engine: Engine) -> None:
+    request = engine.request()
+    with pytest.raises(BackendError, match='start'):
+        request.result()
+    request.release()
+
+
+def test_a_failed_run_leaves_the_engine_usable(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(images: np.ndarray) -> None:
+        raise BackendError('out of memory')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, '_run', fail)
+        request = engine.request()
+        request.start(1)
+        with pytest.raises(BackendError, match='out of memory'):
+            request.result()
+        request.release()
+    assert run(engine, images('red'))['scores'].max() > 0
+
+
+def test_closing_waits_for_what_runs_and_refuses_what_comes(engine: Engine) -> None:
+    request = engine.request()
+    request.images[:1] = images('red')
+    request.start(1)
+    engine.close()
+    engine.close()
+    assert request.result()['scores'].max() > 0
+    request.release()
+    with pytest.raises(BackendError, match='closed'):
+        engine.request()
+
+
+def test_warm_up_leaves_all_slots_free(engine: Engine) -> None:
+    engine.warm_up()
+    for request in [engine.request(), engine.request()]:
+        request.release()
+
+
+@pytest.mark.parametrize(
+    ('backend', 'device', 'says'),
+    [
+        ('tensorflow', 'auto', 'expected auto, onnxruntime or fake'),
+        ('onnxruntime', 'tpu', 'expected auto, cpu, cuda'),
+    ],
+    ids=['unknown backend', 'unknown device'],
+)
+def test_what_does_not_exist_is_refused_with_the_choices(
+    bundle: Bundle, backend: str, device: str, says: str
+) -> None:
+    with pytest.raises(BackendError, match=says):
+        open_engine(bundle, backend, device=device)
+
+
+def test_cuda_without_a_cuda_build_says_what_to_install(bundle: Bundle) -> None:
+    import onnxruntime
+
+    if 'CUDAExecutionProvider' in onnxruntime.get_available_providers():
+        pytest.skip('this ONNX Runtime has CUDA')
+    with pytest.raises(BackendError, match='onnxruntime-gpu'):
+        open_engine(bundle, 'onnxruntime', device='cuda')
+
+
+def test_a_graph_that_the_runtime_refuses_is_a_clear_error(bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / 'model.onnx').write_bytes(b'not a graph')
+    broken = Bundle(tmp_path, bundle.manifest)
+    with pytest.raises(BackendError, match='ONNX Runtime .* refuses'):
+        open_engine(broken, 'onnxruntime')

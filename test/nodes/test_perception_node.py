@@ -1,0 +1,407 @@
+"""The perception node over real DDS: what goes in as messages comes out as messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+import json
+from pathlib import Path
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='needs rclpy')
+
+import cv2
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import SetParameters
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import CompressedImage, Image
+from vision_msgs.msg import Detection2DArray, LabelInfo
+
+from perception_ros.nodes.perception_node import PerceptionNode
+from perception_ros.ros.domain import free_domain
+from perception_ros.ros.logs import log_to_ros
+from perception_ros.ros.messages import to_header
+from perception_ros.ros.qos import make_qos
+from test.builders import COLOURS, picture, write_real_bundle
+
+pytestmark = pytest.mark.dds
+
+RED = (20, 30, 60, 70)
+
+
+class Bench:
+    """A perception node and a test node, each in a context and a thread of its own."""
+
+    def __init__(self, bundle: Path) -> None:
+        self.bundle = bundle
+        self.domain = free_domain()
+        self.heard: dict[str, list[Any]] = {}
+        self._stoppers: list[Callable[[], None]] = []
+        context = self._context()
+        self.me = rclpy.create_node('test', context=context)
+        self._spin(self.me, context)
+        self.node: PerceptionNode | None = None
+
+    def launch(self, *cameras: str, **parameters: Any) -> None:
+        """Start the node; parameters use __ for the dot."""
+        values: dict[str, Any] = {
+            'camera_names': list(cameras) or ['front'],
+            'model_names': ['means'],
+            'models.means.backend': 'fake',
+            'models.means.bundle': str(self.bundle),
+        }
+        values |= {name.replace('__', '.'): value for name, value in parameters.items()}
+        for camera in filter(None, values['camera_names']):
+            values.setdefault(f'cameras.{camera}.reliability', 'reliable')
+        context = self._context()
+        self.node = PerceptionNode(
+            context=context,
+            parameter_overrides=[Parameter(name, value=v) for name, v in values.items()],
+        )
+        log_to_ros(self.node)
+        self._spin(self.node, context)
+
+    def _context(self) -> Any:
+        context = rclpy.Context()
+        rclpy.init(context=context, domain_id=self.domain)
+        return context
+
+    def _spin(self, node: Any, context: Any) -> None:
+        executor = SingleThreadedExecutor(context=context)
+        executor.add_node(node)
+        thread = threading.Thread(target=executor.spin, daemon=True)
+        thread.start()
+
+        def stop() -> None:
+            executor.shutdown()
+            thread.join(10)
+            if isinstance(node, PerceptionNode):
+                node.close()
+            node.destroy_node()
+            rclpy.shutdown(context=context)
+
+        self._stoppers.append(stop)
+
+    def close(self) -> None:
+        for stop in reversed(self._stoppers):
+            stop()
+
+    def call(self, kind: Any, service: str, request: Any) -> Any:
+        client = self.me.create_client(kind, f'/perception/perception_node/{service}')
+        assert client.wait_for_service(10)
+        future = client.call_async(request)
+        wait_until(future.done, 20)
+        self.me.destroy_client(client)
+        return future.result()
+
+    def transition(self, transition: int) -> bool:
+        request = ChangeState.Request()
+        request.transition.id = transition
+        return bool(self.call(ChangeState, 'change_state', request).success)
+
+    def state(self) -> str:
+        return str(self.call(GetState, 'get_state', GetState.Request()).current_state.label)
+
+    def set(self, name: str, value: Any) -> Any:
+        request = SetParameters.Request(
+            parameters=[Parameter(name, value=value).to_parameter_msg()]
+        )
+        return self.call(SetParameters, 'set_parameters', request).results[0]
+
+    def active(self) -> None:
+        assert self.transition(Transition.TRANSITION_CONFIGURE)
+        assert self.transition(Transition.TRANSITION_ACTIVATE)
+
+    def listen(self, kind: Any, topic: str, durability: str = 'volatile') -> list[Any]:
+        heard: list[Any] = []
+        qos = make_qos('reliable', 100, durability)
+        self.me.create_subscription(kind, topic, heard.append, qos)
+        wait_until(lambda: self.me.count_publishers(topic) > 0)
+        return heard
+
+    def camera(self, name: str, kind: Any = Image, reliability: str = 'reliable') -> Any:
+        suffix = '/compressed' if kind is CompressedImage else ''
+        topic = f'/{name}/image_raw{suffix}'
+        publisher = self.me.create_publisher(kind, topic, make_qos(reliability, 10))
+        if reliability == 'reliable':
+            wait_until(lambda: publisher.get_subscription_count() > 0)
+            # The reader may yet have to find its writer: what comes before that it does not get.
+            node = self.node
+            wait_until(lambda: node is not None and node.count_publishers(topic) > 0)
+            time.sleep(0.1)
+        return publisher
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, 'did not happen in time'
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope='module')
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_real_bundle(tmp_path_factory.mktemp('bundles') / 'means').path
+
+
+@pytest.fixture
+def bench(bundle: Path) -> Iterator[Bench]:
+    made = Bench(bundle)
+    yield made
+    made.close()
+
+
+def image(stamp_s: int = 1, frame_id: str = 'front_optical', **box: Any) -> Image:
+    pixels = picture(128, 96, **(box or {'red': RED}))
+    message = Image(header=to_header(stamp_s * 10**9, frame_id), encoding='bgr8')
+    message.height, message.width, message.step = 96, 128, 3 * 128
+    message.data = pixels[..., ::-1].tobytes()
+    return message
+
+
+def test_a_frame_goes_from_topic_to_topics(bench: Bench) -> None:
+    """Raw image in; boxes, mask, label names and overlay out, under the image's own header."""
+    bench.launch('front')
+    bench.active()
+    boxes = bench.listen(Detection2DArray, '/perception/front/detections')
+    masks = bench.listen(Image, '/perception/front/semantic/ground')
+    overlays = bench.listen(CompressedImage, '/perception/front/overlay/compressed')
+    labels = bench.listen(
+        LabelInfo, '/perception/front/semantic/ground/label_info', 'transient_local'
+    )
+    camera = bench.camera('front')
+    wait_until(lambda: labels)
+    sent = image(stamp_s=1234, frame_id='front_optical')
+    camera.publish(sent)
+    wait_until(lambda: boxes and masks and overlays)
+
+    [detection] = boxes[0].detections
+    assert boxes[0].header == masks[0].header == overlays[0].header == sent.header
+    assert detection.results[0].hypothesis.class_id == 'red'
+    centre, box = detection.bbox.center.position, detection.bbox
+    found = (centre.x - box.size_x / 2, centre.y - box.size_y / 2)
+    found += (centre.x + box.size_x / 2, centre.y + box.size_y / 2)
+    np.testing.assert_allclose(found, RED, atol=1.6)
+
+    mask = np.frombuffer(bytes(masks[0].data), np.uint8).reshape(96, 128)
+    assert (masks[0].encoding, mask[50, 40], mask[5, 5]) == ('mono8', 0, 3)
+    assert [c.class_name for c in labels[0].class_map] == ['red', 'green', 'blue', 'other']
+    overlay = cv2.imdecode(np.frombuffer(bytes(overlays[0].data), np.uint8), cv2.IMREAD_COLOR)
+    assert overlay.shape == (96, 128, 3)
+
+
+def test_compressed_images_work_alike(bench: Bench) -> None:
+    bench.launch('front', cameras__front__transport='compressed')
+    bench.active()
+    boxes = bench.listen(Detection2DArray, '/perception/front/detections')
+    camera = bench.camera('front', CompressedImage)
+    for n, extension in enumerate(['.jpg', '.png']):
+        encoded = cv2.imencode(extension, picture(128, 96, blue=RED)[..., ::-1])[1]
+        camera.publish(
+            CompressedImage(
+                header=to_header((n + 1) * 10**9, 'front'), format='x', data=encoded.tobytes()
+            )
+        )
+        wait_until(lambda n=n: len(boxes) == n + 1)
+        assert boxes[n].detections[0].results[0].hypothesis.class_id == 'blue'
+
+
+def test_six_cameras_one_engine_call(bench: Bench) -> None:
+    names = [f'cam{n}' for n in range(6)]
+    bench.launch(*names, synchronizer__max_wait_ms=2000.0)
+    bench.active()
+    heard = {n: bench.listen(Detection2DArray, f'/perception/{n}/detections') for n in names}
+    cameras = {name: bench.camera(name) for name in names}
+    colours = list(COLOURS)
+    for n, (name, camera) in enumerate(cameras.items()):
+        camera.publish(image(frame_id=name, **{colours[n % 3]: RED}))
+    wait_until(lambda: all(heard.values()))
+    for n, name in enumerate(names):
+        assert heard[name][0].header.frame_id == name
+        seen = heard[name][0].detections[0].results[0].hypothesis.class_id
+        assert seen == colours[n % 3], 'each camera gets its own answer'
+    assert bench.node and bench.node._pipeline
+    assert bench.node._pipeline.statistics.snapshot()['engine_calls'] == {'means': 1}
+
+
+def test_nobody_listens_nothing_is_inferred(bench: Bench) -> None:
+    bench.launch('front')
+    bench.active()
+    camera = bench.camera('front')
+    camera.publish(image(1))
+    assert bench.node and bench.node._pipeline
+    counters = bench.node._pipeline.statistics.snapshot
+    wait_until(lambda: counters()['frames_received'].get('front'))
+    time.sleep(0.2)
+    assert counters()['engine_calls'] == {}
+
+
+def test_bad_messages_cost_only_themselves(bench: Bench) -> None:
+    """Each kind is counted, the node stays active, and the good frame after it comes through."""
+    bench.launch('front')
+    bench.active()
+    boxes = bench.listen(Detection2DArray, '/perception/front/detections')
+    camera = bench.camera('front')
+    bad = [image(stamp) for stamp in range(1, 6)]
+    bad[0].width = bad[0].height = 0
+    bad[1].step = 7
+    bad[2].encoding = 'no_such_encoding'
+    bad[3].header = to_header(0, 'front')
+    bad[4].data = bytes(10)
+    for message in bad:
+        camera.publish(message)
+    camera.publish(image(99))
+    wait_until(lambda: boxes)
+    assert boxes[0].header.stamp.sec == 99
+    assert bench.node and bench.node._pipeline
+    assert bench.node._pipeline.statistics.snapshot()['frames_dropped'] == {'invalid': 5}
+    assert bench.state() == 'active'
+
+
+def test_thresholds_and_overlay_change_while_it_runs(bench: Bench) -> None:
+    bench.launch('front')
+    bench.active()
+    boxes = bench.listen(Detection2DArray, '/perception/front/detections')
+    camera = bench.camera('front')
+    for n, (threshold, expected) in enumerate([(0.5, 1), (0.95, 0), (0.1, 1)]):
+        assert bench.set('cameras.front.score_threshold', threshold).successful
+        camera.publish(image(n + 1))
+        wait_until(lambda n=n: len(boxes) == n + 1)
+        assert len(boxes[n].detections) == expected
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'says'),
+    [
+        ('cameras.front.topic', '/other', 'clean it up'),
+        ('models.means.max_batch', 4, 'clean it up'),
+        ('cameras.front.score_threshold', 1.5, 'range'),
+    ],
+    ids=['topic', 'batch', 'out of range'],
+)
+def test_what_cannot_change_says_so(bench: Bench, name: str, value: Any, says: str) -> None:
+    bench.launch('front')
+    bench.active()
+    result = bench.set(name, value)
+    assert not result.successful
+    assert says in result.reason
+
+
+@pytest.mark.parametrize(
+    ('parameters', 'says'),
+    [
+        ({'models.means.bundle': '/no/such/bundle'}, '/no/such/bundle'),
+        ({'cameras.front.topik': '/x'}, "did you mean 'cameras.front.topic'"),
+        ({'cameras.front.score_threshold': 7.0}, 'out of range'),
+        ({'synchronizer.policy': 'magic'}, 'deadline'),
+        ({'max_age_ms': 'long'}, 'expected float'),
+        ({'camera_names': ['']}, 'camera_names'),
+        ({'camera_names': ['a', 'b'], 'cameras.a.topic': '/t', 'cameras.b.topic': '/t'}, '/t'),
+        ({'camera_names': ['9lives']}, '9lives'),
+        ({'models.means.backend': 'abacus'}, 'abacus'),
+        ({'models.means.cameras': ['rear']}, 'rear'),
+        ({'cameras.front.ignore_mask': '/no/mask.png'}, '/no/mask.png'),
+    ],
+    ids=lambda value: '' if isinstance(value, dict) else value,
+)
+def test_a_wrong_configuration_is_told_and_the_node_lives(
+    bench: Bench, parameters: dict[str, Any], says: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Configuring fails with the reason; the node stays there to be set right."""
+    bench.launch(**{name.replace('.', '__'): value for name, value in parameters.items()})
+    assert not bench.transition(Transition.TRANSITION_CONFIGURE)
+    assert bench.state() == 'unconfigured'
+    assert says in capfd.readouterr().err
+
+
+def test_a_wrong_parameter_can_be_set_right(bench: Bench) -> None:
+    bench.launch('front', cameras__front__score_threshold=7.0)
+    assert not bench.transition(Transition.TRANSITION_CONFIGURE)
+    assert bench.set('cameras.front.score_threshold', 0.7).successful
+    assert bench.transition(Transition.TRANSITION_CONFIGURE)
+
+
+def test_a_damaged_bundle_is_refused(bench: Bench, tmp_path: Path) -> None:
+    damaged = write_real_bundle(tmp_path / 'damaged')
+    damaged.graph_path.write_bytes(damaged.graph_path.read_bytes() + b'x')
+    bench.launch('front', models__means__bundle=str(damaged.path))
+    assert not bench.transition(Transition.TRANSITION_CONFIGURE)
+    assert bench.state() == 'unconfigured'
+
+
+def test_the_whole_life_twice(bench: Bench, tmp_path: Path) -> None:
+    """Configure to cleanup and again: nothing is left over, the summary tells what happened."""
+    summary = tmp_path / 'deep' / 'summary.json'
+    bench.launch('front', summary_file=str(summary))
+    boxes: list[Any] = []
+    bench.me.create_subscription(
+        Detection2DArray, '/perception/front/detections', boxes.append, make_qos('reliable', 100)
+    )
+    for round_ in (1, 2):
+        bench.active()
+        camera = bench.camera('front')
+        wait_until(lambda: bench.me.count_publishers('/perception/front/detections') == 1)
+        time.sleep(0.2)  # the new publisher has yet to discover the old subscription
+        camera.publish(image(round_))
+        wait_until(lambda round_=round_: len(boxes) == round_)
+        assert bench.transition(Transition.TRANSITION_DEACTIVATE)
+        told = json.loads(summary.read_text())
+        assert told['frames_received'] == {'front': 1}
+        assert told['frames_inferred'] == {'means': 1}
+        assert told['models'][0]['backend'] == 'fake'
+        assert told['latency_ms']['max'] > 0
+        assert bench.transition(Transition.TRANSITION_CLEANUP)
+        bench.me.destroy_publisher(camera)
+    assert bench.state() == 'unconfigured'
+
+
+def test_latency_and_diagnostics_are_published(bench: Bench) -> None:
+    bench.launch('front', 'left')
+    bench.active()
+    bench.listen(Detection2DArray, '/perception/front/detections')
+    latency = bench.listen(DiagnosticArray, '/perception/latency')
+    diagnostics = bench.listen(DiagnosticArray, '/diagnostics')
+    camera = bench.camera('front')
+    for n in range(30):
+        camera.publish(image(n + 1))
+        time.sleep(0.05)
+    names = {status.name for message in latency for status in message.status}
+    assert {'front/synchronize', 'front/infer', 'front/total'} <= names
+    values = {
+        kv.key: kv.value
+        for message in latency
+        for status in message.status
+        if status.name == 'front/total'
+        for kv in status.values
+    }
+    assert set(values) == {'p50_ms', 'p95_ms', 'p99_ms', 'max_ms', 'count'}
+    silent = [
+        status
+        for message in diagnostics
+        for status in message.status
+        if status.name.endswith('camera left') and status.level == b'\x02'
+    ]
+    assert silent, 'a silent camera is an error that a planner can see'
+    assert 'silent' in silent[0].message
+
+
+def test_a_qos_mismatch_is_told_not_silent(
+    bench: Bench, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bench.launch('front', cameras__front__reliability='reliable')
+    bench.active()
+    bench.camera('front', reliability='best_effort')
+    told = ''
+    deadline = time.monotonic() + 10
+    while 'QoS mismatch' not in told and time.monotonic() < deadline:
+        time.sleep(0.1)
+        told += capfd.readouterr().err
+    assert 'Set cameras.front.reliability to best_effort' in told
