@@ -245,12 +245,6 @@ class Manifest(_Strict):
         return cls.from_yaml(text, str(path))
 
 
-def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of `bundle.yaml`, published as `docs/bundle.schema.json`."""
-    schema = Manifest.model_json_schema()
-    return {'$schema': 'https://json-schema.org/draft/2020-12/schema', **schema}
-
-
 class _UniqueKeyLoader(yaml.SafeLoader):
     """Refuses a key that comes twice, where YAML would silently take the last one."""
 
