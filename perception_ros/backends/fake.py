@@ -3,8 +3,8 @@
 It keeps the bundle contract for any bundle, so the whole way from camera topic to result can be
 tested to the pixel: a rectangle of pure red, green or blue in the camera image must come back as a
 box of class 0, 1 or 2 (modulo the number of classes) at its place, whatever the encoding, the size
-and the letterbox. Semantic heads give the same classes to the same colours and their last class to all
-else. With `duration_ms` it also takes its time, to study scheduling.
+and the letterbox. Semantic heads give the same classes to the same colours, and their last class
+to all else. With `duration_ms` it also takes its time, to study scheduling.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@
 One engine call takes all that waits, of one set or of several, up to the engine's greatest batch;
 what is left goes into the next call. Who goes first: the camera with the smaller `priority`, then
 the one that was served longest ago, so that cameras of equal priority get equal shares when not
-all fit. A frame gives way to a newer one of its camera, and is dropped once older than `max_age_ms`.
+all fit. A frame gives way to a newer one of its camera, and is dropped once older than
+`max_age_ms`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 import os
 import random
+import shutil
 import socket
+
+from perception_ros.bundles.find import engine_folders
 
 # DDSI-RTPS 2.3 section 9.6.1: where the first participant of a domain listens for others.
 _PORT_BASE = 7400
@@ -13,6 +16,11 @@ _PORTS_A_DOMAIN = 250
 _FIRST_UNICAST = 10
 _DOMAINS = range(1, 102)
 """Higher domains have ports that Linux hands out to anybody."""
+
+
+_SHARED_MEMORY_BYTES = 512 << 20
+"""Three processes with the profile's 128 MiB each; a process that gets less than it was promised is
+killed when it writes."""
 
 
 def free_domain() -> int:
@@ -25,14 +33,33 @@ def free_domain() -> int:
 
 
 def private_environment(domain: int, base: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return environment variables for processes that hear only this machine in this domain."""
-    environment = {**base, 'ROS_DOMAIN_ID': str(domain)}
+    """Return environment variables for processes that hear only this machine in this domain.
+
+    Where there is room for it they exchange images in shared memory, unless `base` has a Fast DDS
+    profile of its own.
+    """
+    environment = {**_image_transport(base), **base, 'ROS_DOMAIN_ID': str(domain)}
     if base.get('ROS_DISTRO') == 'humble':  # it knows nothing newer
         environment['ROS_LOCALHOST_ONLY'] = '1'
     else:
         environment.pop('ROS_LOCALHOST_ONLY', None)
         environment['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     return environment
+
+
+def _image_transport(base: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that name config/fastdds.xml; other RMWs do not look at them."""
+    profiles = (folder.parent / 'config' / 'fastdds.xml' for folder in engine_folders())
+    profile = next((path for path in profiles if path.is_file()), None)
+    try:
+        room = shutil.disk_usage('/dev/shm').free
+    except OSError:
+        room = 0
+    if profile is None or room < _SHARED_MEMORY_BYTES:
+        return {}
+    # both together make it read the file twice and complain
+    library = 'FASTRTPS' if base.get('ROS_DISTRO') == 'humble' else 'FASTDDS'
+    return {f'{library}_DEFAULT_PROFILES_FILE': str(profile)}
 
 
 def _is_free(domain: int) -> bool:
