@@ -31,6 +31,11 @@ class Conv(nn.Module):
             inputs, inputs, kernel, stride, kernel // 2, groups=inputs) if separable else None
         self.conv = (nn.Conv2d(inputs, outputs, 1) if separable else
                      nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2))
+        # Without normalisation torch's default shrinks the signal from layer to layer until the
+        # answers no longer depend on the image.
+        for layer in filter(None, (self.depthwise, self.conv)):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')
+            nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.depthwise is not None:

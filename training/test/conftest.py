@@ -26,11 +26,11 @@ def config(tmp_path: Path) -> Config:
     drives.write_text('2018-05-22\n')
     return Config.model_validate({
         'data_root': tmp_path, 'run_dir': tmp_path / 'run', 'idd_val_drives': drives,
-        'width': 128, 'height': 96, 'workers': 0, 'log_every': 5, 'save_every': 1000,
+        'width': 128, 'height': 96, 'workers': 0, 'threads': 1, 'log_every': 5, 'save_every': 1000,
         'batch': {'camvid': 1, 'idd': 1, 'clip': 0},
         'augment': {'crop_width': 128, 'crop_height': 96, 'scale_min': 1.0, 'scale_max': 1.0,
                     'flip': 0.0, 'colour': 0.0},
-        'optim': {'steps': 60, 'warmup': 5, 'lr': 2e-3, 'lr_new': 2e-3}})
+        'optim': {'steps': 60, 'warmup': 10, 'lr': 1e-3, 'lr_new': 1e-3}})
 
 
 def street(name: str, box: tuple[int, int, int, int], label: int = 0, width: int = 128,

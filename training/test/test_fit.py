@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from perception_training.config import Config
+from perception_training.data import Views
 from perception_training.evaluate import torch_predictor
 from perception_training.fit import fit, Run
 
@@ -22,9 +23,11 @@ def _losses(run: Run) -> list[float]:
 def test_a_few_images_are_learnt_by_heart(config: Config) -> None:
     """A wrong sign, shift or stride anywhere in targets, losses or decoding keeps this apart."""
     config = config.model_copy(update={'optim': config.optim.model_copy(
-        update={'steps': 250, 'ema_decay': 0.9})})
+        update={'steps': 150, 'ema_decay': 0.9})})
     run = fit(config, SOURCES)
-    assert _losses(run)[-1] < 0.35 * _losses(run)[0]
+    first, last = run.history[0], run.history[-1]
+    assert last['box'] < 0.2 * first['box']
+    assert last['scene'] < 0.4 * first['scene']
     predict = torch_predictor(run.average, config.width, config.height)
     for sample in (SOURCES['camvid'][0], SOURCES['idd'][0]):
         found = predict(sample.image)
@@ -35,20 +38,16 @@ def test_a_few_images_are_learnt_by_heart(config: Config) -> None:
 
 def test_a_resumed_run_repeats_the_losses(config: Config) -> None:
     """An interrupted run must be the run that was not interrupted."""
+    config = config.model_copy(update={'optim': config.optim.model_copy(update={'steps': 20})})
     whole = fit(config.model_copy(update={'run_dir': config.run_dir / 'whole'}), SOURCES)
-    config = config.model_copy(update={'log_every': 5, 'save_every': 20})
     half = Run(config)
-    config.run_dir.mkdir()
-    from perception_training.data import Views
-    for index, (images, targets) in enumerate(Views(SOURCES, config, 0)):
-        terms = half.train_step(images, targets)
-        del terms
-        if index + 1 == 30:
-            break
+    views = Views(SOURCES, config, 0)
+    for index in range(10):
+        half.train_step(*views[index])
     half.save(config.run_dir / 'last.pt')
     resumed = fit(config, SOURCES)
-    assert resumed.step == whole.step == 60
-    expected = [e['loss'] for e in whole.history if e['step'] > 30]
+    assert resumed.step == whole.step == 20
+    expected = [e['loss'] for e in whole.history if e['step'] > 10]
     assert _losses(resumed) == pytest.approx(expected, rel=1e-4)
 
 
