@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, Command] = {
     'run': Command('run:run', 'Find objects and masks in image files.'),
     'inspect': Command('inspect:inspect', 'Check a bundle and show what it says about itself.'),
     'demo': Command('demo:demo', 'Play pictures to the perception node over real topics.'),
+    'parameters': Command('parameters:parameters', 'Print every parameter of the node.'),
     'import': Command('import_model:import_', 'Turn a foreign ONNX model into a bundle.'),
 }
 

@@ -112,9 +112,7 @@ class ModelConfig(_Frozen):
     bundle: str = parameter(
         '', 'Folder of the bundle, or the name of a shipped one; empty: the name of the model'
     )
-    backend: str = parameter(
-        'auto', 'auto, onnxruntime, or fake (no inference, for tests and timing)'
-    )
+    backend: str = parameter('', "As the common backend, for this model; empty: the common one")
     device: str = parameter('auto', 'auto, cpu, cuda or cuda:<index>')
     max_batch: int = parameter(8, 'Most images in one engine call', ge=1, le=256)
     cameras: tuple[str, ...] = parameter((), 'Cameras whose frames this model gets; empty: all')
@@ -171,6 +169,9 @@ class PerceptionConfig(_Frozen):
         'Frames of one camera that may wait for one model; beyond that the newest wins',
         ge=1,
         le=100,
+    )
+    backend: str = parameter(
+        'auto', 'auto, onnxruntime, or fake (no inference, for tests and timing)'
     )
     lazy: bool = parameter(
         True, 'Infer only what somebody subscribes to; false: always infer everything', live=True
@@ -246,6 +247,14 @@ def describe(error: ValidationError) -> str:
         shown = '' if isinstance(came, (dict, BaseModel)) else f' (got {came!r})'
         lines.append(f'{key}: {message}{shown}' if key else f'{message}{shown}')
     return '; '.join(lines)
+
+
+NAME_LISTS = {
+    'camera_names': 'Names of the cameras, in the order in which they are batched. Each brings '
+    'its own parameters cameras.<name>.*',
+    'model_names': 'Names of the models. Each brings its own parameters models.<name>.*',
+}
+"""The two parameters that are lists of names: ROS has no mappings."""
 
 
 def flat_fields(cameras: Iterable[str], models: Iterable[str]) -> dict[str, FieldInfo]:

@@ -127,7 +127,7 @@ class PerceptionNode(LifecycleNode):
         bundle = Bundle.load(settings.bundle or name)
         engine = open_engine(
             bundle,
-            settings.backend,
+            settings.backend or self._config.backend,
             max_batch=settings.max_batch,
             device=settings.device,
             threads=settings.threads,

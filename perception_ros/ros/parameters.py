@@ -17,14 +17,16 @@ from rclpy.exceptions import InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from perception_ros.core.config import flat_fields, from_flat, is_live, PerceptionConfig
+from perception_ros.core.config import (
+    flat_fields,
+    from_flat,
+    is_live,
+    NAME_LISTS,
+    PerceptionConfig,
+)
 from perception_ros.core.errors import ConfigError
 from perception_ros.ros.declare import describe_field
 
-LISTS = {
-    'camera_names': 'Names of the cameras, in the order in which they are batched',
-    'model_names': 'Names of the models; by default each gets the frames of every camera',
-}
 _BUILT_IN = ('use_sim_time', 'qos_overrides.', 'start_type_description_service', 'autostart')
 
 
@@ -43,7 +45,7 @@ class NodeParameters:
         }
         self._problems: dict[str, str] = {}
         self._declared: dict[str, FieldInfo] = {}
-        for name, description in LISTS.items():
+        for name, description in NAME_LISTS.items():
             value = self._take(name)
             items = value if isinstance(value, (list, tuple)) else []
             names = [str(item) for item in items] or ['']
@@ -60,7 +62,7 @@ class NodeParameters:
         problems = dict(self._problems)
         for name in self._given:
             if not name.startswith(_BUILT_IN):
-                close = get_close_matches(name, [*self._declared, *LISTS], n=1)
+                close = get_close_matches(name, [*self._declared, *NAME_LISTS], n=1)
                 hint = f'did you mean {close[0]!r}?' if close else 'see docs/parameters.md'
                 problems[name] = f'unknown parameter; {hint}'
         if problems:
@@ -76,7 +78,7 @@ class NodeParameters:
         changes = {}
         for parameter in parameters:
             field = self._declared.get(parameter.name)
-            if field is None and parameter.name not in LISTS:
+            if field is None and parameter.name not in NAME_LISTS:
                 continue
             if running and (field is None or not is_live(field)):
                 return _refusal(

@@ -1,0 +1,124 @@
+"""`perception_ros parameters`: the node's parameters as a file to start from, or as a table.
+
+Both come from the declarations in `core.config`: `config/perception.yaml` and `docs/parameters.md`
+are what this command prints.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from textwrap import wrap
+from typing import Annotated, Any, get_args, get_origin, Literal
+
+import annotated_types
+from pydantic.fields import FieldInfo
+import typer
+import yaml
+
+from perception_ros.core.config import flat_fields, is_live, NAME_LISTS, unit_of
+
+CAMERAS = ('front_left', 'front', 'front_right')
+MODELS = ('roadscene',)
+_WIDTH = 96
+
+
+class Format(str, Enum):
+    """How to print."""
+
+    YAML = 'yaml'
+    MARKDOWN = 'markdown'
+
+
+def parameters(
+    form: Annotated[Format, typer.Option('--format', help='As what.')] = Format.YAML,
+    cameras: Annotated[
+        str, typer.Option(help='Names of cameras, with commas (YAML only).')
+    ] = ','.join(CAMERAS),
+    models: Annotated[
+        str, typer.Option(help='Names of models, with commas (YAML only).')
+    ] = ','.join(MODELS),
+) -> None:
+    """Print every parameter of the perception node, with its default, unit, range and meaning."""
+    if form is Format.MARKDOWN:
+        typer.echo(as_markdown(), nl=False)
+    else:
+        typer.echo(as_yaml(cameras.split(','), models.split(',')), nl=False)
+
+
+def as_yaml(cameras: list[str], models: list[str]) -> str:
+    """Return a parameter file with every parameter at its default, explained."""
+    tree: dict[str, Any] = {}
+    for name, field in flat_fields(cameras, models).items():
+        *path, last = name.split('.')
+        place = tree
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = field
+    lines = [
+        '# Parameters of the perception node; printed by `perception_ros parameters`.',
+        '# What is not named here has its default. Parameters marked [live] can change while the',
+        '# node runs (ros2 param set); the others when it is not configured.',
+        '/**:',
+        '  ros__parameters:',
+    ]
+    for name, names in (('camera_names', cameras), ('model_names', models)):
+        lines += _comment(NAME_LISTS[name], 4) + [f'    {name}: [{", ".join(names)}]']
+    lines += _section(tree, 4, set())
+    return '\n'.join(lines) + '\n'
+
+
+def as_markdown() -> str:
+    """Return the reference table."""
+    lines = [
+        '# Parameters',
+        '',
+        'Printed by `perception_ros parameters --format markdown` from the one declaration in',
+        '`perception_ros/core/config.py`, which also makes `config/perception.yaml` and what',
+        '`ros2 param describe` says. *Live* parameters can change while the node runs; the node',
+        'refuses a change of the others while it is configured, and says so.',
+        '',
+        '| parameter | default | unit | range | live | meaning |',
+        '|---|---|---|---|---|---|',
+    ]
+    lines += [f'| `{name}` | | | | no | {text} |' for name, text in NAME_LISTS.items()]
+    for name, field in flat_fields(['<name>'], ['<name>']).items():
+        unit, live = unit_of(field), 'yes' if is_live(field) else 'no'
+        default = _scalar(field.get_default())
+        text = (field.description or '').replace('|', '\\|')
+        row = [f'`{name}`', f'`{default}`', unit, _range(field), live, text]
+        lines.append('| ' + ' | '.join(row) + ' |')
+    return '\n'.join(lines) + '\n'
+
+
+def _section(tree: dict[str, Any], indent: int, explained: set[str]) -> list[str]:
+    lines = []
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            lines += [f'{" " * indent}{key}:', *_section(value, indent + 2, explained)]
+            continue
+        text = value.description or ''
+        if text not in explained:  # the second camera needs no second explanation
+            explained.add(text)
+            notes = [note for note in (unit_of(value), _range(value)) if note]
+            notes += ['live'] if is_live(value) else []
+            lines += _comment(text + (f' [{", ".join(notes)}]' if notes else ''), indent)
+        lines.append(f'{" " * indent}{key}: {_scalar(value.get_default())}')
+    return lines
+
+
+def _comment(text: str, indent: int) -> list[str]:
+    return [f'{" " * indent}# {line}' for line in wrap(text, _WIDTH - indent)]
+
+
+def _scalar(value: Any) -> str:
+    if value == ():
+        return "['']"  # ROS cannot read an empty list
+    return yaml.safe_dump(value, default_flow_style=True).splitlines()[0]
+
+
+def _range(field: FieldInfo) -> str:
+    if get_origin(field.annotation) is Literal:
+        return ', '.join(map(str, get_args(field.annotation)))
+    low = next((m.ge for m in field.metadata if isinstance(m, annotated_types.Ge)), None)
+    high = next((m.le for m in field.metadata if isinstance(m, annotated_types.Le)), None)
+    return '' if low is None else f'{low} to {high}'
