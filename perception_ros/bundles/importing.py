@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from perception_ros.bundles.manifest import (
     problems,
     ProvenanceInfo,
 )
-from perception_ros.bundles.options import ImportOptions
+from perception_ros.bundles.options import ImportOptions, TOLERANCES
 from perception_ros.bundles.proof import BATCH_SIZES, Proof, prove, synthetic_images
 from perception_ros.core.errors import ImportModelError
 from perception_ros.core.image import Image
@@ -58,18 +59,29 @@ def import_model(
     check_target(output, overwrite)
     kind = family_of(family)
     foreign = read_foreign(source, options.input_size)
-    plan = kind.plan(foreign, options)
-    draft = _manifest(source, output.name, kind, foreign, plan, options)
+    with values_refused():
+        plan = kind.plan(foreign, options)
+        draft = _manifest(source, output.name, kind, foreign, plan, options)
     pixels = options.pixels or kind.pixels
     payload = assemble(foreign, pixels, plan.nodes, expected_outputs(draft))
     manifest = draft.model_copy(update={'graph': GraphInfo.of(payload)})
     pictures, described = _pictures(images, manifest)
-    proof = prove(payload, foreign, plan, pixels, pictures, options.tolerance, described)
+    tolerance = options.tolerance or TOLERANCES[manifest.precision]
+    proof = prove(payload, foreign, plan, pixels, pictures, tolerance, described)
     if report:
         report(proof)
     proof.require()
     card = options.card or write_card(manifest, proof)
     return write_bundle(output, manifest, payload, card, overwrite=overwrite)
+
+
+@contextmanager
+def values_refused() -> Iterator[None]:
+    """Say in this package's words what a manifest's models refuse."""
+    try:
+        yield
+    except ValidationError as error:
+        raise ImportModelError('; '.join(problems(error))) from error
 
 
 def _manifest(
@@ -86,24 +98,21 @@ def _manifest(
     provenance = options.provenance or ProvenanceInfo(source=source.name, data='unknown')
     tools = {'onnx': onnx.__version__, **({'exporter': producer} if producer else {})}
     provenance = provenance.model_copy(update={'tools': {**tools, **provenance.tools}})
-    try:
-        return Manifest(
-            name=name,
-            description=options.description or f'{source.name}, imported as {kind.name}.',
-            input=InputInfo(
-                width=foreign.width,
-                height=foreign.height,
-                letterbox=options.letterbox or kind.letterbox,
-            ),
-            detection=plan.detection,
-            semantic=plan.semantic,
-            precision=precision_of(foreign.original),
-            graph=GraphInfo.of(b''),
-            provenance=provenance,
-            licence=options.licence or LicenceInfo(weights='unknown', data='unknown'),
-        )
-    except ValidationError as error:
-        raise ImportModelError('; '.join(problems(error))) from error
+    return Manifest(
+        name=name,
+        description=options.description or f'{source.name}, imported as {kind.name}.',
+        input=InputInfo(
+            width=foreign.width,
+            height=foreign.height,
+            letterbox=options.letterbox or kind.letterbox,
+        ),
+        detection=plan.detection,
+        semantic=plan.semantic,
+        precision=precision_of(foreign.original),
+        graph=GraphInfo.of(b''),
+        provenance=provenance,
+        licence=options.licence or LicenceInfo(weights='unknown', data='unknown'),
+    )
 
 
 def _pictures(images: Sequence[Image], manifest: Manifest) -> tuple[NDArray[np.uint8], str]:

@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 
 from perception_ros.bundles.graph.nms import Selection
 from perception_ros.bundles.graph.preprocess import PixelFormat
-from perception_ros.bundles.manifest import ClassInfo, LetterboxInfo, LicenceInfo, ProvenanceInfo
+from perception_ros.bundles.manifest import (
+    ClassInfo,
+    LetterboxInfo,
+    LicenceInfo,
+    Precision,
+    ProvenanceInfo,
+)
 
 Names = tuple[str | ClassInfo, ...]
 
@@ -27,6 +33,13 @@ class Tolerance:
     """Share of mask cells with another class."""
     raw: float = 0.001
     """Difference of the network's own outputs, relative to their greatest magnitude."""
+
+
+# Half precision and rounding to integers make each sum depend on the order of its terms.
+_COARSE = Tolerance(score=0.02, box_px=1.0, boxes=0.05, cells=0.01, raw=0.02)
+TOLERANCES: Mapping[Precision, Tolerance] = {
+    'fp32': Tolerance(), 'fp16': _COARSE, 'int8': _COARSE
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,5 +88,5 @@ class ImportOptions:
     """None: 'unknown'."""
     card: str = ''
     """Text of CARD.md; empty: one is made from the manifest."""
-    tolerance: Tolerance = field(default_factory=Tolerance)
-    """How far the bundle's answers may lie from the original's."""
+    tolerance: Tolerance | None = None
+    """How far the bundle's answers may lie from the original's; None: `TOLERANCES`."""

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ValidationError
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -15,9 +14,9 @@ import typer
 from perception_ros.bundles.families import FAMILIES, Family, family_of
 from perception_ros.bundles.graph.nms import Selection
 from perception_ros.bundles.graph.preprocess import PixelFormat
-from perception_ros.bundles.importing import import_model
+from perception_ros.bundles.importing import import_model, values_refused
 from perception_ros.bundles.labels import COCO
-from perception_ros.bundles.manifest import LetterboxInfo, LicenceInfo, problems, ProvenanceInfo
+from perception_ros.bundles.manifest import LetterboxInfo, LicenceInfo, ProvenanceInfo
 from perception_ros.bundles.options import HeadOptions, ImportOptions
 from perception_ros.bundles.proof import Proof
 from perception_ros.core.errors import ImportModelError
@@ -125,6 +124,9 @@ def import_(
     """
     kind = family_of(family)
     by_head = _labels(labels or [])
+    with values_refused():
+        provenance = ProvenanceInfo(source=source or model.name, data=data)
+        terms = LicenceInfo(weights=licence, data=data_licence)
     options = ImportOptions(
         name=name,
         description=description,
@@ -140,8 +142,8 @@ def import_(
         strides=tuple(int(value) for value in _numbers('--strides', strides)),
         selection=Selection(max_detections, nms_iou or None, candidates),
         score_threshold=score_threshold,
-        provenance=ProvenanceInfo(source=source or model.name, data=data),
-        licence=LicenceInfo(weights=licence, data=data_licence),
+        provenance=provenance,
+        licence=terms,
     )
     console = Console()
     images = [_image(path) for path in verify or []]
@@ -204,10 +206,8 @@ def _pixels(kind: Family, **given: Any) -> PixelFormat | None:
 
 def _letterbox(kind: Family, **given: Any) -> LetterboxInfo | None:
     changes = {key: value for key, value in given.items() if value is not None}
-    try:
+    with values_refused():
         return LetterboxInfo(**(kind.letterbox.model_dump() | changes)) if changes else None
-    except ValidationError as error:
-        raise ImportModelError('letterbox: ' + '; '.join(problems(error))) from error
 
 
 def _numbers(flag: str, text: str) -> tuple[float, ...]:

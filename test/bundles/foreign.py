@@ -83,7 +83,7 @@ def two_heads(path: Path, **options: Any) -> Path:
     return write(path, nodes, outputs, constants, **options)
 
 
-def segmenter(path: Path, classes: int = 4, **options: Any) -> Path:
+def segmenter(path: Path, classes: int = 4) -> Path:
     """Write a family-`semantic` network, enlarged to full size by Resize with fixed sizes."""
     conv = {'kernel_shape': [2, 2], 'strides': [2, 2]}
     nodes = [
@@ -97,7 +97,7 @@ def segmenter(path: Path, classes: int = 4, **options: Any) -> Path:
         'w': _weights(classes, 3, 2, 2),
         'sizes': np.array([1, classes, HEIGHT, WIDTH], np.int64),
     }
-    return write(path, nodes, {'Logits': [1, classes, HEIGHT, WIDTH]}, constants, **options)
+    return write(path, nodes, {'Logits': [1, classes, HEIGHT, WIDTH]}, constants, opset=13)
 
 
 def batch_mixer(path: Path) -> Path:
