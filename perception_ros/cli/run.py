@@ -54,10 +54,10 @@ def run(
     with open_engine(opened, backend, max_batch=1, device=device) as engine:
         threshold = None if score_threshold is None else lambda camera: score_threshold
         model = Model(opened.manifest.name, opened.manifest, engine, score_threshold=threshold)
-        names = _overlay_names(images)
         stderr = Console(stderr=True)
-        for path in track(
-            images, console=stderr, transient=True, disable=not stderr.is_terminal
+        named = list(zip(images, _overlay_names(images), strict=True))
+        for path, name in track(
+            named, console=stderr, transient=True, disable=not stderr.is_terminal
         ):
             try:
                 result = infer(model, path)
@@ -69,9 +69,7 @@ def run(
             if overlay:
                 rgb = result.frame.image.rgb()
                 picture = draw_result(rgb, result, palette, legend=bool(result.semantic))
-                _write_picture(overlay / next(names), picture)
-            else:
-                next(names)
+                _write_picture(overlay / name, picture)
     answers = json.dumps({'images': entries}, indent=2, ensure_ascii=False)
     if json_file and str(json_file) == '-':
         typer.echo(answers)
@@ -159,7 +157,11 @@ def _overlay_names(images: list[Path]) -> Iterator[str]:
 
 
 def _table(entries: list[dict[str, Any]]) -> Table:
-    table = Table('image', 'size', 'detections', 'semantic', box=SIMPLE_HEAD, pad_edge=False)
+    masks = any('semantic' in item for item in entries)
+    table = Table('image', 'size', 'detections', box=SIMPLE_HEAD, pad_edge=False)
+    table.columns[0].overflow = 'fold'
+    if masks:
+        table.add_column('masks')
     for item in entries:
         counts: dict[str, int] = {}
         for found in item['detections']:
@@ -172,5 +174,6 @@ def _table(entries: list[dict[str, Any]]) -> Table:
         ]
         size = f'{item["width"]}x{item["height"]}'
         boxes = ', '.join(f'{count} {name}' for name, count in counts.items())
-        table.add_row(Path(item['image']).name, size, boxes or '-', ', '.join(shares) or '-')
+        cells = [Path(item['image']).name, size, boxes or '-', ', '.join(shares) or '-']
+        table.add_row(*cells[: 4 if masks else 3])
     return table
