@@ -37,7 +37,7 @@ def demo(
     ] = '',
     references: Annotated[
         Path,
-        typer.Option(help='Folder with yolox_nano.onnx and twinlitenet.onnx, if you have it.'),
+        typer.Option(help='Folder with yolox_nano.onnx and twinlitenet.onnx, if any.'),
     ] = DEFAULT_REFERENCES,
     cameras: Annotated[
         str, typer.Option(help='Names, separated by commas, if the input has none of its own.')

@@ -57,7 +57,7 @@ class Listener:
         self._node = rclpy.create_node('demo', context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
-        self._change_state = self._node.create_client(ChangeState, f'{_NODE}/change_state')
+        self._change_state: Any = self._node.create_client(ChangeState, f'{_NODE}/change_state')
 
     def change_state(self, transition: str, timeout_s: float) -> None:
         """Take the perception node through a transition of `TRANSITIONS`.
@@ -96,9 +96,7 @@ class Listener:
         :raises DemoError: some has none; they are named.
         """
         deadline = time.monotonic() + timeout_s
-        while missing := [
-            topic for topic in self.results if not self._node.count_publishers(topic)
-        ]:
+        while missing := [name for name in self.results if not self._node.count_publishers(name)]:
             self._wait(deadline, f'nobody publishes {", ".join(missing)}')
 
     def spin(self, seconds: float) -> None:

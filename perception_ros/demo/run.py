@@ -30,13 +30,17 @@ _APPEAR_S = 60.0
 _CONFIGURE_S = 300.0
 """An engine may have to be built."""
 _QUIET_S = 3.0
-"""After the last frame the run is over when nothing has come for so long, or all is there."""
+"""After the last frame the run is over when all is there, or nothing has come for so long."""
+_FINISH_S = 180.0
+"""When the node is deactivated it still finishes what is in its engines."""
+_LAST_S = 0.5
+"""How long the answers of that may be under way."""
 _PLAYER_QUEUE = 50
 
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What to show; `models` are names of shipped bundles or their folders, empty for the usual."""
+    """What to show; `models` are names of shipped bundles or folders, empty for the usual."""
 
     input: Path
     output: Path
@@ -124,7 +128,8 @@ def run_demo(options: DemoOptions, report: Report) -> dict[str, Any]:
             listener.spin(0.1)
             _update(progress, harvest)
             report(progress)
-        listener.change_state('deactivate', _APPEAR_S)
+        listener.change_state('deactivate', _FINISH_S)
+        listener.spin(_LAST_S)
         listener.change_state('cleanup', _APPEAR_S)
 
     announce('writing the film')
@@ -169,7 +174,8 @@ def _write_parameters(
             name: {'bundle': str(bundle.path.resolve()), 'backend': options.backend}
             for name, bundle in bundles.items()
         },
-        # slow machines shall show late answers rather than none
+        # A slow machine shall show whole sets and late answers rather than none.
+        'synchronizer': {'max_wait_ms': min(500.0, 500.0 / options.rate_hz)},
         'max_age_ms': 10_000.0,
         'summary_file': str((options.output / 'perception_node.json').resolve()),
     }
@@ -212,11 +218,10 @@ def _topics(
 
 def _outputs(bundle: Bundle) -> list[str]:
     """Return what a bundle's model can say, as parts of topic names."""
-    detection = bundle.manifest.detection
-    boxes = (
-        [] if detection is None else ['detections', *(['instances'] if detection.masks else [])]
-    )
-    return boxes + [f'semantic/{head}' for head in bundle.manifest.semantic]
+    outputs = [f'semantic/{head}' for head in bundle.manifest.semantic]
+    if detection := bundle.manifest.detection:
+        outputs += ['detections', 'instances'] if detection.masks else ['detections']
+    return outputs
 
 
 def _update(progress: Progress, harvest: Harvest) -> None:

@@ -19,8 +19,8 @@ _DOMAINS = range(1, 102)
 
 
 _SHARED_MEMORY_BYTES = 512 << 20
-"""Three processes with the profile's 128 MiB each; a process that gets less than it was promised is
-killed when it writes."""
+"""Three processes with the profile's 128 MiB each; a process that gets less than it was promised
+is killed when it writes."""
 
 
 def free_domain() -> int:
