@@ -2,7 +2,9 @@
 
     ros2 launch perception_ros demo.launch.py input:=/path/to/video_or_folder_or_picture
 
-Look at the result with: ros2 run rqt_image_view rqt_image_view /perception/front/overlay/compressed
+Look at the result, for the camera `front`:
+
+    ros2 run rqt_image_view rqt_image_view /perception/front/overlay/compressed
 """
 
 from pathlib import Path
@@ -24,7 +26,7 @@ def generate_launch_description() -> LaunchDescription:
         [
             DeclareLaunchArgument('input', description='Folder, video or picture to play'),
             DeclareLaunchArgument(
-                'rate', default_value='2.0', description='Frame sets per second'
+                'rate', default_value='2.0', description='Frame sets a second'
             ),
             DeclareLaunchArgument('loop', default_value='true', description='Play it for ever'),
             IncludeLaunchDescription(

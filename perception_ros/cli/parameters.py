@@ -62,7 +62,7 @@ def as_yaml(cameras: list[str], models: list[str]) -> str:
         '  ros__parameters:',
     ]
     for name, names in (('camera_names', cameras), ('model_names', models)):
-        lines += _comment(NAME_LISTS[name], 4) + [f'    {name}: [{", ".join(names)}]']
+        lines += [*_comment(NAME_LISTS[name], 4), f'    {name}: [{", ".join(names)}]']
     lines += _section(tree, 4, set())
     return '\n'.join(lines) + '\n'
 
