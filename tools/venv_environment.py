@@ -12,6 +12,8 @@ import glob
 import os
 import sys
 
+_ATTEMPT = '_PERCEPTION_ROS_ENVIRONMENT_ATTEMPT'
+
 
 def _entries(variable: str) -> list[str]:
     return [entry for entry in os.environ.get(variable, '').split(os.pathsep) if entry]
@@ -23,14 +25,19 @@ def _apply() -> None:
         # Last, so that a workspace built on top of this environment keeps coming first.
         os.environ['AMENT_PREFIX_PATH'] = os.pathsep.join([*prefixes, sys.prefix])
     os.environ['_ROS_WHEELS_BOOTSTRAP_COMPLETE'] = '1'
-    libraries = os.path.join(sys.prefix, 'lib')
-    inherited = _entries('LD_LIBRARY_PATH')
-    if inherited[:1] == [libraries]:
-        return
+
     # The wheels' own third-party libraries lie beside the packages; their names hold a hash.
     site_packages = os.path.dirname(os.path.abspath(__file__))
     vendored = sorted(glob.glob(os.path.join(glob.escape(site_packages), 'ros_*.libs')))
-    ours = [libraries, *vendored]
+    ours = [os.path.join(sys.prefix, 'lib'), *vendored]
+    inherited = _entries('LD_LIBRARY_PATH')
+    if inherited[:len(ours)] == ours:
+        return
+    # Where something keeps taking the variable away, once must do: exec keeps the process id.
+    attempt = f'{os.getpid()} {sys.prefix}'
+    if os.environ.get(_ATTEMPT) == attempt:
+        return
+    os.environ[_ATTEMPT] = attempt
     os.environ['LD_LIBRARY_PATH'] = os.pathsep.join(
         ours + [entry for entry in inherited if entry not in ours])
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
