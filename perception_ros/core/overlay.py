@@ -134,7 +134,7 @@ def draw_detections(
     :param scale: pixels of the picture per pixel of the detections.
     """
     height, width = picture.shape[:2]
-    thickness = max(1, round(width / 640))
+    thickness = max(2, round(width / 640))
     # OpenCV counts from pixel centres, we from their corners.
     corners = np.rint(detections.boxes * scale - 0.5).astype(int)
     corners = corners.clip(0, [width - 1, height - 1] * 2)
