@@ -112,7 +112,7 @@ class ModelConfig(_Frozen):
     bundle: str = parameter(
         '', 'Folder of the bundle, or the name of a shipped one; empty: the name of the model'
     )
-    backend: str = parameter('', "As the common backend, for this model; empty: the common one")
+    backend: str = parameter('', 'As the common backend, for this model; empty: the common one')
     device: str = parameter('auto', 'auto, cpu, cuda or cuda:<index>')
     max_batch: int = parameter(8, 'Most images in one engine call', ge=1, le=256)
     cameras: tuple[str, ...] = parameter((), 'Cameras whose frames this model gets; empty: all')

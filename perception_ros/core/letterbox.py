@@ -81,11 +81,18 @@ class Letterbox:
         out[y : y + height, x + width :] = self.pad_value
 
     def boxes_to_source(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Map boxes [N, 4] (x1, y1, x2, y2) from input to source pixels, clipped to the image."""
+        """Map boxes [N, 4] (x1, y1, x2, y2) from input to source pixels.
+
+        They may reach beyond the image, as the network said; `clip` cuts them to it.
+        """
         scale = np.asarray(self.scale * 2, np.float32)
         offset = np.asarray(self.offset * 2, np.float32)
+        return np.asarray((boxes - offset) / scale, np.float32)
+
+    def clip(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Cut boxes [N, 4] in source pixels to the source image."""
         limit = np.asarray(self.source_size * 2, np.float32)
-        return np.asarray(np.clip((boxes - offset) / scale, 0, limit), np.float32)
+        return np.asarray(np.clip(boxes, 0, limit), np.float32)
 
     def boxes_to_input(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map boxes [N, 4] (x1, y1, x2, y2) from source to input pixels."""

@@ -103,14 +103,14 @@ class Model:
         """
         frame, letterbox = flight.frames[index], flight.letterboxes[index]
         ignore = self._ignore.get(frame.camera)
-        detections, kept = None, np.zeros(0, np.intp)
+        detections = instances = None
         if wanted & {'detections', 'instances'}:
             detections, kept = self._detections(frame, letterbox, outputs, index, ignore)
-        instances = None
-        if detections is not None and 'instances' in wanted:
-            instances = paint_instances(
-                outputs['masks'][index][kept], detections.boxes, letterbox.source_size
-            )
+            if 'instances' in wanted:
+                # Relative to the boxes as the network said them, not as they were cut.
+                whole = letterbox.boxes_to_source(outputs['boxes'][index][kept])
+                masks = outputs['masks'][index][kept]
+                instances = paint_instances(masks, whole, letterbox.source_size)
         semantic = {}
         for head, class_names in self._semantic_names.items():
             if f'semantic/{head}' in wanted:
@@ -159,7 +159,7 @@ class Model:
         # Padding has score 0, and must stay out even at a threshold of 0.
         kept = np.flatnonzero((scores >= self._score_threshold(frame.camera)) & (scores > 0))
         kept = kept[np.argsort(-scores[kept], kind='stable')]
-        boxes = letterbox.boxes_to_source(outputs['boxes'][index][kept])
+        boxes = letterbox.clip(letterbox.boxes_to_source(outputs['boxes'][index][kept]))
         visible = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
         if ignore:
             visible &= ~ignore.covers(boxes, letterbox.source_size)
@@ -173,14 +173,14 @@ def paint_instances(
 ) -> InstanceMasks:
     """Paint masks [N, h, w] (0..1, relative to their boxes) into one image of `size`.
 
-    :param boxes: float32 [N, 4] in pixels of the image, best score first: where two instances
-        overlap the better one is on top.
+    :param boxes: float32 [N, 4] in pixels of the image, which they may reach beyond; best score
+        first: where two instances overlap the better one is on top.
     :param size: (width, height) in pixels.
     """
     indices = np.zeros((size[1], size[0]), np.uint16)
     for index in reversed(range(len(boxes))):
         x1, y1, x2, y2 = boxes[index]
-        left, top = int(np.floor(x1)), int(np.floor(y1))
+        left, top = max(int(np.floor(x1)), 0), max(int(np.floor(y1)), 0)
         right, bottom = min(int(np.ceil(x2)), size[0]), min(int(np.ceil(y2)), size[1])
         if right <= left or bottom <= top:
             continue

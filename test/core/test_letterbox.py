@@ -58,7 +58,7 @@ def test_boxes_survive_the_way_there_and_back(
 
 def test_boxes_are_clipped_to_the_image() -> None:
     letterbox = Letterbox.fit((100, 50), (64, 64))
-    boxes = letterbox.boxes_to_source(np.array([[-20, -20, 90, 90]], np.float32))
+    boxes = letterbox.clip(letterbox.boxes_to_source(np.array([[-20, -20, 90, 90]], np.float32)))
     assert boxes.tolist() == [[0, 0, 100, 50]]
     assert boxes.dtype == np.float32
 

@@ -1,0 +1,154 @@
+"""From the engine's outputs to results in the camera's own pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from perception_ros.backends.fake import FakeEngine
+from perception_ros.core.errors import ConfigError, ImageError
+from perception_ros.core.ignore import IgnoreMask
+from perception_ros.core.image import Image
+from perception_ros.core.model import Model, paint_instances
+from perception_ros.core.types import Frame
+from test.builders import fake_bundle, frame, picture
+
+
+def model(**options: Any) -> Model:
+    bundle = fake_bundle()
+    return Model('fake', bundle.manifest, FakeEngine(bundle, max_batch=4), **options)
+
+
+@pytest.mark.parametrize('size', [(96, 64), (640, 480), (1280, 720), (300, 900), (50, 40)])
+@pytest.mark.parametrize('encoding', ['rgb8', 'bgr8', 'rgba8', 'jpeg', 'png', 'yuv422_yuy2'])
+def test_boxes_and_masks_lie_on_what_they_mean(size: tuple[int, int], encoding: str) -> None:
+    """Resolution x letterbox x encoding: the box of a drawn rectangle comes back onto it."""
+    width, height = size
+    box = (width // 5 * 2, height // 4, width // 5 * 4, height // 4 * 3)
+    [result] = model().infer([frame_of(picture(width, height, green=box), encoding)])
+    assert result.detections is not None
+    [found] = result.detections.boxes
+    # An input pixel either way: the rectangle's edge may lie anywhere within one.
+    tolerance = max(width / 96, height / 64, 1) * 1.01
+    np.testing.assert_allclose(found, box, atol=tolerance)
+    assert result.detections.class_names[result.detections.labels[0]] == 'green'
+    mask = result.semantic['ground'].class_ids
+    assert mask.shape == (height, width)
+    seen = mask == 1
+    truth = np.zeros_like(seen)
+    truth[box[1] : box[3], box[0] : box[2]] = True
+    wrong = np.count_nonzero(seen != truth)
+    outline = 2 * ((box[2] - box[0]) + (box[3] - box[1]))
+    assert wrong <= outline * tolerance
+
+
+def frame_of(pixels: np.ndarray, encoding: str) -> Frame:
+    height, width = pixels.shape[:2]
+    if encoding in ('jpeg', 'png'):
+        data = cv2.imencode(f'.{encoding}', pixels[..., ::-1])[1].tobytes()
+        image = Image.compressed(data, encoding)
+    elif encoding == 'yuv422_yuy2':
+        data = cv2.cvtColor(pixels, cv2.COLOR_RGB2YUV_YUY2).tobytes()
+        image = Image(data, encoding, width, height, 2 * width)
+    else:
+        codes = {'rgb8': None, 'bgr8': cv2.COLOR_RGB2BGR, 'rgba8': cv2.COLOR_RGB2RGBA}
+        code = codes[encoding]
+        data = pixels if code is None else cv2.cvtColor(pixels, code)
+        image = Image(data.tobytes(), encoding, width, height, data.shape[2] * width)
+    return Frame('front', 1, 1, image)
+
+
+def test_thresholds_are_per_camera_and_may_change() -> None:
+    thresholds = {'front': 0.95, 'left': 0.2}
+    chosen = model(score_threshold=lambda camera: thresholds[camera])
+    pixels = picture(96, 64, red=(10, 10, 40, 40))
+    frames = [frame('front', pixels=pixels), frame('left', pixels=pixels)]
+    assert [len(r.detections or ()) for r in chosen.infer(frames)] == [0, 1]
+    thresholds['front'] = 0.5
+    assert [len(r.detections or ()) for r in chosen.infer(frames)] == [1, 1]
+
+
+def test_padding_never_comes_out_even_at_threshold_zero() -> None:
+    [result] = model(score_threshold=lambda camera: 0.0).infer([frame(pixels=picture())])
+    assert result.detections is not None
+    assert len(result.detections) == 0
+
+
+def test_more_frames_than_a_batch_are_split_and_keep_their_order() -> None:
+    boxes = [(4 + 3 * n, 8, 30 + 3 * n, 30) for n in range(10)]
+    results = model().infer([frame(pixels=picture(96, 64, red=box)) for box in boxes])
+    for result, box in zip(results, boxes, strict=True):
+        assert result.detections is not None
+        np.testing.assert_allclose(result.detections.boxes[0], box, atol=1.01)
+
+
+def test_a_tool_is_told_of_an_image_that_cannot_be_decoded_and_may_go_on() -> None:
+    chosen = model()
+    data = cv2.imencode('.jpg', picture())[1].tobytes()[:-40]
+    with pytest.raises(ImageError):
+        chosen.infer([Frame('front', 1, 1, Image.compressed(data, 'jpeg'))])
+    for _ in range(3):  # no slot was lost
+        assert len(chosen.infer([frame()])) == 1
+
+
+@pytest.fixture
+def bonnet(tmp_path: Path) -> Path:
+    """The lower half of the image is the vehicle itself, drawn at another size."""
+    mask = np.zeros((32, 48), np.uint8)
+    mask[16:] = 255
+    path = tmp_path / 'bonnet.png'
+    cv2.imwrite(str(path), mask)
+    return path
+
+
+@pytest.mark.parametrize(
+    ('box', 'kept'),
+    [((10, 50, 30, 62), 0), ((10, 2, 30, 14), 1), ((10, 10, 30, 44), 1), ((10, 26, 30, 62), 0)],
+    ids=['on the bonnet', 'above it', 'mostly above', 'mostly on it'],
+)
+def test_what_lies_mostly_on_the_vehicle_is_not_published(
+    bonnet: Path, box: tuple[int, int, int, int], kept: int
+) -> None:
+    chosen = model(ignore={'front': IgnoreMask(bonnet)})
+    pixels = picture(96, 64, red=box)
+    front, left = chosen.infer([frame('front', pixels=pixels), frame('left', pixels=pixels)])
+    assert front.detections is not None
+    assert left.detections is not None
+    assert (len(front.detections), len(left.detections)) == (kept, 1)
+    assert (front.semantic['ground'].class_ids[32:] == 255).all()
+    assert (front.semantic['ground'].class_ids[:32] != 255).all()
+    assert (left.semantic['ground'].class_ids != 255).all()
+
+
+def test_an_ignore_mask_that_is_no_image_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / 'mask.png'
+    path.write_text('no picture')
+    with pytest.raises(ConfigError, match='expected an image file'):
+        IgnoreMask(path)
+
+
+def test_instances_are_painted_best_on_top() -> None:
+    """Values are index + 1, and where two overlap the better one wins."""
+    boxes = np.array([[10, 10, 30, 30], [20, 20, 50, 40]], np.float32)
+    indices = paint_instances(np.ones((2, 28, 28), np.float32), boxes, (60, 50)).indices
+    assert indices.dtype == np.uint16
+    assert indices.shape == (50, 60)
+    truth = np.zeros((50, 60), np.uint16)
+    truth[20:40, 20:50] = 2
+    truth[10:30, 10:30] = 1
+    np.testing.assert_array_equal(indices, truth)
+
+
+def test_an_instance_mask_is_relative_to_its_box() -> None:
+    """Left half of the box, wherever the box is and however large."""
+    mask = np.zeros((1, 28, 28), np.float32)
+    mask[:, :, :14] = 1
+    for box in ([0, 0, 56, 40], [3.5, 7.25, 48.5, 33.75], [-10, 5, 46, 30]):
+        indices = paint_instances(mask, np.array([box], np.float32), (60, 50)).indices
+        columns = np.flatnonzero(indices.any(axis=0))
+        assert abs(columns.max() + 1 - (box[0] + box[2]) / 2) <= 1
+        assert abs(columns.min() - max(box[0], 0)) <= 1
