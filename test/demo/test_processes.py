@@ -1,0 +1,76 @@
+"""Child processes: their end is reported with the end of their log, and none is left behind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+import time
+
+import pytest
+
+from perception_ros.demo.processes import DemoError, NodeProcess
+
+
+def _start(folder: Path, code: str) -> NodeProcess:
+    (folder / 'some_node.py').write_text(code)
+    environment = {**os.environ, 'PYTHONPATH': str(folder)}
+    return NodeProcess('some_node', [], folder / 'some_node.log', environment)
+
+
+def _wait(process: NodeProcess) -> None:
+    deadline = time.monotonic() + 20
+    while process.is_running and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def test_a_child_that_dies_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
+    code = 'import sys\nprint("first")\nprint("no such engine")\nsys.exit(3)'
+    with _start(tmp_path, code) as process:
+        _wait(process)
+        with pytest.raises(DemoError, match='some_node ended with status 3') as caught:
+            process.check()
+    assert caught.value.details.endswith('first\n  no such engine')
+    assert 'some_node.log ends with' in caught.value.details
+
+
+def test_a_child_that_was_killed_names_the_signal(tmp_path: Path) -> None:
+    with _start(tmp_path, 'import os\nos.kill(os.getpid(), 9)') as process:
+        _wait(process)
+        with pytest.raises(DemoError, match='some_node ended with signal SIGKILL'):
+            process.check(may_end=True)
+
+
+def test_an_end_may_be_no_surprise(tmp_path: Path) -> None:
+    with _start(tmp_path, 'pass') as process:
+        process.check()
+        _wait(process)
+        process.check(may_end=True)
+        with pytest.raises(DemoError, match='status 0'):
+            process.check()
+
+
+def test_leaving_interrupts_the_child(tmp_path: Path) -> None:
+    code = (
+        'import time\nprint("up", flush=True)\n'
+        'try:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    print("interrupted")'
+    )
+    log = tmp_path / 'some_node.log'
+    with _start(tmp_path, code) as process:
+        while 'up' not in log.read_text():
+            time.sleep(0.02)
+    assert not process.is_running
+    assert log.read_text() == 'up\ninterrupted\n'
+
+
+def test_a_child_that_ignores_it_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('perception_ros.demo.processes._PATIENCE_S', 0.3)
+    code = (
+        'import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n'
+        'print("up", flush=True)\ntime.sleep(60)'
+    )
+    with _start(tmp_path, code) as process:
+        while 'up' not in (tmp_path / 'some_node.log').read_text():
+            time.sleep(0.02)
+    assert not process.is_running
