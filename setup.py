@@ -6,13 +6,15 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+# colcon --symlink-install runs a link to this file, in a folder that lacks most of the others.
+HERE = Path(__file__).resolve().parent
 PACKAGE = 'perception_ros'
 SHARE = f'share/{PACKAGE}'
 
 
 def requirements(name):
     """Read one list of requirements; comments and blank lines do not count."""
-    lines = Path('requirements', name).read_text(encoding='utf-8').splitlines()
+    lines = (HERE / 'requirements' / name).read_text(encoding='utf-8').splitlines()
     return [line for line in lines if line and not line.startswith(('#', '-'))]
 
 
@@ -48,15 +50,11 @@ setup(
     name=PACKAGE,
     version='0.1.0',
     description='Camera perception for ROS 2: many cameras, one engine call, answers in pixels.',
-    long_description=(
-        Path('README.md').read_text(encoding='utf-8') if Path('README.md').exists() else ''),
-    long_description_content_type='text/markdown',
     author='perception_ros maintainers',
     author_email='maintainers@perception-ros.invalid',
     maintainer='perception_ros maintainers',
     maintainer_email='maintainers@perception-ros.invalid',
     license='Apache-2.0',
-    license_files=['LICENSE'],
     keywords=['ROS'],
     python_requires='>=3.10',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
