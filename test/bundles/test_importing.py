@@ -102,6 +102,19 @@ class TestDecoded:
         bundle = import_model(path, tmp_path / 'net', family='decoded', options=options)
         assert (bundle.manifest.input.width, bundle.manifest.input.height) == (32, 16)
 
+    def test_uint8_is_nowhere_inside(self, tmp_path: Path) -> None:
+        """TensorRT takes UINT8 as a network's input and output only: no node may lie between."""
+        path = foreign.two_heads(tmp_path / 'net.onnx')
+        bundle = import_model(path, tmp_path / 'net', family='decoded')
+        model = onnx.shape_inference.infer_shapes(onnx.load(str(bundle.graph_path)))
+        inner = [value.name for value in model.graph.value_info
+                 if value.type.tensor_type.elem_type == TensorProto.UINT8]
+        assert inner == []
+        readers = [node.op_type for node in model.graph.node if 'images' in node.input]
+        assert readers == ['Cast']
+        used = {name for node in model.graph.node for name in node.input}
+        assert not used & {output.name for output in model.graph.output}
+
     def test_is_reproducible(self, tmp_path: Path) -> None:
         path = foreign.two_heads(tmp_path / 'net.onnx')
         sums = {

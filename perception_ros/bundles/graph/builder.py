@@ -37,9 +37,14 @@ class GraphBuilder:
         return names
 
     def name(self, tensor: str, name: str) -> None:
-        """Give a tensor the name of a graph output."""
-        stem = f'{self._prefix}{name}'
-        self.nodes.append(helper.make_node('Identity', [tensor], [name], name=stem))
+        """Give the newest tensor, which no node uses yet, the name of a graph output.
+
+        No Identity: behind a Cast to UINT8 it would make that an inner tensor, which TensorRT
+        refuses.
+        """
+        last = self.nodes[-1]
+        assert tensor in last.output, 'only the newest tensor can be renamed'
+        last.output[list(last.output).index(tensor)] = name
 
     def split(self, tensor: str, parts: int, axis: int) -> list[str]:
         """Cut an axis of length `parts` into slices of one."""

@@ -83,10 +83,9 @@ def select(
     if n < k or selection.nms_iou is not None:
         scores, boxes, labels = _best(g, boxes, scores, labels, n)
     filled = g.op('Greater', scores, g.scalar(0))
-    boxes = g.op('Where', g.unsqueeze(filled, 2), boxes, g.scalar(0))
-    labels = g.op('Where', filled, labels, g.constant(0, np.int32))
-    for name, tensor in (('boxes', boxes), ('scores', scores), ('labels', labels)):
-        g.name(tensor, name)
+    g.name(g.op('Where', g.unsqueeze(filled, 2), boxes, g.scalar(0)), 'boxes')
+    g.name(g.op('Where', filled, scores, g.scalar(0)), 'scores')
+    g.name(g.op('Where', filled, labels, g.constant(0, np.int32)), 'labels')
 
 
 def _best(
