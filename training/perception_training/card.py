@@ -53,6 +53,8 @@ def write_card(manifest: Manifest, record: dict[str, Any], training: dict[str, A
         '',
         f'- Command: `{" ".join(record["command"])}`',
         f'- Commit {record["commit"]}{clean}; seed {record["seed"]}; torch {record["torch"]}',
+        *(f'- Resumed {again["started"]} from its checkpoint at commit {again["commit"]}'
+          for again in record.get('resumed', [])),
         f'- {training["steps"]} steps of {config.batch.batch} images, '
         f'{training["minutes"]} minutes on {record["hardware"]}',
         '- Nothing was chosen on the validation images: the weights are the running average at '

@@ -24,7 +24,7 @@ from perception_training.config import AugmentConfig, Config
 IDD_TO_OURS = {0: 0, 1: 3, 2: 2, 3: 1, 4: -1, 5: 4}
 UNKNOWN_BOX = -1
 UNKNOWN_SCENE = 255
-NOT_ROAD = 254
+BACKDROP = 254
 VOID = 11
 PAD = 114
 SOURCES = ('camvid', 'idd', 'clip')
@@ -37,8 +37,8 @@ class Sample:
 
     `image` uint8 `[H, W, 3]` RGB; `boxes` float32 `[N, 4]` x1 y1 x2 y2 in pixels, (0, 0) = outer
     corner of the top-left pixel; `labels` int64 `[N]`, -1 = something may be here, do not
-    call it background; `scene` uint8 `[H, W]` class ids, 254 = anything but road, 255 = unknown;
-    `scene_weight` what a labelled pixel counts; `name` says where it came from.
+    call it background; `scene` uint8 `[H, W]` class ids, 254 = neither road nor car, 255 =
+    unknown; `scene_weight` what a labelled pixel counts; `name` says where it came from.
     """
 
     name: str

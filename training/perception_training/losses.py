@@ -7,10 +7,10 @@ from torch import Tensor
 import torch.nn.functional as F
 
 from perception_training.config import LossConfig
-from perception_training.data import NOT_ROAD, Targets, UNKNOWN_SCENE
+from perception_training.data import BACKDROP, Targets, UNKNOWN_SCENE
 from perception_training.model import SCENE_CLASSES
 
-ROAD = SCENE_CLASSES.index('road')
+GROUND_TRAFFIC = [SCENE_CLASSES.index('road'), SCENE_CLASSES.index('car')]
 # Rare classes count more: 1 / ln(1.1 + share) of CamVid train's pixels (Paszke et al. 2016),
 # scaled to a mean of one over pixels.
 CLASS_WEIGHTS = (0.86, 0.71, 2.60, 0.60, 1.90, 1.24, 2.60, 2.50, 1.80, 2.70, 2.80)
@@ -100,17 +100,16 @@ def scene_loss(logits: Tensor, scene: Tensor, weight: Tensor) -> Tensor:
     Weighted cross-entropy over what is labelled.
 
     :param logits: `[B, 11, h, w]`.
-    :param scene: int64 `[B, h, w]`; 255 costs nothing, 254 costs only what is called road.
+    :param scene: int64 `[B, h, w]`; 255 costs nothing, 254 costs only what is called road or car.
     :param weight: `[B]`, what a pixel of each image counts.
     """
     classes = logits.new_tensor(CLASS_WEIGHTS)
     labelled = scene < logits.shape[1]
     target = torch.where(labelled, scene, -100)
     each = F.cross_entropy(logits, target, classes, ignore_index=-100, reduction='none')
-    excluded = scene == NOT_ROAD
-    road = logits.log_softmax(1)[:, ROAD]
-    # log(1 - p) from log p, kept away from log 0.
-    each = torch.where(excluded, -torch.log1p(-road.exp().clamp(max=1 - 1e-4)), each)
+    wrong = logits.softmax(1)[:, GROUND_TRAFFIC].sum(1)
+    # Kept away from log 0.
+    each = torch.where(scene == BACKDROP, -torch.log1p(-wrong.clamp(max=1 - 1e-4)), each)
     pixel = weight[:, None, None] * (scene != UNKNOWN_SCENE)
     return (each * pixel).sum() / pixel.sum().clamp(min=1)
 

@@ -14,11 +14,16 @@ from perception_training.config import Config
 
 
 def start_record(config: Config, command: list[str]) -> None:
-    """Write `run_dir/run.json` when a run begins; a resumed run keeps the first one."""
+    """Write `run_dir/run.json` when a run begins; a resumption is noted in it."""
     path = config.run_dir / 'run.json'
     config.run_dir.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        path.write_text(json.dumps(describe(config, command), indent=2))
+    record = describe(config, command)
+    if path.exists():
+        first = json.loads(path.read_text())
+        keys = ('started', 'commit', 'clean', 'command')
+        first.setdefault('resumed', []).append({key: record[key] for key in keys})
+        record = first
+    path.write_text(json.dumps(record, indent=2))
 
 
 def read_record(run_dir: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 import onnxruntime
 
-from perception_training.data import NOT_ROAD, PAD, Sample, UNKNOWN_BOX, UNKNOWN_SCENE
+from perception_training.data import BACKDROP, PAD, Sample, UNKNOWN_BOX, UNKNOWN_SCENE
 from perception_training.model import COCO_ROWS, SCENE_CLASSES, STRIDES
 
 ROAD = SCENE_CLASSES.index('road')
@@ -218,7 +218,11 @@ def _road_scene(sample: Sample, road: NDArray[np.float32]) -> NDArray[np.uint8]:
     if sure.mean() > 0.02:
         # The teacher may leave out lanes and shoulders, but no road lies above its highest row.
         top = int(np.flatnonzero(sure.any(1))[0])
-        scene[:max(0, top - round(0.06 * len(scene)))] = NOT_ROAD
+        # Nor does a car that is in no box: told of road and cars alone, a network would call
+        # the sky a car, as it is no road.
+        scene[:max(0, top - round(0.06 * len(scene)))] = BACKDROP
+        for x0, y0, x1, y1 in sample.boxes.round().astype(int):
+            scene[y0:y1, x0:x1] = UNKNOWN_SCENE
     scene[sure] = ROAD
     for box, label in zip(sample.boxes, sample.labels, strict=True):
         x0, y0, x1, y1 = box

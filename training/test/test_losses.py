@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from perception_training.config import LossConfig
-from perception_training.data import NOT_ROAD, UNKNOWN_BOX, UNKNOWN_SCENE
+from perception_training.data import BACKDROP, UNKNOWN_BOX, UNKNOWN_SCENE
 from perception_training.losses import assign, complete_iou, iou, scene_loss
 from perception_training.model import anchors
 
@@ -69,12 +69,14 @@ def test_complete_iou_knows_direction_where_iou_is_zero() -> None:
     assert complete_iou(truth, truth) == pytest.approx(1, abs=1e-4)
 
 
-def test_unknown_cells_cost_nothing_and_not_road_costs_only_road() -> None:
+def test_unknown_cells_cost_nothing_and_backdrop_only_what_stands_on_the_ground() -> None:
     logits = torch.zeros(1, 11, 2, 2)
     logits[:, 3] = 9.0
     weight = torch.ones(1)
     unknown = torch.full((1, 2, 2), UNKNOWN_SCENE)
     assert scene_loss(logits, unknown, weight) == 0
-    excluded = torch.full((1, 2, 2), NOT_ROAD)
+    excluded = torch.full((1, 2, 2), BACKDROP)
     assert scene_loss(logits, excluded, weight) > 3
-    assert scene_loss(-logits, excluded, weight) < 0.01
+    assert scene_loss(-logits, excluded, weight) < 0.2  # car still has its tenth
+    assert scene_loss(logits.roll(-3, 1), excluded, weight) < 0.01
+    assert scene_loss(logits.roll(5, 1), excluded, weight) > 3

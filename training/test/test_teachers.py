@@ -5,7 +5,7 @@ from pathlib import Path
 from conftest import street
 import numpy as np
 
-from perception_training.data import NOT_ROAD, Sample, UNKNOWN_BOX, UNKNOWN_SCENE
+from perception_training.data import BACKDROP, Sample, UNKNOWN_BOX, UNKNOWN_SCENE
 from perception_training.teachers import (
     Found,
     restore,
@@ -52,14 +52,14 @@ def test_idd_labels_stand_and_other_finds_are_unknown() -> None:
     assert taught.boxes[1].tolist() == [90, 40, 100, 70]
 
 
-def test_only_confident_road_is_road_and_far_above_it_is_none() -> None:
+def test_only_confident_road_is_road_and_far_above_it_is_neither_road_nor_car() -> None:
     road = np.zeros((96, 128), np.float32)
     road[60:] = 0.95
     road[50:60] = 0.6
     scene = teach_clip(_bare(), _found(), road).scene
     assert (scene[60:] == ROAD).all()
     assert (scene[55:60] == UNKNOWN_SCENE).all()
-    assert (scene[:50] == NOT_ROAD).all()
+    assert (scene[:50] == BACKDROP).all()
 
 
 def test_suppression_keeps_the_best_of_a_cluster() -> None:
