@@ -43,7 +43,9 @@ def demo(
         str, typer.Option(help='Names, separated by commas, if the input has none of its own.')
     ] = ','.join(DEFAULT_CAMERAS),
     frames: Annotated[int, typer.Option(min=1, help='Frame sets to play.')] = 40,
-    rate: Annotated[float, typer.Option(min=0.01, help='Frame sets per second.')] = 2.0,
+    rate: Annotated[
+        float, typer.Option(min=0, help='Frame sets per second; 0: as fast as all models keep up.')
+    ] = 0.0,
     transport: Annotated[str, typer.Option(help='raw or compressed.')] = 'raw',
     backend: Annotated[str, typer.Option(help='auto, onnxruntime or fake.')] = 'auto',
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import json
 import os
 from pathlib import Path
@@ -19,6 +19,7 @@ from perception_ros.bundles import Bundle
 from perception_ros.core.sources import DEFAULT_CAMERAS, open_source
 from perception_ros.demo.harvest import Harvest, write_film
 from perception_ros.demo.listener import Listener
+from perception_ros.demo.pace import comfortable_rate_hz
 from perception_ros.demo.processes import DemoError, NodeProcess
 from perception_ros.demo.references import find_references, import_reference
 from perception_ros.demo.summary import summarise
@@ -40,7 +41,11 @@ _PLAYER_QUEUE = 50
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What to show; `models` are names of shipped bundles or folders, empty for the usual."""
+    """What to show.
+
+    `models` are names of shipped bundles or folders, empty for the usual; `rate_hz` 0 is as fast
+    as all models keep up.
+    """
 
     input: Path
     output: Path
@@ -49,7 +54,7 @@ class DemoOptions:
     cache: Path = Path('.cache/demo')
     cameras: tuple[str, ...] = DEFAULT_CAMERAS
     frames: int = 40
-    rate_hz: float = 2.0
+    rate_hz: float = 0.0
     transport: str = 'raw'
     backend: str = 'auto'
 
@@ -81,6 +86,10 @@ def run_demo(options: DemoOptions, report: Report) -> dict[str, Any]:
     announce('looking at the input')
     cameras = open_source(options.input, options.cameras).cameras
     bundles = _bundles(options, announce)
+    if not options.rate_hz:
+        announce('measuring how fast the models are')
+        rate_hz = comfortable_rate_hz(bundles.values(), options.backend, len(cameras))
+        options = replace(options, rate_hz=rate_hz)
     _make_room(options.output)
     harvest = Harvest(options.output / 'frames')
     domain = int(os.environ.get('ROS_DOMAIN_ID') or free_domain())
