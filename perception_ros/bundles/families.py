@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+import re
 
 import numpy as np
 
@@ -141,7 +142,7 @@ def _add_heads(
 ) -> None:
     heads = options.heads
     if heads is None:
-        heads = {name.lower(): HeadOptions(name) for name in outputs}
+        heads = {_head_name(name): HeadOptions(name) for name in outputs}
     for head, wanted in heads.items():
         classes, rows, columns = foreign.output(
             wanted.output, 4, f'logits [B, C, h, w] of head {head!r}'
@@ -159,6 +160,12 @@ def _add_heads(
         plan.logits_of[head] = wanted.output
         logits = behind(plan.nodes, wanted.output)
         plan.nodes.name(decode_semantic(plan.nodes, logits, stride / answer), f'semantic_{head}')
+
+
+def _head_name(output: str) -> str:
+    """Return a name that topics can bear for an output such as '/decoder/Conv_output_0'."""
+    name = re.sub(r'[^a-z0-9]+', '_', output.lower()).strip('_')
+    return name if name[:1].isalpha() else f'head_{name}'
 
 
 def _logit_stride(foreign: ForeignGraph, output: str, rows: int, columns: int) -> int:

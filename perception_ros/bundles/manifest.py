@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -265,7 +266,8 @@ def problems(error: ValidationError) -> Iterable[str]:
     for item in error.errors():
         key = '.'.join(str(part) for part in item['loc'])
         message = item['msg'].removeprefix('Value error, ')
-        message = message.replace('Input should be ', 'expected ')
+        # pydantic says 'Input should be', 'String should match', 'Tuple should have'.
+        message = re.sub(r'^\w+ should (be|match|have) ', 'expected ', message)
         if item['type'] == 'missing':
             yield f'{key}: expected this key, got none; add it'
         elif item['type'] == 'value_error':

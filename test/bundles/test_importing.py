@@ -134,6 +134,14 @@ class TestDecoded:
 
 class TestSemantic:
 
+    def test_outputs_with_wild_names_become_heads(self, tmp_path: Path) -> None:
+        path = foreign.segmenter(tmp_path / 'net.onnx')
+        model = onnx.load(str(path))
+        model.graph.output[0].name = model.graph.node[-1].output[0] = '/Dec-oder/2'
+        onnx.save(model, str(path))
+        bundle = import_model(path, tmp_path / 'net', family='semantic')
+        assert set(bundle.manifest.semantic) == {'dec_oder_2'}
+
     @pytest.mark.parametrize('pixels', [
         pytest.param(PixelFormat(), id='0..1'),
         pytest.param(
@@ -182,7 +190,7 @@ class TestSemantic:
     pytest.param({'scores_output': 'nothing'}, "expected an output 'nothing'", id='no scores'),
     pytest.param({'input_size': (64, 64)}, 'input size is fixed to 32x16, got 64x64',
                  id='another size'),
-    pytest.param({'name': 'a b'}, 'name: String should match pattern', id='bundle name'),
+    pytest.param({'name': 'a b'}, 'name: expected pattern', id='bundle name'),
     pytest.param({'score_threshold': 3.0}, 'score_threshold', id='threshold'),
 ])
 def test_options_that_do_not_fit(tmp_path: Path, options: dict[str, Any], says: str) -> None:

@@ -135,6 +135,15 @@ def test_published_schema_is_in_step() -> None:
     )
 
 
+def test_the_documented_example_is_valid() -> None:
+    text = SCHEMA.with_name('bundles.md').read_text(encoding='utf-8')
+    example = text.partition('```yaml\n')[2].partition('```')[0]
+    values = yaml.safe_load(example)
+    assert set(values) == set(Manifest.model_fields), 'every key is shown'
+    values['graph']['sha256'] = '0' * 64
+    Manifest.model_validate(values)
+
+
 def test_tasks_are_named() -> None:
     assert manifest().tasks == ('detection', 'semantic:ground')
 
