@@ -95,7 +95,7 @@ class PlayerNode(Node):
     """Publishes frame sets at a steady rate, in the thread that also spins it."""
 
     def __init__(self) -> None:
-        super().__init__('player')
+        super().__init__('player', automatically_declare_parameters_from_overrides=True)
         self._config = declare_flat(self, PlayerConfig)
         config = self._config
         self._source = open_source(Path(config.input).expanduser(), config.cameras)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any, get_args, get_origin, Literal, TypeVar
 
 import annotated_types
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -22,6 +23,7 @@ _ARRAYS = {
     float: Parameter.Type.DOUBLE_ARRAY,
     int: Parameter.Type.INTEGER_ARRAY,
 }
+_BUILT_IN = ('use_sim_time', 'qos_overrides.', 'start_type_description_service')
 _TINY = 1e-9
 """ROS ranges include their bounds: an excluded bound moves by this much."""
 
@@ -32,21 +34,28 @@ def declare_flat(node: Node, model: type[_ConfigT]) -> _ConfigT:
     Fields are str, int, float, bool, Literal or tuples of one of them. They become read-only
     parameters with description, unit and range.
 
+    :param node: made with `automatically_declare_parameters_from_overrides=True`, which is the
+        public way to see what the user has set, and so to find what is misspelt.
     :raises ConfigError: naming each parameter that was set wrongly, what was expected, what came.
     """
-    values: dict[str, Any] = {}
-    for name, field in model.model_fields.items():
-        try:
-            value = _declare(node, name, field)
-        except (InvalidParameterTypeException, InvalidParameterValueException) as error:
-            hint = '. Write 10.0, not 10' if field.annotation is float else ''
-            raise ConfigError(f'parameter {name} of {node.get_name()}: {error}{hint}') from error
-        if value is not None:
-            values[name] = value
+    given = {name: p.value for name, p in node.get_parameters_by_prefix('').items()}
+    known = model.model_fields
+    unknown = [name for name in given if name not in known and not name.startswith(_BUILT_IN)]
+    problems = [_unknown(name, known) for name in unknown]
+    # defaults are named, too, for pydantic checks only what it is given
+    values = {name: field.get_default() for name, field in known.items()}
+    values |= {name: _plain(value) for name, value in given.items() if name in known}
     try:
-        return model.model_validate(values)
+        config = model.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f'parameters of {node.get_name()}: {describe(error)}') from error
+        problems.append(describe(error))
+    if problems:
+        raise ConfigError(f'parameters of {node.get_name()}: {"; ".join(problems)}')
+    for name, field in known.items():
+        if name in given:
+            node.undeclare_parameter(name)
+        _declare(node, name, field, getattr(config, name))
+    return config
 
 
 def describe_field(field: FieldInfo, *, read_only: bool = True) -> ParameterDescriptor:
@@ -69,16 +78,22 @@ def describe_field(field: FieldInfo, *, read_only: bool = True) -> ParameterDesc
     return descriptor
 
 
-def _declare(node: Node, name: str, field: FieldInfo) -> Any:
+def _declare(node: Node, name: str, field: FieldInfo, value: Any) -> None:
     descriptor = describe_field(field)
-    default = field.get_default()
-    if get_origin(field.annotation) is tuple and not default:
-        # An empty list has no type that ROS can infer. Declared without a value, such a parameter
-        # may stay unset.
-        element = get_args(field.annotation)[0]
-        return node.declare_parameter(name, _ARRAYS[element], descriptor).value
-    value = list(default) if isinstance(default, tuple) else default
-    return node.declare_parameter(name, value, descriptor).value
+    if isinstance(value, tuple):
+        # An empty list has no type that ROS can infer: declared without a value, it stays unset.
+        value = list(value) or _ARRAYS[get_args(field.annotation)[0]]
+    node.declare_parameter(name, value, descriptor, ignore_override=True)
+
+
+def _plain(value: Any) -> Any:
+    """Return arrays as the tuples that our declarations know."""
+    return value if isinstance(value, (str, bool, int, float)) else tuple(value)
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    close = get_close_matches(name, known, n=1)
+    return f'{name}: unknown parameter' + (f'; did you mean {close[0]!r}?' if close else '')
 
 
 def _bounds(field: FieldInfo) -> tuple[float | None, float | None]:

@@ -136,7 +136,7 @@ def test_every_frame_of_a_still_arrives_with_its_camera_info(
     listener.listen(Image, *images.values())
     listener.listen(CameraInfo, *infos.values())
     process = player.start(
-        input=still, frames=12, rate_hz=20.0, wait_for_subscribers=1, horizontal_fov_deg=90.0
+        input=still, frames=12, rate_hz=20, wait_for_subscribers=1, horizontal_fov_deg=90.0
     )
     listener.spin(until=lambda: process.poll() is not None)
     output, _ = process.communicate()
@@ -213,8 +213,11 @@ def test_a_signal_ends_it_cleanly(
     [
         pytest.param({'input': 'nowhere'}, 'nothing to play at nowhere', id='no such input'),
         pytest.param({}, 'input: String should have at least 1 character', id='no input'),
-        pytest.param({'input': 'x', 'rate_hz': 5000.0}, 'Max: 1000.0', id='out of range'),
-        pytest.param({'input': 'x', 'rate_hz': 5}, 'Write 10.0, not 10', id='wrong type'),
+        pytest.param(
+            {'input': 'x', 'rate_hz': 5000.0}, 'less than or equal to 1000', id='out of range'
+        ),
+        pytest.param({'input': 'x', 'rate_hz': 'fast'}, 'rate_hz: Input should be', id='type'),
+        pytest.param({'input': 'x', 'rate': 5}, "did you mean 'rate_hz'?", id='unknown'),
         pytest.param({'input': 'x', 'transport': 'zip'}, "'raw' or 'compressed'", id='choice'),
     ],
 )
