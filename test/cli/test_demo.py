@@ -152,8 +152,13 @@ def test_an_interrupt_ends_the_children_too(
         pytest.param(['--input', 'nowhere'], ['nothing to play at nowhere'], id='no input'),
         pytest.param([], ['the demo photograph', 'make setup'], id='no photograph'),
         pytest.param(
-            ['--models', 'means', '--input', 'still.png', '--backend', 'abacus'],
+            ['--models', 'means', '--input', 'still.png', '--backend', 'abacus', '--rate', '2'],
             ['perception_node cannot configure', 'ends with', "'abacus'"],
+            id='the node cannot configure',
+        ),
+        pytest.param(
+            ['--models', 'means', '--input', 'still.png', '--backend', 'abacus'],
+            ["backend 'abacus'"],
             id='no such backend',
         ),
     ],
