@@ -52,7 +52,7 @@ def make_bundle(config: Config, output: Path) -> Bundle:
             heads={'scene': HeadOptions('scene', SCENE_CLASSES, SCENE_STRIDE)},
             licence=LICENCE, provenance=ProvenanceInfo(
                 source='perception_training, this repository', data=DATA,
-                commit=record['commit'], seed=record['seed'],
+                commit=record.get('resumed', [record])[-1]['commit'], seed=record['seed'],
                 tools={'torch': record['torch'], 'python': record['python']})))
     with bundle_predictor(draft.path, config.threads) as predict:
         metrics = evaluate(config, predict)

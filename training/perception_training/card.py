@@ -80,7 +80,7 @@ def write_card(manifest: Manifest, record: dict[str, Any], training: dict[str, A
         '',
         '| class | n | AP50 | AP50:95 |',
         '|---|---|---|---|',
-        *(f'| {name} | {c["n"]} | {c["ap50"]:.3f} | {c["ap"]:.3f} |'
+        *(f'| {name} | {c["n"]} | {_number(c, "ap50")} | {_number(c, "ap")} |'
           for name, c in boxes['classes'].items()),
         '',
         'IDD labels neither motorbikes nor riders nor autorickshaws here: a rider found as a '
@@ -100,12 +100,18 @@ def write_card(manifest: Manifest, record: dict[str, Any], training: dict[str, A
         'expect errors, above all verges and grass, walls and bridges.',
         "- Road of other surroundings is taught by another model's confident answers only; "
         'shoulders and distant lanes may be missing.',
-        '- No night, rain or snow in training. Cars under about 8 px of input are mostly missed.',
+        '- Trained on dry roads by day and dusk: night, rain and snow are new to it.',
+        '- Boxes of a few pixels of input are missed; a wide road far away needs a longer lens.',
         '- `car` in the mask means any motor vehicle with four wheels or more, as in CamVid; '
         'boxes tell car, truck and bus apart.',
         '',
     ]
     return '\n'.join(lines)
+
+
+def _number(measured: dict[str, Any], key: str) -> str:
+    # Without a true box there is nothing to find: no number is better than a zero.
+    return f'{measured[key]:.3f}' if measured['n'] else '-'
 
 
 def _list(names: Any) -> str:
