@@ -27,6 +27,8 @@ SKIPS = """
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """Make an empty project that uses the plugin, outside CI."""
     monkeypatch.delenv('CI', raising=False)
+    # A sourced distribution's own pytest plugins do not load in the pytest used here.
+    monkeypatch.setenv('PYTEST_DISABLE_PLUGIN_AUTOLOAD', '1')
     pytester.syspathinsert(TOOLS)
     pytester.makeini('[pytest]\naddopts = -p pytest_expected_skips -p no:cacheprovider')
     pytester.mkdir('test')
