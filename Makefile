@@ -43,7 +43,7 @@ train-setup:  ## Make .venv-train, the only environment with torch
 	$(call set_up,train)
 
 train-test: train-setup  ## The tests of training/
-	cd training && ../$(TRAIN)/python -m pytest $(ARGS)
+	cd training && PYTHONPATH=../tools ../$(TRAIN)/python -m pytest -p pytest_expected_skips $(ARGS)
 
 lock:  ## Pin all requirements anew; UPGRADE=1 takes the newest versions
 	@'$(PYTHON)' tools/lock.py $(if $(UPGRADE),--upgrade)
