@@ -54,10 +54,16 @@ def demo(
     Starts the player and the perception node as processes of their own and listens. The exit
     status is 0 if every published frame was received and something was detected.
     """
-    # rclpy and the messages are needed from here on, and take a while
-    from perception_ros.demo.processes import DemoError
-    from perception_ros.demo.run import DemoOptions, run_demo
-    from perception_ros.demo.summary import faults
+    # rclpy and the messages are needed from here on
+    try:
+        from perception_ros.demo.processes import DemoError
+        from perception_ros.demo.run import DemoOptions, run_demo
+        from perception_ros.demo.summary import faults
+    except ModuleNotFoundError as error:
+        raise PerceptionError(
+            f'the demonstration needs ROS 2, but {error}. Source your distribution, or run '
+            '`make setup` in the root of the source tree and use its .venv'
+        ) from error
 
     if input == DEFAULT_INPUT and not input.exists():
         raise PerceptionError(

@@ -179,6 +179,18 @@ def test_what_cannot_work_is_told(
         assert message in output
 
 
+def test_without_ros_it_says_what_is_missing() -> None:
+    code = (
+        'import sys; sys.modules["rclpy"] = None\n'
+        'from perception_ros.cli.main import main; main(["demo"])'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert 'needs ROS 2' in done.stderr
+    assert 'make setup' in done.stderr
+    assert 'Traceback' not in done.stderr
+
+
 def test_nothing_detected_is_a_failure(start: Start, bundle: Path, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / 'grey.png'), np.full((240, 400, 3), 114, np.uint8))
     process = start(
