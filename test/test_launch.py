@@ -1,0 +1,180 @@
+"""The launch files, with the real `ros2 launch` where a distribution is sourced.
+
+Without one what they name is checked at least: executables, parameters and arguments that exist.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+import os
+from pathlib import Path
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+import yaml
+
+from perception_ros.core.config import flat_fields, NAME_LISTS
+from perception_ros.core.playback import PlayerConfig
+from perception_ros.ros.domain import free_domain, private_environment
+from test.builders import write_real_bundle
+
+ROOT = Path(__file__).parents[1]
+LAUNCH_FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
+
+
+def installed() -> bool:
+    """Say whether `ros2 launch perception_ros ...` would find this package."""
+    if not shutil.which('ros2'):
+        return False
+    done = subprocess.run(['ros2', 'pkg', 'prefix', 'perception_ros'], capture_output=True)
+    return done.returncode == 0
+
+
+needs_ros2 = pytest.mark.skipif(
+    not installed(), reason='needs ros2 launch of a distribution, and this package built by colcon'
+)
+
+
+def keyword_values(path: Path, keyword: str) -> set[str]:
+    """Return the literal strings that a launch file passes under a keyword."""
+    return {
+        node.value.value
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.keyword)
+        and node.arg == keyword
+        and isinstance(node.value, ast.Constant)
+    }
+
+
+@pytest.mark.parametrize('path', LAUNCH_FILES, ids=lambda path: path.name)
+def test_executables_exist(path: Path) -> None:
+    scripts = set(re.findall(r"'(\w+) = perception_ros", (ROOT / 'setup.py').read_text()))
+    assert keyword_values(path, 'executable') <= scripts
+    assert keyword_values(path, 'package') == {'perception_ros'}
+
+
+def test_parameters_that_launch_sets_exist() -> None:
+    """A parameter that is misspelt in a launch file would keep the node from being configured."""
+    source = (ROOT / 'launch' / 'perception.launch.py').read_text()
+    known = {*flat_fields([], []), *NAME_LISTS, 'autostart', 'use_sim_time'}
+    assert set(re.findall(r"overrides\['(\w+)'\]", source)) <= known
+    assert set(re.findall(r"^        '(\w+)': given", source, re.MULTILINE)) <= known
+    source = (ROOT / 'launch' / 'demo.launch.py').read_text()
+    names = set(re.findall(r"'(\w+)': (?:LaunchConfiguration|ParameterValue)", source))
+    assert names
+    assert names <= set(PlayerConfig.model_fields)
+
+
+def test_the_readme_names_every_argument() -> None:
+    source = (ROOT / 'launch' / 'perception.launch.py').read_text()
+    table = source[source.index('ARGUMENTS = {') : source.index('}\n')]
+    arguments = re.findall(r"^    '(\w+)':", table, re.MULTILINE)
+    assert len(arguments) == 7
+    readme = (ROOT / 'README.md').read_text()
+    assert all(f'`{argument}`' in readme for argument in arguments)
+
+
+class Ros2:
+    """Runs `ros2 ...` in a domain of its own."""
+
+    def __init__(self) -> None:
+        self.environment = private_environment(free_domain(), os.environ)
+        self._launches: list[subprocess.Popen[str]] = []
+
+    def __call__(self, *arguments: str) -> str:
+        done = subprocess.run(
+            ['ros2', *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        return done.stdout + done.stderr
+
+    def launch(self, *arguments: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            ['ros2', 'launch', 'perception_ros', *arguments],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self._launches.append(process)
+        return process
+
+    def wait_for(self, expected: str, *arguments: str, timeout_s: float = 60.0) -> str:
+        deadline = time.monotonic() + timeout_s
+        while expected not in (said := self(*arguments)):
+            assert time.monotonic() < deadline, said
+        return said
+
+    def close(self) -> None:
+        for process in self._launches:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+@pytest.fixture
+def ros2() -> Iterator[Ros2]:
+    made = Ros2()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    bundle = write_real_bundle(tmp_path / 'means')
+    values = {
+        'camera_names': ['front'],
+        'model_names': ['means'],
+        'models': {'means': {'bundle': str(bundle.path)}},
+    }
+    path = tmp_path / 'cameras.yaml'
+    path.write_text(yaml.safe_dump({'/**': {'ros__parameters': values}}))
+    return path
+
+
+@needs_ros2
+@pytest.mark.dds
+def test_launch_lifecycle_and_param_work_together(ros2: Ros2, config: Path) -> None:
+    process = ros2.launch(
+        'perception.launch.py', f'config:={config}', 'backend:=fake', 'namespace:=car'
+    )
+    node = '/car/perception_node'
+    ros2.wait_for('active [3]', 'lifecycle', 'get', node)
+    assert 'fake' in ros2('param', 'get', node, 'backend')
+    assert 'successful' in ros2('param', 'set', node, 'max_age_ms', '200.0')
+    refused = ros2('param', 'set', node, 'cameras.front.topic', '/other')
+    assert 'clean it up' in refused
+    assert 'drop' in ros2('param', 'describe', node, 'max_age_ms')
+    assert 'successful' in ros2('lifecycle', 'set', node, 'deactivate')
+    ros2.wait_for('inactive [2]', 'lifecycle', 'get', node)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, out
+    assert 'Traceback' not in out
+
+
+@needs_ros2
+@pytest.mark.dds
+def test_without_autostart_the_node_waits(ros2: Ros2, config: Path) -> None:
+    ros2.launch('perception.launch.py', f'config:={config}', 'autostart:=false')
+    node = '/perception/perception_node'
+    ros2.wait_for('unconfigured [1]', 'lifecycle', 'get', node)
+    assert 'successful' in ros2('lifecycle', 'set', node, 'configure')
+    assert 'successful' in ros2('lifecycle', 'set', node, 'activate')
+
+
+@needs_ros2
+@pytest.mark.parametrize('path', LAUNCH_FILES, ids=lambda path: path.name)
+def test_arguments_are_described(ros2: Ros2, path: Path) -> None:
+    said = ros2('launch', 'perception_ros', path.name, '--show-args')
+    assert "'config':" in said
+    assert 'Parameter file of the node' in said
