@@ -6,6 +6,8 @@ Continuous pixel coordinates ((0, 0) = outer corner of the first pixel) then map
     input = source * scale + offset
 
 with the scale that the *rounded* size really has, so that restored boxes carry no rounding error.
+Where a recipe rounds down (YOLOX does), it also trains and restores with the nominal ratio: then
+the scale is that, and answers agree with the recipe's.
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ class Letterbox:
     input_size: tuple[int, int]
     scaled_size: tuple[int, int]
     offset: tuple[int, int]
+    scale: tuple[float, float]
+    """Input pixels per source pixel, in x and y; where rounding is 'nearest' they differ by it."""
     pad_value: int
 
     @staticmethod
@@ -52,14 +56,6 @@ class Letterbox:
         if min(*source_size, *input_size) <= 0:
             raise ValueError(f'sizes must be positive; got {source_size} and {input_size}')
         return _fit(source_size, input_size, policy)
-
-    @property
-    def scale(self) -> tuple[float, float]:
-        """Input pixels per source pixel, in x and y; they differ by the rounding of the size."""
-        return (
-            self.scaled_size[0] / self.source_size[0],
-            self.scaled_size[1] / self.source_size[1],
-        )
 
     def write(self, pixels: NDArray[np.uint8], to_rgb: int | None, out: NDArray[np.uint8]) -> None:
         """Write an image, letterboxed and as RGB, into `out`, uint8 [H, W, 3] of the input size.
@@ -119,15 +115,18 @@ def _fit(
     if not policy.upscale:
         ratio = min(ratio, 1.0)
     scaled = [side * ratio for side in source_size]
-    # The small term keeps a side that should fill the input from being one pixel short.
-    rounded = [int(s + (0.5 if policy.rounding == 'nearest' else 1e-9)) for s in scaled]
+    # 'down' cuts off what floating point gives, even 415.99999: so does the recipe it is there for.
+    rounded = [int(s + (0.5 if policy.rounding == 'nearest' else 0.0)) for s in scaled]
     width, height = (
         min(max(side, 1), limit) for side, limit in zip(rounded, input_size, strict=True)
     )
     offset = (0, 0)
     if policy.anchor == 'center':
         offset = ((input_size[0] - width) // 2, (input_size[1] - height) // 2)
-    return Letterbox(source_size, input_size, (width, height), offset, policy.pad_value)
+    scale = (width / source_size[0], height / source_size[1])
+    if policy.rounding == 'down':  # models of that recipe are trained with boxes * ratio
+        scale = (ratio, ratio)
+    return Letterbox(source_size, input_size, (width, height), offset, scale, policy.pad_value)
 
 
 @lru_cache(maxsize=64)

@@ -36,6 +36,9 @@ from perception_ros.core.types import Batch, Drop, DropReason, Frame, Result
 
 _log = logging.getLogger(__name__)
 
+RETRY_S = 0.1
+"""After an error that concerns no frame, such as an engine that gives no slot: do not spin."""
+
 Publish = Callable[[Result], None]
 """Takes a result, in the model's second thread."""
 
@@ -226,13 +229,15 @@ class Pipeline:
     def _infer_loop(self, model: Model, running: SimpleQueue[_Running | None]) -> None:
         """First thread of a model: the slot first, then the newest frames for it."""
         while not self._stopping:
-            with self._guard('infer', [], model):
+            with self._guard('schedule', [], model):
                 request = model.engine.request()
                 batch = self._next_batch(model)
                 if batch is None:
                     request.release()
                 elif started := self._prepare(model, request, batch):
                     running.put(started)
+                continue
+            time.sleep(RETRY_S)
         running.put(None)
 
     def _finish_loop(self, model: Model, running: SimpleQueue[_Running | None]) -> None:
