@@ -85,7 +85,8 @@ def test_pixels_land_where_the_geometry_says(
         return  # too small to have an inside after scaling
     rows, columns = np.nonzero(red)
     found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
-    np.testing.assert_allclose(found, expected, atol=1.0)
+    # 'down' states the nominal ratio, which the cut-off part of a pixel belies at the far end.
+    np.testing.assert_allclose(found, expected, atol=1.0 if policy.rounding == 'nearest' else 2.0)
 
 
 def test_padding_is_rewritten_every_time() -> None:
