@@ -205,6 +205,14 @@ class Manifest(_Strict):
             tasks.append('instances')
         return tuple(tasks + [f'semantic:{head}' for head in self.semantic])
 
+    @property
+    def outputs(self) -> frozenset[str]:
+        """What the model can say, as parts of topic names: detections, instances, semantic/x."""
+        names = {f'semantic/{head}' for head in self.semantic}
+        if self.detection:
+            names |= {'detections', 'instances'} if self.detection.masks else {'detections'}
+        return frozenset(names)
+
     def to_yaml(self) -> str:
         """Return the text of `bundle.yaml`."""
         # None: short lists such as colours stay on one line, all else is spread out.

@@ -115,7 +115,7 @@ def _fit(
     if not policy.upscale:
         ratio = min(ratio, 1.0)
     scaled = [side * ratio for side in source_size]
-    # 'down' cuts off what floating point gives, even 415.99999: so does the recipe it is there for.
+    # 'down' cuts off what floating point gives, even 415.99999: so does the recipe it is for.
     rounded = [int(s + (0.5 if policy.rounding == 'nearest' else 0.0)) for s in scaled]
     width, height = (
         min(max(side, 1), limit) for side, limit in zip(rounded, input_size, strict=True)

@@ -67,12 +67,7 @@ class Model:
     @property
     def outputs(self) -> frozenset[str]:
         """Names of what this model can say: detections, instances, semantic/<head>."""
-        names = {f'semantic/{head}' for head in self.manifest.semantic}
-        if self.manifest.detection:
-            names.add('detections')
-            if self.manifest.detection.masks:
-                names.add('instances')
-        return frozenset(names)
+        return self.manifest.outputs
 
     def start(self, request: Request, frames: Sequence[Frame]) -> InFlight:
         """Letterbox the frames into the request's input and start it.

@@ -15,7 +15,7 @@ An error in any stage costs the frames it concerns, is logged with their names, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 import logging
@@ -236,8 +236,6 @@ class Pipeline:
                     request.release()
                 elif started := self._prepare(model, request, batch):
                     running.put(started)
-                continue
-            time.sleep(RETRY_S)
         running.put(None)
 
     def _finish_loop(self, model: Model, running: SimpleQueue[_Running | None]) -> None:
@@ -273,7 +271,7 @@ class Pipeline:
     def _guard(
         self,
         stage: str,
-        frames: Iterable[Frame],
+        frames: Sequence[Frame],
         model: Model | None = None,
         request: Request | None = None,
     ) -> Iterator[None]:
@@ -290,6 +288,8 @@ class Pipeline:
                 self._reject(frame, reason, f'{stage}: {error}', name)
             if not rejected:
                 _log.exception('%s %s failed, the next frame goes on', name, stage)
+            if not frames:
+                time.sleep(RETRY_S)
 
     def _reject(self, frame: Frame, reason: DropReason, detail: str, model: str = '') -> None:
         self._record([Drop(frame.camera, reason, frame.stamp_ns, model, detail)])

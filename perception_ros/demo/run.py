@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from perception_ros.bundles import Bundle
+from perception_ros.core.config import from_flat
 from perception_ros.core.sources import DEFAULT_CAMERAS, open_source
 from perception_ros.demo.harvest import Harvest, write_film
 from perception_ros.demo.listener import Listener
@@ -24,6 +25,7 @@ from perception_ros.demo.processes import DemoError, NodeProcess
 from perception_ros.demo.references import find_references, import_reference
 from perception_ros.demo.summary import summarise
 from perception_ros.ros.domain import free_domain, private_environment
+from perception_ros.ros.results import topic_names
 
 OWN_MODEL = 'roadscene'
 
@@ -110,7 +112,8 @@ def run_demo(options: DemoOptions, report: Report) -> dict[str, Any]:
         announce('opening the models')
         try:
             listener.change_state('configure', _APPEAR_S + _CONFIGURE_S)
-            listener.listen(_topics(cameras, bundles), cameras)
+            outputs = {name: bundle.manifest.outputs for name, bundle in bundles.items()}
+            listener.listen(topic_names(from_flat({}, cameras, bundles), outputs), cameras)
             listener.change_state('activate', _APPEAR_S)
             listener.wait_for_publishers(_APPEAR_S)
         except DemoError as error:
@@ -207,30 +210,6 @@ def _player_arguments(options: DemoOptions, report: Path) -> list[str]:
         'report': json.dumps(str(report.resolve())),
     }
     return [part for name, value in parameters.items() for part in ('-p', f'{name}:={value}')]
-
-
-def _topics(
-    cameras: tuple[str, ...], bundles: Mapping[str, Bundle]
-) -> dict[tuple[str, str, str], str]:
-    """Return the topic of each (camera, model, output) by the rule of docs/architecture.md."""
-    outputs = {name: _outputs(bundle) for name, bundle in bundles.items()}
-    topics = {}
-    for camera in cameras:
-        for model, its_outputs in outputs.items():
-            for output in its_outputs:
-                alone = sum(output in others for others in outputs.values()) == 1
-                topics[camera, model, output] = (
-                    f'{camera}/{output}' if alone else f'{camera}/{model}/{output}'
-                )
-    return topics
-
-
-def _outputs(bundle: Bundle) -> list[str]:
-    """Return what a bundle's model can say, as parts of topic names."""
-    outputs = [f'semantic/{head}' for head in bundle.manifest.semantic]
-    if detection := bundle.manifest.detection:
-        outputs += ['detections', 'instances'] if detection.masks else ['detections']
-    return outputs
 
 
 def _update(progress: Progress, harvest: Harvest) -> None:

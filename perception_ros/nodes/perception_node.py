@@ -164,6 +164,8 @@ class PerceptionNode(LifecycleNode):
         self._inputs.destroy()
         self._inputs = None
         self._pipeline.stop()
+        if self._outputs:
+            self._outputs.flush()
         if self._config.summary_file:
             path = Path(self._config.summary_file)
             try:

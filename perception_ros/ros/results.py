@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-import threading
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
+from perception_ros.core.composer import Composer
 from perception_ros.core.config import PerceptionConfig
 from perception_ros.core.model import Model
 from perception_ros.core.overlay import draw_results, Palette
-from perception_ros.core.types import Frame, Result
+from perception_ros.core.types import Result
 from perception_ros.ros.messages import (
     to_detections,
     to_header,
@@ -29,20 +29,21 @@ LABEL_QOS = make_qos('reliable', 1, 'transient_local')
 
 
 def topic_names(
-    config: PerceptionConfig, models: Mapping[str, Model]
+    config: PerceptionConfig, outputs: Mapping[str, Iterable[str]]
 ) -> dict[tuple[str, str, str], str]:
     """Return the topic of each (camera, model, output), relative to the node's namespace.
 
     The name of the model is part of it only where two models of one camera say the same thing.
+
+    :param outputs: model -> what it can say, as `Manifest.outputs`.
     """
     topics = {}
     for camera in config.cameras:
         serving = [name for name in config.models if camera in config.cameras_of(name)]
         for name in serving:
-            for output in sorted(models[name].outputs):
-                rivals = [other for other in serving if output in models[other].outputs]
-                middle = f'{name}/' if len(rivals) > 1 else ''
-                topics[(camera, name, output)] = f'{camera}/{middle}{output}'
+            for output in sorted(outputs[name]):
+                alone = sum(output in outputs[other] for other in serving) == 1
+                topics[camera, name, output] = f'{camera}/{"" if alone else f"{name}/"}{output}'
     return topics
 
 
@@ -61,7 +62,8 @@ class ResultPublishers:
         self._palettes = {name: Palette.of(model.manifest) for name, model in models.items()}
         self._publishers: dict[tuple[str, str, str], Any] = {}
         self._labels = []
-        for key, topic in topic_names(config, models).items():
+        outputs = {name: model.outputs for name, model in models.items()}
+        for key, topic in topic_names(config, outputs).items():
             _, model, output = key
             kind = Detection2DArray if output == 'detections' else Image
             self._publishers[key] = node.create_publisher(kind, topic, RESULT_QOS)
@@ -80,7 +82,7 @@ class ResultPublishers:
             )
             for camera in config.cameras
         }
-        self._composer = _Composer(
+        self._composer = Composer(
             {c: sum(c in config.cameras_of(m) for m in config.models) for c in config.cameras}
         )
 
@@ -113,8 +115,13 @@ class ResultPublishers:
                 result, f'semantic/{head}', lambda mask=mask: to_semantic_image(header, mask)
             )
         if self._overlay_wanted(frame.camera):
-            for picture in self._composer.add(result):
-                self._publish_overlay(*picture)
+            for results in self._composer.add(result):
+                self._publish_overlay(results)
+
+    def flush(self) -> None:
+        """Publish the overlays that wait for a result that will not come any more."""
+        for results in self._composer.flush():
+            self._publish_overlay(results)
 
     def _send(self, result: Result, output: str, message: Any) -> None:
         publisher = self._publishers[(result.frame.camera, result.model, output)]
@@ -126,8 +133,8 @@ class ResultPublishers:
             self._overlays[camera].get_subscription_count()
         )
 
-    def _publish_overlay(self, frame: Frame, results: list[Result]) -> None:
-        settings = self.config.overlay
+    def _publish_overlay(self, results: list[Result]) -> None:
+        frame, settings = results[0].frame, self.config.overlay
         rgb = draw_results(
             frame.image.rgb(),
             [(result, self._palettes[result.model]) for result in results],
@@ -136,31 +143,3 @@ class ResultPublishers:
         )
         header = to_header(frame.stamp_ns, frame.frame_id)
         self._overlays[frame.camera].publish(to_jpeg(header, rgb, settings.jpeg_quality))
-
-
-class _Composer:
-    """Brings the results of several models for one frame together, to be drawn into one picture.
-
-    A frame is complete when all its models have spoken; if one left it out (its rate, a drop), the
-    picture goes out without it as soon as a newer frame's result comes.
-    """
-
-    def __init__(self, models_of: Mapping[str, int]) -> None:
-        self._models_of = models_of
-        self._lock = threading.Lock()
-        self._open: dict[str, list[Result]] = {}
-
-    def add(self, result: Result) -> list[tuple[Frame, list[Result]]]:
-        """Take a result and return the pictures that are now to be drawn."""
-        camera, ready = result.frame.camera, []
-        with self._lock:
-            held = self._open.get(camera, [])
-            if held and held[0].frame is not result.frame:
-                ready.append((held[0].frame, held))
-                held = []
-            held = [*held, result]
-            self._open[camera] = held
-            if len(held) == self._models_of[camera]:
-                ready.append((result.frame, held))
-                del self._open[camera]
-        return ready
