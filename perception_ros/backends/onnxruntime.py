@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from numpy.typing import NDArray
 import onnxruntime as ort
 
 from perception_ros.backends.base import EngineInfo, Outputs
@@ -54,7 +55,7 @@ class OnnxRuntimeEngine(SlotEngine):
             ThreadPoolExecutor(1, thread_name_prefix='onnxruntime'),
         )
 
-    def _run(self, images: np.ndarray) -> Outputs:
+    def _run(self, images: NDArray[np.uint8]) -> Outputs:
         try:
             return dict(zip(self._names, self._session.run(None, {'images': images}), strict=True))
         except Exception as error:  # as above

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import re
 
 import numpy as np
+from numpy.typing import NDArray
 
 from perception_ros.bundles import recipe
 from perception_ros.bundles.graph.assemble import behind
@@ -178,7 +179,7 @@ def _logit_stride(foreign: ForeignGraph, output: str, rows: int, columns: int) -
     return int(strides[0])
 
 
-def head_ids(plan: Plan, head: str, raw: recipe.Raw, width: int) -> np.ndarray:
+def head_ids(plan: Plan, head: str, raw: recipe.Raw, width: int) -> NDArray[np.uint8]:
     """Return the class ids of a head of one image by the plain recipe."""
     logits = raw[plan.logits_of[head]]
     return recipe.semantic(logits, width // plan.semantic[head].stride / logits.shape[2])

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import track
@@ -142,7 +143,7 @@ def _make(folder: Path | None) -> None:
         raise ConfigError(f'{folder}: expected a folder to write to; {error.strerror}') from error
 
 
-def _write_picture(path: Path, rgb: np.ndarray) -> None:
+def _write_picture(path: Path, rgb: NDArray[np.uint8]) -> None:
     bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
     if not cv2.imwrite(str(path), bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]):
         raise ConfigError(f'{path}: cannot be written; is the disk full, or the folder read-only?')
