@@ -28,7 +28,10 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # The ROS 2 wheels exist for these alone; a distribution brings its own Python.
 WHEEL_PYTHONS = ((3, 10), (3, 13))
+TRAINING_PYTHONS = ((3, 11), (3, 14))
 OLDEST_PYTHON = (3, 10)
+
+SOURCE_IT = 'source a ROS 2 distribution first: source /opt/ros/<distribution>/setup.bash'
 
 # Raised when a step's own doing changes, so that older environments are made anew.
 LAYOUT = 1
@@ -103,48 +106,63 @@ class Interpreter:
         return 'Python {} ({})'.format('.'.join(map(str, self.version)), self.path)
 
 
-def distribution_sourced():
+def distribution_sourced(wanted):
     """Name the ROS 2 distribution that the shell has sourced, or None."""
-    # AMENT_PREFIX_PATH alone may well be our own environment's.
-    return os.environ.get('ROS_DISTRO')
+    if os.environ.get('ROS_DISTRO'):
+        return os.environ['ROS_DISTRO']
+    # A distribution built from source need not name itself. AMENT_PREFIX_PATH alone says nothing:
+    # a process of our own environment has it too, but leads no other Python to rclpy.
+    if os.environ.get('AMENT_PREFIX_PATH'):
+        found = Interpreter.find(wanted)
+        if found and probe(found.path, 'import rclpy') is not None:
+            return '<distribution>'
+    return None
 
 
-def choose_interpreter(wanted, distribution):
-    """Pick the Python to build on, or explain why there is none."""
-    names = [wanted]
-    if wanted == 'python3':
-        if distribution:
-            names.append('/usr/bin/python3')
-        else:
-            names += ['/usr/bin/python3', 'python3.12', 'python3.11', 'python3.13', 'python3.10']
-    seen = [found for found in map(Interpreter.find, names) if found]
-    if not seen:
-        raise SetupError('Python 3.10 or newer was not found (looked for {}).\n    {}'.format(
-            wanted, APT_BASICS))
-    if distribution:
-        for found in seen:
-            if found.version >= OLDEST_PYTHON and probe(found.path, 'import rclpy') is not None:
-                return found
-        raise SetupError(
-            'ROS 2 {0} is sourced, but none of these can import its rclpy: {1}.\n'
-            "    Name the distribution's own Python:  make PYTHON=/usr/bin/python3 ...\n"
-            '    Or install rclpy:                    sudo apt install ros-{0}-rclpy\n'
-            '    Or do without the distribution, in a shell that has not sourced it.'.format(
-                distribution, ', '.join(map(str, seen))))
-    low, high = WHEEL_PYTHONS
-    if platform.system() != 'Linux' or platform.machine() != 'x86_64':
-        raise SetupError(
-            'Without a ROS 2 distribution this works on Linux on x86-64 only; this is {} on {}.\n'
-            '    Source a distribution first:  source /opt/ros/<distribution>/setup.bash'.format(
-                platform.system(), platform.machine()))
-    for found in seen:
+def candidates(wanted, *others):
+    """Look at the wanted interpreter, then at others unless the user has named one."""
+    for name in (wanted, *others) if wanted == 'python3' else (wanted,):
+        found = Interpreter.find(name)
+        if found:
+            yield found
+
+
+def interpreter_on(distribution, wanted):
+    """Pick the Python that sees the distribution's packages, or explain why there is none."""
+    seen = []
+    for found in candidates(wanted, '/usr/bin/python3'):
+        if found.version >= OLDEST_PYTHON and probe(found.path, 'import rclpy') is not None:
+            return found
+        seen.append(str(found))
+    raise SetupError(
+        'ROS 2 {0} is sourced, but its rclpy (for Python 3.10 or newer) does not import in: {1}.\n'
+        "    Name the distribution's own Python:  make PYTHON=/usr/bin/python3 ...\n"
+        '    Or install rclpy:                    sudo apt install ros-{0}-rclpy\n'
+        '    Or do without the distribution, in a shell that has not sourced it.'.format(
+            distribution, ', '.join(seen) or 'no Python at all'))
+
+
+def interpreter_between(low, high, wanted, otherwise=''):
+    """Pick a Python of a supported version, or explain what to install."""
+    others = ['python3.{}'.format(minor) for minor in (12, 11, 13, 10, 14)]
+    seen = []
+    for found in candidates(wanted, '/usr/bin/python3', *others):
         if low <= found.version[:2] <= high:
             return found
+        seen.append(str(found))
     raise SetupError(
-        'The ROS 2 wheels exist for Python {}.{} to {}.{}; found {}.\n'
-        '    Install one of these and name it:     make PYTHON=python3.12 ...\n'
-        '    Or source a ROS 2 distribution first: source /opt/ros/<distribution>/setup.bash'
-        .format(*low, *high, ', '.join(map(str, seen))))
+        'This needs Python {}.{} to {}.{}; found {}.\n'
+        '    Install one, with its venv and headers, and name it: make PYTHON=python3.12 ...{}'
+        .format(*(low + high), ', '.join(seen) or 'none', otherwise))
+
+
+def check_wheels_exist():
+    """Explain what to do on a machine that the ROS 2 wheels were not built for."""
+    here = (platform.system(), platform.machine(), platform.libc_ver()[0])
+    if here != ('Linux', 'x86_64', 'glibc'):
+        raise SetupError(
+            'Without a ROS 2 distribution this works on Linux with glibc on x86-64 only; here is '
+            '{}.\n    To use it here, {}'.format(', '.join(filter(None, here)), SOURCE_IT))
 
 
 def check_prerequisites(python, compiles):
@@ -155,10 +173,9 @@ def check_prerequisites(python, compiles):
     if compiles:
         if not os.path.isfile(os.path.join(python.include, 'Python.h')):
             missing.append('the headers of {}'.format(python))
+        # Everything that brings g++ brings gcc.
         if not (os.environ.get('CXX') or shutil.which('g++')):
             missing.append('g++')
-        if not (os.environ.get('CC') or shutil.which('gcc')):
-            missing.append('gcc')
     if missing:
         raise SetupError('Missing: {}.\n    {}'.format('; '.join(missing), APT_BASICS))
 
@@ -231,14 +248,25 @@ class Environment:
         with open(self.log, 'a') as log:
             log.write('\n$ {}\n'.format(' '.join(command)))
             log.flush()
+            start = log.tell()
             done = subprocess.run(
                 command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                 env=environment, cwd=ROOT)
         if done.returncode:
-            with open(self.log, errors='replace') as log:
-                tail = log.read().splitlines()[-15:]
-            raise SetupError('This failed (exit {}); all of it is in {}:\n    {}'.format(
-                done.returncode, os.path.relpath(self.log), '\n    '.join(tail)))
+            raise SetupError('{}\n    All of it is in {}'.format(
+                self._explain(start, done.returncode), os.path.relpath(self.log)))
+
+    def _explain(self, start, status):
+        """Say in a few lines why the command failed whose log begins at byte `start`."""
+        with open(self.log, errors='replace') as log:
+            log.seek(start)
+            lines = log.read().splitlines()
+        if any('NewConnectionError' in line or 'ReadTimeoutError' in line for line in lines):
+            return ('The package registry was not reached. Check the network, or the mirror that '
+                    'pip is configured for, and run this again: it goes on from here.')
+        errors = [line for line in lines if re.search(r'\berror\b', line, re.I)] or lines
+        return 'This failed (exit {}):\n    {}'.format(
+            status, '\n    '.join(line[:200] for line in errors[-12:]))
 
     def pip(self, *arguments):
         """Run this environment's pip."""
@@ -381,16 +409,19 @@ def fetch_demo_photograph(environment):
 
 def set_up_run(wanted):
     """Make ``.venv``: what the package, the demo and the tests need."""
-    distribution = distribution_sourced()
-    interpreter = choose_interpreter(wanted, distribution)
     environment = Environment(os.path.join(ROOT, '.venv'), 'set-up')
-    check_prerequisites(interpreter, compiles=not distribution)
+    distribution = distribution_sourced(wanted)
     if distribution:
+        interpreter = interpreter_on(distribution, wanted)
+        check_prerequisites(interpreter, compiles=False)
         check_distribution(interpreter, distribution)
-        lock = os.path.join(ROOT, 'requirements', 'distribution.lock')
         environment.create(interpreter, '--system-site-packages')
-        environment.install(lock)
+        environment.install(os.path.join(ROOT, 'requirements', 'distribution.lock'))
     else:
+        check_wheels_exist()
+        interpreter = interpreter_between(
+            *WHEEL_PYTHONS, wanted, otherwise='\n    Or ' + SOURCE_IT)
+        check_prerequisites(interpreter, compiles=True)
         lock = os.path.join(ROOT, 'requirements', 'standalone.lock')
         environment.create(interpreter)
         environment.install(lock)
@@ -404,7 +435,7 @@ def set_up_run(wanted):
 def set_up_train(wanted):
     """Make ``.venv-train``: what training needs; the only one that holds torch."""
     training = os.path.join(ROOT, 'training')
-    interpreter = choose_interpreter(wanted, None)
+    interpreter = interpreter_between(*TRAINING_PYTHONS, wanted)
     check_prerequisites(interpreter, compiles=False)
     environment = Environment(os.path.join(ROOT, '.venv-train'), 'training set-up')
     environment.create(interpreter)
@@ -420,7 +451,11 @@ def main():
     parser.add_argument('--python', default='python3', help='the Python to build on')
     arguments = parser.parse_args()
     guard = os.open(ROOT, os.O_RDONLY)
-    fcntl.flock(guard, fcntl.LOCK_EX)
+    try:
+        fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print('set-up: another one is at work here; waiting for it', flush=True)
+        fcntl.flock(guard, fcntl.LOCK_EX)
     try:
         (set_up_run if arguments.environment == 'run' else set_up_train)(arguments.python)
     except SetupError as error:
