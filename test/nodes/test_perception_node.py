@@ -160,6 +160,25 @@ def test_thresholds_and_overlay_change_while_it_runs(bench: Bench) -> None:
         assert len(boxes[n].detections) == expected
 
 
+def test_overlay_and_laziness_change_while_it_runs(bench: Bench) -> None:
+    bench.launch('front')
+    bench.active()
+    boxes = bench.listen(Detection2DArray, '/perception/front/detections')
+    overlays = bench.listen(CompressedImage, '/perception/front/overlay/compressed')
+    camera = bench.camera('front')
+    for stamp, (width, enabled) in enumerate([(128, True), (64, True), (64, False)], start=1):
+        assert bench.set('overlay.max_width_px', width).successful
+        assert bench.set('overlay.enabled', enabled).successful
+        camera.publish(image(stamp))
+        wait_until(lambda stamp=stamp: len(boxes) == stamp)
+        if enabled:
+            wait_until(lambda stamp=stamp: len(overlays) == stamp)
+            jpeg = np.frombuffer(bytes(overlays[-1].data), np.uint8)
+            assert cv2.imdecode(jpeg, cv2.IMREAD_COLOR).shape[1] == width
+    time.sleep(0.2)
+    assert len(overlays) == 2, 'none is drawn once they are off'
+
+
 @pytest.mark.parametrize(
     ('name', 'value', 'says'),
     [
