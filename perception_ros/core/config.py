@@ -113,7 +113,11 @@ class ModelConfig(_Frozen):
         '', 'Folder of the bundle, or the name of a shipped one; empty: the name of the model'
     )
     backend: str = parameter('', 'As the common backend, for this model; empty: the common one')
-    device: str = parameter('auto', 'auto, cpu, cuda or cuda:<index>')
+    device: str = parameter(
+        'auto',
+        'auto: the best that works here; cpu; with onnxruntime cuda, cuda:<index>, tensorrt or '
+        'tensorrt:<index>; with openvino gpu or gpu:<index>',
+    )
     max_batch: int = parameter(8, 'Most images in one engine call', ge=1, le=256)
     cameras: tuple[str, ...] = parameter((), 'Cameras whose frames this model gets; empty: all')
     max_rate_hz: float = parameter(
@@ -128,6 +132,14 @@ class ModelConfig(_Frozen):
     )
     threads: int = parameter(
         0, 'CPU threads of one engine call; 0: the runtime chooses', ge=0, le=256
+    )
+    performance_hint: Literal['latency', 'throughput'] = parameter(
+        'latency',
+        'openvino: latency gives all cores to one call, throughput shares them among the calls in '
+        'flight; onnxruntime runs one call after the other',
+    )
+    graph_optimization: Literal['disabled', 'basic', 'extended', 'all'] = parameter(
+        'all', 'onnxruntime: how much of the graph it may rewrite; openvino always rewrites all'
     )
 
 
@@ -171,7 +183,9 @@ class PerceptionConfig(_Frozen):
         le=100,
     )
     backend: str = parameter(
-        'auto', 'auto, onnxruntime, or fake (no inference, for tests and timing)'
+        'auto',
+        'auto (the first of the next two that works here), onnxruntime, openvino, or fake (no '
+        'inference, for tests and timing)',
     )
     lazy: bool = parameter(
         True, 'Infer only what somebody subscribes to; false: always infer everything', live=True

@@ -131,6 +131,8 @@ class PerceptionNode(LifecycleNode):
             max_batch=settings.max_batch,
             device=settings.device,
             threads=settings.threads,
+            performance_hint=settings.performance_hint,
+            graph_optimization=settings.graph_optimization,
         )
         engine.warm_up()
         info = engine.info

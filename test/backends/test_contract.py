@@ -15,7 +15,7 @@ from perception_ros.bundles.bundle import Bundle
 from perception_ros.core.errors import BackendError
 from test.builders import picture, write_real_bundle
 
-BACKENDS = ['onnxruntime', 'fake']
+BACKENDS = ['onnxruntime', 'openvino', 'fake']
 Open = Callable[[int], Engine]
 
 
@@ -119,7 +119,7 @@ def test_result_before_start_is_an_error(engine: Engine) -> None:
 def test_a_failed_run_leaves_the_engine_usable(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(images: np.ndarray) -> None:
+    def fail(*arguments: object) -> None:
         raise BackendError('out of memory')
 
     with monkeypatch.context() as patch:
@@ -153,7 +153,7 @@ def test_warm_up_leaves_all_slots_free(engine: Engine) -> None:
 @pytest.mark.parametrize(
     ('backend', 'device', 'says'),
     [
-        ('tensorflow', 'auto', 'expected auto, onnxruntime or fake'),
+        ('tensorflow', 'auto', 'expected auto, onnxruntime, openvino or fake'),
         ('onnxruntime', 'tpu', 'expected auto, cpu, cuda'),
     ],
     ids=['unknown backend', 'unknown device'],
