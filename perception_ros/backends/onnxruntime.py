@@ -33,9 +33,12 @@ Provider = tuple[str, dict[str, str]]
 
 
 def probe() -> str:
-    """Say which ONNX Runtime is here, and with which providers."""
-    names = (name.removesuffix('ExecutionProvider') for name in ort.get_available_providers())
-    return f'onnxruntime {ort.__version__}: {", ".join(name.lower() for name in names)}'
+    """Say which ONNX Runtime is here, and which providers this build has."""
+    available = ort.get_available_providers()
+    names = ', '.join(name.removesuffix('ExecutionProvider').lower() for name in available)
+    # Whether a GPU's provider can start is known only when it is asked to.
+    tried = ' (a GPU is tried when a bundle is opened)' if _CUDA in available else ''
+    return f'onnxruntime {ort.__version__}: {names}{tried}'
 
 
 def open_bundle(bundle: Bundle, options: EngineOptions) -> Engine:
