@@ -107,6 +107,25 @@ def test_precision_is_what_the_layers_were_compiled_to(
             assert engine.info.precision in ('fp16', 'fp32')
 
 
+def test_a_quantised_graph_runs_in_int8_whatever_its_manifest_says(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node('Cast', ['images'], ['pixels'], to=TensorProto.FLOAT),
+        helper.make_node('Transpose', ['pixels'], ['planes'], perm=[0, 3, 1, 2]),
+        helper.make_node('QuantizeLinear', ['planes', 'scale', 'zero'], ['stored']),
+        helper.make_node('DequantizeLinear', ['stored', 'scale', 'zero'], ['seen']),
+        helper.make_node('DequantizeLinear', ['stored_weights', 'scale', 'zero'], ['weights']),
+        helper.make_node('Conv', ['seen', 'weights'], ['logits'], pads=[1, 1, 1, 1]),
+        helper.make_node('ArgMax', ['logits'], ['strongest'], axis=1, keepdims=0),
+        helper.make_node('Cast', ['strongest'], ['semantic_ground'], to=TensorProto.UINT8),
+    ]
+    weights = np.random.default_rng(0).integers(-127, 128, (16, 3, 3, 3)).astype(np.int8)
+    constants = {'scale': np.float32(2.0), 'zero': np.int8(0), 'stored_weights': weights}
+    bundle = graph(tmp_path, nodes, {name: np.asarray(value) for name, value in constants.items()})
+    assert bundle.manifest.precision == 'fp32'
+    with OpenVinoEngine(bundle, EngineOptions(max_batch=2)) as engine:
+        assert engine.info.precision == 'int8'
+
+
 @pytest.mark.parametrize(
     ('device', 'says'),
     [
