@@ -25,10 +25,10 @@ class SlotEngine(Engine):
         self._info = info
         self._executor = executor
         self._closed = False
-        self._free: queue.SimpleQueue[_Slot | None] = queue.SimpleQueue()
+        self._slots: queue.SimpleQueue[_Slot | None] = queue.SimpleQueue()
         width, height = info.input_size
         for _ in range(SLOTS):
-            self._free.put(_Slot(self, np.zeros((info.max_batch, height, width, 3), np.uint8)))
+            self._slots.put(_Slot(self, np.zeros((info.max_batch, height, width, 3), np.uint8)))
 
     @abstractmethod
     def _run(self, images: NDArray[np.uint8]) -> Outputs:
@@ -47,7 +47,10 @@ class SlotEngine(Engine):
     def give_back(self, slot: _Slot) -> None:
         """Make a slot free again."""
         if not self._closed:
-            self._free.put(slot)
+            self._slots.put(slot)
+
+    def _free(self) -> None:
+        """Let go of the runtime and its memory; nothing runs any more."""
 
     @property
     def info(self) -> EngineInfo:
@@ -56,9 +59,9 @@ class SlotEngine(Engine):
 
     def request(self) -> Request:
         """Return a free slot, waiting for one if both are in use."""
-        slot = self._free.get()
+        slot = self._slots.get()
         if slot is None:
-            self._free.put(None)  # for the next one who waits
+            self._slots.put(None)  # for the next one who waits
             raise BackendError(CLOSED)
         return slot
 
@@ -67,9 +70,10 @@ class SlotEngine(Engine):
         if not self._closed:
             self._closed = True
             self._executor.shutdown(wait=True)
-            while not self._free.empty():
-                self._free.get()
-            self._free.put(None)
+            while not self._slots.empty():
+                self._slots.get()
+            self._slots.put(None)
+            self._free()
 
 
 class _Slot(Request):

@@ -24,6 +24,7 @@ from typing_extensions import Self
 from perception_ros.core.errors import ConfigError
 
 _NAME = re.compile(r'^[A-Za-z][A-Za-z0-9_]*$')
+_TOPIC = re.compile(r'^(~?/)?[A-Za-z_]\w*(/[A-Za-z_]\w*)*$', re.ASCII)
 _NAME_RULE = 'a letter, then letters, digits and underscores (it becomes part of a topic name)'
 
 
@@ -100,6 +101,13 @@ class CameraConfig(_Frozen):
         'mostly there are left out, masks are 255 there. Scaled to the size of the images',
     )
 
+    @field_validator('topic')
+    @classmethod
+    def _is_a_topic(cls, value: str) -> str:
+        if value and not _TOPIC.match(value):
+            raise ValueError('expected a topic name such as /front/image_raw')
+        return value
+
     def topic_for(self, name: str) -> str:
         """Return the topic to subscribe to for the camera `name`."""
         suffix = '/compressed' if self.transport == 'compressed' else ''
@@ -172,6 +180,9 @@ class PerceptionConfig(_Frozen):
     )
     backend: str = parameter(
         'auto', 'auto, onnxruntime, or fake (no inference, for tests and timing)'
+    )
+    autostart: bool = parameter(
+        False, 'Whether the node configures and activates itself when it starts'
     )
     lazy: bool = parameter(
         True, 'Infer only what somebody subscribes to; false: always infer everything', live=True

@@ -98,6 +98,16 @@ class Pipeline:
         self._threads: list[threading.Thread] = []
         self._stopping = False
 
+    @property
+    def is_running(self) -> bool:
+        """Whether `start` was called and `stop` was not."""
+        return bool(self._threads)
+
+    @property
+    def clock_jumps(self) -> dict[str, int]:
+        """How often each camera's clock was set back."""
+        return dict(self._synchronizer.clock_jumps)
+
     # ------------------------------------------------------------------------- the way of a frame
 
     def receive(self, frame: Frame) -> None:
