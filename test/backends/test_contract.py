@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -172,6 +173,39 @@ def test_cuda_without_a_cuda_build_says_what_to_install(bundle: Bundle) -> None:
         pytest.skip('this ONNX Runtime has CUDA')
     with pytest.raises(BackendError, match='onnxruntime-gpu'):
         open_engine(bundle, 'onnxruntime', device='cuda')
+
+
+def test_auto_falls_back_to_the_cpu_with_a_word(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The CUDA build on a machine whose driver does not work: what users meet after an update."""
+    from perception_ros.backends import onnxruntime
+
+    found = [onnxruntime.CUDA, 'CPUExecutionProvider']
+    monkeypatch.setattr(onnxruntime.ort, 'get_available_providers', lambda: found)
+    asked: list[Any] = []
+    real = onnxruntime._session
+
+    def session(bundle: Bundle, options: Any, providers: list[Any]) -> Any:
+        asked.append(providers)
+        return real(bundle, options, ['CPUExecutionProvider'])  # as the runtime falls back
+
+    monkeypatch.setattr(onnxruntime, '_session', session)
+    with open_engine(bundle, 'onnxruntime', device='auto') as engine:
+        assert engine.info.device == 'cpu'
+    assert 'could not start CUDA' in caplog.text
+    with pytest.raises(BackendError, match='could not start CUDA'):
+        open_engine(bundle, 'onnxruntime', device='cuda:1')
+    assert asked[-1][0] == (onnxruntime.CUDA, {'device_id': '1'})
+
+
+def test_closing_frees_the_session(bundle: Bundle) -> None:
+    """Cleanup and configure must not hold two engines on one GPU."""
+    from perception_ros.backends.onnxruntime import OnnxRuntimeEngine
+
+    engine = OnnxRuntimeEngine(bundle, max_batch=1, device='cpu')
+    engine.close()
+    assert engine._session is None
 
 
 def test_a_graph_that_the_runtime_refuses_is_a_clear_error(bundle: Bundle, tmp_path: Path) -> None:
