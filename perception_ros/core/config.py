@@ -25,7 +25,12 @@ from perception_ros.core.errors import ConfigError
 
 _NAME = re.compile(r'^[A-Za-z][A-Za-z0-9_]*$')
 _TOPIC = re.compile(r'^(~?/)?[A-Za-z_]\w*(/[A-Za-z_]\w*)*$', re.ASCII)
-_NAME_RULE = 'a letter, then letters, digits and underscores (it becomes part of a topic name)'
+NAME_RULE = 'a letter, then letters, digits and underscores (it becomes part of a topic name)'
+
+
+def is_name(name: str) -> bool:
+    """Say whether a name of a camera or model can be part of a topic; see `NAME_RULE`."""
+    return bool(_NAME.match(name))
 
 
 def parameter(
@@ -195,8 +200,8 @@ class PerceptionConfig(_Frozen):
     @classmethod
     def _names_can_be_topics(cls, value: dict[str, Any]) -> dict[str, Any]:
         for name in value:
-            if not _NAME.match(name):
-                raise ValueError(f'name {name!r}: expected {_NAME_RULE}')
+            if not is_name(name):
+                raise ValueError(f'name {name!r}: expected {NAME_RULE}')
         return value
 
     @model_validator(mode='after')

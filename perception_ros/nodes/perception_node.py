@@ -125,6 +125,7 @@ class PerceptionNode(LifecycleNode):
                 raise ConfigError(
                     f'there are no {name}: expected at least one name in {name[:-1]}_names'
                 )
+        self._refuse_shared_topics(config)
         ignore = {
             camera: IgnoreMask(settings.ignore_mask)
             for camera, settings in config.cameras.items()
@@ -141,6 +142,18 @@ class PerceptionNode(LifecycleNode):
             synchronizer=make_matcher(config),
         )
         self._health = Health(self, self._pipeline, self._models)
+
+    def _refuse_shared_topics(self, config: PerceptionConfig) -> None:
+        """Compare topics as ROS resolves them: x and /perception/x may be one."""
+        cameras: dict[str, str] = {}
+        for name, camera in config.cameras.items():
+            topic = self.resolve_topic_name(camera.topic_for(name))
+            other = cameras.setdefault(topic, name)
+            if other != name:
+                raise ConfigError(
+                    f'cameras {other!r} and {name!r} have the same topic {topic!r}: give each '
+                    'camera a topic of its own, or remove one of them'
+                )
 
     def _open_model(
         self, name: str, settings: ModelConfig, ignore: dict[str, IgnoreMask]
