@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
+import sys
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
