@@ -64,6 +64,10 @@ class FakeEngine(BlockingEngine):
                     boxes[index, slot], scores[index, slot] = box, SCORE
                     labels[index, slot] = value % classes
             outputs |= {'boxes': boxes, 'scores': scores, 'labels': labels}
+            if detection.masks:  # a rectangle fills its box
+                shape = (len(images), n, detection.masks.height, detection.masks.width)
+                filled = (scores > 0)[:, :, None, None]
+                outputs['masks'] = np.broadcast_to(filled, shape).astype(np.float32)
         for head, semantic in self._manifest.semantic.items():
             last = len(semantic.classes) - 1
             half = semantic.stride // 2

@@ -57,17 +57,18 @@ class OnnxRuntimeEngine(BlockingEngine):
 
     def __init__(self, bundle: Bundle, options: EngineOptions) -> None:
         wanted, where = providers(options.device, ort.get_available_providers())
-        self._session = _session(bundle, options, wanted)
-        if wanted[0][0] not in self._session.get_providers():
+        session = _session(bundle, options, wanted)
+        if wanted[0][0] not in session.get_providers():
             problem = (
                 f'device {options.device!r}: ONNX Runtime could not start {wanted[0][0]} and fell '
-                f'back to {self._session.get_providers()}; check the driver, or set device to cpu'
+                f'back to {session.get_providers()}; check the driver, or set device to cpu'
             )
             if options.device != 'auto':
                 raise BackendError(problem)
             _log.warning('%s', problem)
             where = 'cpu'
-        self._names = [output.name for output in self._session.get_outputs()]
+        self._session: ort.InferenceSession | None = session
+        self._names = [output.name for output in session.get_outputs()]
         size = bundle.manifest.input
         super().__init__(
             EngineInfo(
@@ -81,12 +82,17 @@ class OnnxRuntimeEngine(BlockingEngine):
         )
 
     def _run(self, images: NDArray[np.uint8]) -> Outputs:
+        assert self._session is not None  # requests are refused before it is freed
         try:
             return dict(zip(self._names, self._session.run(None, {'images': images}), strict=True))
         except Exception as error:  # as in _session
             raise BackendError(
                 f'ONNX Runtime failed on a batch of {len(images)}: {error}'
             ) from error
+
+    def _settle(self) -> None:
+        super()._settle()
+        self._session = None  # cleanup and configure must not hold two engines on one GPU
 
 
 def _session(

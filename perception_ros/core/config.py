@@ -24,7 +24,13 @@ from typing_extensions import Self
 from perception_ros.core.errors import ConfigError
 
 _NAME = re.compile(r'^[A-Za-z][A-Za-z0-9_]*$')
-_NAME_RULE = 'a letter, then letters, digits and underscores (it becomes part of a topic name)'
+_TOPIC = re.compile(r'^(~?/)?[A-Za-z_]\w*(/[A-Za-z_]\w*)*$', re.ASCII)
+NAME_RULE = 'a letter, then letters, digits and underscores (it becomes part of a topic name)'
+
+
+def is_name(name: str) -> bool:
+    """Say whether a name of a camera or model can be part of a topic; see `NAME_RULE`."""
+    return bool(_NAME.match(name))
 
 
 def parameter(
@@ -99,6 +105,13 @@ class CameraConfig(_Frozen):
         'Image file, non-zero where this camera sees the vehicle itself: detections that lie '
         'mostly there are left out, masks are 255 there. Scaled to the size of the images',
     )
+
+    @field_validator('topic')
+    @classmethod
+    def _is_a_topic(cls, value: str) -> str:
+        if value and not _TOPIC.match(value):
+            raise ValueError('expected a topic name such as /front/image_raw')
+        return value
 
     def topic_for(self, name: str) -> str:
         """Return the topic to subscribe to for the camera `name`."""
@@ -187,6 +200,9 @@ class PerceptionConfig(_Frozen):
         'auto (the first of the next two that works here), onnxruntime, openvino, or fake (no '
         'inference, for tests and timing)',
     )
+    autostart: bool = parameter(
+        False, 'Whether the node configures and activates itself when it starts'
+    )
     lazy: bool = parameter(
         True, 'Infer only what somebody subscribes to; false: always infer everything', live=True
     )
@@ -198,8 +214,8 @@ class PerceptionConfig(_Frozen):
     @classmethod
     def _names_can_be_topics(cls, value: dict[str, Any]) -> dict[str, Any]:
         for name in value:
-            if not _NAME.match(name):
-                raise ValueError(f'name {name!r}: expected {_NAME_RULE}')
+            if not is_name(name):
+                raise ValueError(f'name {name!r}: expected {NAME_RULE}')
         return value
 
     @model_validator(mode='after')

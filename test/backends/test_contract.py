@@ -178,6 +178,13 @@ def test_a_device_that_it_does_not_know_is_refused_with_the_choices(
         open_engine(bundle, backend, device='tpu')
 
 
+def test_closing_frees_the_session(bundle: Bundle) -> None:
+    """Cleanup and configure must not hold two engines on one GPU."""
+    engine = open_engine(bundle, 'onnxruntime', device='cpu')
+    engine.close()
+    assert vars(engine)['_session'] is None
+
+
 @pytest.mark.parametrize('backend', [name for name in ALL if name != 'fake'])
 def test_a_graph_that_the_runtime_refuses_is_a_clear_error(
     bundle: Bundle, tmp_path: Path, backend: str
