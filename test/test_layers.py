@@ -63,7 +63,7 @@ LAYERS = {
     'ros': {'core', 'bundles', 'backends', 'ros'},
     'nodes': {'core', 'bundles', 'backends', 'ros', 'nodes'},
     'demo': {'core', 'bundles', 'backends', 'ros', 'demo'},
-    'cli': {'core', 'bundles', 'backends', 'demo', 'cli'},
+    'cli': {'core', 'bundles', 'backends', 'ros', 'demo', 'cli'},
 }
 
 
