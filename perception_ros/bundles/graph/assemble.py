@@ -28,6 +28,11 @@ def behind(g: GraphBuilder, output: str) -> str:
     return g.cast(PREFIX + output, onnx.TensorProto.FLOAT)
 
 
+def integers_behind(g: GraphBuilder, output: str) -> str:
+    """Return an output of the network that holds class ids, as int32."""
+    return g.cast(PREFIX + output, onnx.TensorProto.INT32)
+
+
 def assemble(
     foreign: ForeignGraph,
     pixels: PixelFormat,
@@ -41,7 +46,7 @@ def assemble(
     """
     network = compose.add_prefix(foreign.model, PREFIX)
     before = GraphBuilder('before/')
-    tensor = preprocess(before, INPUT_NAME, pixels, foreign.dtype)
+    tensor = preprocess(before, INPUT_NAME, pixels, foreign.dtype, foreign.layout)
     before.nodes.append(
         helper.make_node('Identity', [tensor], [PREFIX + foreign.input_name], name='network_input')
     )
