@@ -204,12 +204,24 @@ def _labels(given: list[str]) -> dict[str, tuple[str, ...]]:
         head, _, names = item.rpartition('=')
         if names == 'coco':
             by_head[head] = COCO
-        elif Path(names).is_file():
-            lines = Path(names).read_text(encoding='utf-8').splitlines()
-            by_head[head] = tuple(line.strip() for line in lines if line.strip())
+        elif Path(names).suffix in ('.txt', '.names') or Path(names).is_file():
+            by_head[head] = _label_file(Path(names))
         else:
             by_head[head] = tuple(name.strip() for name in names.split(','))
     return by_head
+
+
+def _label_file(path: Path) -> tuple[str, ...]:
+    try:
+        lines = path.read_text(encoding='utf-8').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ImportModelError(
+            f'--labels: expected a text file with one name a line, got {path}; {error}'
+        ) from error
+    names = tuple(line.strip() for line in lines if line.strip())
+    if not names:
+        raise ImportModelError(f'--labels: expected one name a line in {path}, got none')
+    return names
 
 
 def _heads(

@@ -132,6 +132,10 @@ class _Scored(_Yolo):
                 self.name, self.expected, foreign,
                 'behind the first four columns are numbers other than probabilities',
             )
+        size = (foreign.width, foreign.height)
+        strides = grid_of(size, anchors)
+        if strides and not centres_are_decoded(values, size, strides):
+            raise refuse(self.name, self.expected, foreign, 'its boxes are not in pixels yet')
         selection, cells = chosen(self.selection, options.selection), options.mask_cells
         plan = Plan(foreign)
         g = plan.nodes

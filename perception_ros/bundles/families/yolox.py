@@ -71,6 +71,11 @@ class Yolox:
                 foreign,
                 'are these its strides?',
             )
+        if not probabilities(foreign.values(output)[:, 4:]):
+            raise refuse(
+                self.name, 'four numbers of a box, then probabilities', foreign,
+                'behind the first four columns are numbers other than probabilities',
+            )
         selection = chosen(self.selection, options.selection)
         plan = Plan(foreign)
         raw = behind(plan.nodes, output)
