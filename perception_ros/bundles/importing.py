@@ -72,9 +72,9 @@ def import_model(
         pixels = chosen(kind.pixels, options.pixels)
         plan = kind.plan(foreign, options)
         notes = list(plan.notes)
-        if plan.network is foreign and (why := _why_loop(foreign, options)):
-            notes.append(why)
-            plan.network = foreign.in_a_loop()
+        if plan.network is foreign:
+            plan.network, why = _with_batch(foreign, options)
+            notes += [why] if why else []
         draft = _manifest(source, output.name, kind, foreign, plan, options)
     for note in notes:
         tell(note)
@@ -90,32 +90,40 @@ def import_model(
     return write_bundle(output, manifest, payload, card, overwrite=overwrite)
 
 
-def _why_loop(foreign: ForeignGraph, options: ImportOptions) -> str:
-    """Say why the network must run image by image; nothing if it takes a batch."""
+def _with_batch(foreign: ForeignGraph, options: ImportOptions) -> tuple[ForeignGraph, str]:
+    """Return a network that takes any batch, and a sentence if it goes image by image."""
     if not foreign.batched:
         raise ImportModelError(
             'expected an input with a batch, [B, 3, H, W], got one without; export the model '
             'with a batch of 1'
         )
     if options.batch == 'loop':
-        return 'the graph runs image by image, as was asked for: a batch is no faster.'
+        asked = 'the graph runs image by image, as was asked for: a batch is no faster.'
+        return foreign.in_a_loop(), asked
+    trouble = _trouble_with_two(foreign)
+    if not trouble:
+        return foreign, ''
+    if (rewritten := foreign.rewritten()) and not _trouble_with_two(rewritten):
+        return rewritten, ''
     if options.batch == 'dynamic':
-        return ''
+        return foreign, ''  # the proof says what differs
+    return foreign.in_a_loop(), (
+        f'the batch cannot be made dynamic ({trouble}), so that the graph runs image by image: a '
+        'batch is no faster, and some engines may refuse it. Export the model with a dynamic '
+        'batch for more speed.'
+    )
+
+
+def _trouble_with_two(foreign: ForeignGraph) -> str:
+    """Say what goes wrong with two images at once; nothing if they get their own answers."""
     noise = np.random.default_rng(1).random((2, 3, foreign.height, foreign.width), np.float32)
     alone = [foreign.run_one(image) for image in noise]
     try:
         network = Session(foreign.model.SerializeToString(), 'the network with its batch')
         together = network.each(foreign.input_name, foreign.feed(noise), 2)
-        trouble = _difference(alone, together, TOLERANCES[precision_of(foreign.original)])
     except ImportModelError as error:
-        trouble = str(error)
-    if not trouble:
-        return ''
-    return (
-        f'the batch cannot be made dynamic ({trouble}), so that the graph runs image by image: a '
-        'batch is no faster, and some engines may refuse it. Export the model with a dynamic '
-        'batch for more speed.'
-    )
+        return ' '.join(str(error).split())
+    return _difference(alone, together, TOLERANCES[precision_of(foreign.original)])
 
 
 def _difference(alone: Sequence[Answer], together: Sequence[Answer], tolerance: Tolerance) -> str:

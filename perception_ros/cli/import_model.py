@@ -192,7 +192,9 @@ def import_(
         images=images,
         overwrite=overwrite,
         report=lambda proof: console.print(_table(proof)),
-        announce=lambda sentence: console.print(sentence, highlight=False, markup=False),
+        announce=lambda sentence: console.print(
+            sentence, highlight=False, markup=False, soft_wrap=True
+        ),
     )
     console.print(f'{bundle.path}: {", ".join(bundle.manifest.tasks)}', highlight=False)
 

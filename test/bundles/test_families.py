@@ -11,6 +11,7 @@ import onnxruntime as ort
 import pytest
 
 from perception_ros.bundles.families import ALIASES, FAMILIES, family_of, matches, recognise
+from perception_ros.bundles.families.grid import centres_are_decoded
 from perception_ros.bundles.graph.foreign import read_foreign
 from perception_ros.bundles.importing import import_model
 from perception_ros.bundles.options import ImportOptions
@@ -192,6 +193,12 @@ class TestBatch:
         assert 'runs image by image' in bundle.card_path.read_text()
         assert 'Loop' in [node.op_type for node in onnx.load(str(bundle.graph_path)).graph.node]
 
+    def test_that_is_dynamic_by_name_alone_is_made_so(self, tmp_path: Path) -> None:
+        shape = ('batch', 3, zoo.HEIGHT, zoo.WIDTH)
+        path, told = zoo.yolov8(tmp_path / 'net.onnx', shape=shape), []
+        import_model(path, tmp_path / 'bundle', announce=told.append)
+        assert len(told) == 1 and told[0].startswith('recognised')
+
     @pytest.mark.parametrize('name', ['YOLOv8 with masks', 'YOLOP', 'decoded, NHWC', 'RT-DETR'])
     def test_loop_gives_the_same(self, tmp_path: Path, name: str) -> None:
         path = zoo.CASES[name].write(tmp_path / 'net.onnx')
@@ -278,6 +285,15 @@ class TestBadInput:
             import_model(path, tmp_path / 'bundle')
         with pytest.raises(ImportModelError, match="'pose', which a bundle cannot hold"):
             import_model(path, tmp_path / 'bundle', family='yolov8')
+
+
+def test_places_are_told_from_offsets() -> None:
+    """For noise a trained network may draw the whole image from every cell, or anything."""
+    rng = np.random.default_rng(0)
+    offsets = rng.normal(0.5, 1.5, (8400, 2)).astype(np.float32)
+    assert not centres_are_decoded(offsets, (640, 640))
+    assert centres_are_decoded(offsets * 3 + 320, (640, 640))
+    assert centres_are_decoded(rng.uniform(0, 640, (8400, 2)).astype(np.float32), (640, 640))
 
 
 def test_ambiguity_is_told(tmp_path: Path) -> None:

@@ -133,8 +133,7 @@ class _Scored(_Yolo):
                 'behind the first four columns are numbers other than probabilities',
             )
         size = (foreign.width, foreign.height)
-        strides = grid_of(size, anchors)
-        if strides and not centres_are_decoded(values, size, strides):
+        if grid_of(size, anchors) and not centres_are_decoded(values, size):
             raise refuse(self.name, self.expected, foreign, 'its boxes are not in pixels yet')
         selection, cells = chosen(self.selection, options.selection), options.mask_cells
         plan = Plan(foreign)
@@ -196,7 +195,7 @@ class YoloObjectness(_Scored):
                 'and probabilities' + _with_masks(prototypes)
             )
         strides = grid_of(size, anchors)
-        if strides and centres_are_decoded(values, size, strides):
+        if strides and centres_are_decoded(values, size):
             return Match(
                 0.9, f'{how} has one row for each cell of strides {strides}, with its box in '
                 'pixels, objectness and probabilities' + _with_masks(prototypes)
@@ -231,7 +230,7 @@ class YoloPlain(_Scored):
             return Match.no(f'{output!r} has no probabilities below its first four rows')
         size, how = (foreign.width, foreign.height), f'{output!r} [B, {width}, {anchors}]'
         if strides := grid_of(size, anchors):
-            if not centres_are_decoded(values, size, strides):
+            if not centres_are_decoded(values, size):
                 return Match(0.4, f'{how} has one column a cell, but no boxes in pixels')
             return Match(
                 0.95, f'{how} has one column for each cell of strides {strides}, boxes in pixels '

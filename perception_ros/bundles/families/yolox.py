@@ -46,7 +46,7 @@ class Yolox:
         values = foreign.values(output)
         if not probabilities(values[:, 4:]):
             return Match.no(f'{output!r} holds more than four numbers that are no probabilities')
-        if centres_are_decoded(values, (foreign.width, foreign.height), strides):
+        if centres_are_decoded(values, (foreign.width, foreign.height)):
             return Match(0.2, f'{output!r} has one row a cell, but boxes in pixels already')
         return Match(
             0.95,

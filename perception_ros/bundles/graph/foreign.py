@@ -109,6 +109,20 @@ class ForeignGraph:
             feeds[SIZE_INPUT] = np.array([[self.width, self.height]], np.int64)
         return self.session.run(feeds)
 
+    def rewritten(self) -> ForeignGraph | None:
+        """Return a network whose batch is dynamic by its input's name alone, made so inside too.
+
+        None where the original's input holds a batch of one: its network is rewritten already.
+        """
+        if self.original.graph.input[0].type.tensor_type.shape.dim[0].HasField('dim_value'):
+            return None
+        single = _raised(self.original)
+        _fix_target_size(single, self.width, self.height)
+        single.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+        model = make_batch_dynamic(single)
+        _forget_the_exporter(model)
+        return replace(self, model=model)
+
     def in_a_loop(self) -> ForeignGraph:
         """Return the same network, run image by image."""
         single = _raised(self.original)
