@@ -96,6 +96,9 @@ class ImportOptions:
     called `boxes`, or else the only one of that shape."""
     scores_output: str | None = None
     """Of the same families: output with the scores, [B, A, C]; None: as with the boxes."""
+    background: int | None = None
+    """Of families `decoded` and `ssd`: columns of the scores before the first class; None: none
+    and one."""
     strides: tuple[int, ...] | None = None
     """Of families with a grid: strides of the levels in the order of the output."""
     mask_cells: int = 28

@@ -124,6 +124,13 @@ def import_(
             help='Families decoded, ssd, detr: output with the scores.', rich_help_panel=_BOXES
         ),
     ] = None,
+    background: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=1, help='Families decoded, ssd: columns of the scores before the first '
+            'class; default: 0 and 1.', rich_help_panel=_BOXES,
+        ),
+    ] = None,
     mask_cells: Annotated[
         int,
         typer.Option(
@@ -175,6 +182,7 @@ def import_(
         boxes_output=boxes_output,
         scores_output=scores_output,
         strides=_strides(strides),
+        background=background,
         mask_cells=mask_cells,
         batch=_batch(batch),
         selection=_selection(nms_iou, max_detections, candidates),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -305,7 +306,13 @@ def test_ambiguity_is_told(tmp_path: Path) -> None:
     scores = net.probability(net.part(table, 4, 7, 2))
     path = net.write(tmp_path / 'net.onnx', {'boxes': (box, [1, 24, 4]),
                                              'scores': (scores, [1, 24, 3])})
-    assert 'may be no background' in recognise(read_foreign(path)).reason
+    found = recognise(read_foreign(path))
+    assert 'no background class: then give --background 0' in str(found)
+    options = ImportOptions(background=0)
+    manifest = import_model(path, tmp_path / 'bundle', options=options).manifest
+    assert manifest.detection and len(manifest.detection.classes) == 3
+    near = replace(found, others={'decoded': 'corners'})
+    assert str(near).endswith('could also be decoded: corners. Name it with --family to be sure.')
 
 
 def test_masks_have_the_size_that_was_asked_for(tmp_path: Path) -> None:
@@ -326,3 +333,50 @@ def test_some_of_a_family_s_ways_can_be_changed(tmp_path: Path) -> None:
     assert manifest.input.letterbox.anchor == 'top_left', 'as the family has it'
     assert manifest.input.letterbox.pad_value == 0
     assert manifest.detection and manifest.detection.nms_iou == 0.6
+
+
+def halved(path: Path) -> Path:
+    """Make a file's floats half ones, its input among them."""
+    model = onnx.load(str(path))
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            values = onnx.numpy_helper.to_array(tensor).astype(np.float16)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    for value in (*model.graph.input, *model.graph.output):
+        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
+            value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == 'Cast' and attribute.i == onnx.TensorProto.FLOAT:
+                attribute.i = onnx.TensorProto.FLOAT16
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.mark.parametrize('name', ['YOLOv8 with masks', 'YOLOX', 'YOLOv10', 'RT-DETR', 'SSD',
+                                  'NanoDet-Plus', 'Faster R-CNN', 'one head'])
+def test_half_precision(tmp_path: Path, name: str) -> None:
+    case, told = zoo.CASES[name], []
+    path = halved(case.write(tmp_path / 'net.onnx'))
+    bundle = import_model(path, tmp_path / 'bundle', announce=told.append)
+    assert told[0].startswith(f'recognised as {case.family}: ')
+    assert bundle.manifest.precision == 'fp16'
+
+
+@pytest.mark.parametrize('opset', [9, 10, 12])
+def test_old_opsets(tmp_path: Path, opset: int) -> None:
+    """Operators that have changed since: Upsample, Resize without sizes, early quantisation."""
+    net = zoo.Net(1.0)
+    if opset > 9:
+        scale, zero = net.c(np.float32(1 / 255)), net.c(0, np.uint8)
+        net.image = net('DequantizeLinear', net('QuantizeLinear', net.image, scale, zero),
+                        scale, zero)
+    logits, shape = net.conv(net.image, 3, 4), [1, 3, 16, 24]
+    if opset < 11:
+        doubled = net.c([1, 1, 2, 2], np.float32)
+        logits = net('Upsample' if opset < 10 else 'Resize', logits, doubled, mode='nearest')
+        shape = [1, 3, 32, 48]
+    path = net.write(tmp_path / 'net.onnx', {'logits': (logits, shape)}, opset=opset)
+    manifest = import_model(path, tmp_path / 'bundle').manifest
+    assert manifest.precision == ('int8' if opset > 9 else 'fp32')
+    assert manifest.semantic['logits'].stride == (2 if opset < 11 else 4)

@@ -60,7 +60,7 @@ class Decoded:
         if _sums_to_one(scores):
             return Match(
                 0.6, f'{pair[0]!r} holds corners in pixels, and {pair[1]!r} shares that sum to '
-                'one: is one of its classes the background?'
+                'one: is its first class the background? Then give --background 1'
             )
         return Match(0.9, f'{pair[0]!r} holds corners in pixels, {pair[1]!r} probabilities')
 
@@ -68,7 +68,8 @@ class Decoded:
         """Take the best class of each box, and suppress."""
         names = pair_of(self.name, foreign, options)
         anchors, _ = foreign.outputs[names[0]]
-        classes = foreign.outputs[names[1]][1] - self.background
+        background = self.background if options.background is None else options.background
+        classes = foreign.outputs[names[1]][1] - background
         if classes < 1:
             raise refuse(self.name, f'{names[1]!r} [B, A, background and classes]', foreign)
         if not probabilities(foreign.values(names[1])):
@@ -82,13 +83,13 @@ class Decoded:
         boxes, rows = (behind(g, name) for name in names)
         if self.relative:
             boxes = in_pixels(g, boxes, size)
-        if self.background:
-            rows = g.slice(rows, self.background, classes + self.background, axis=2)
+        if background:
+            rows = g.slice(rows, background, classes + background, axis=2)
         found = Candidates(boxes, *best_class(g, rows), anchors)
         add_detection(plan, found, selection, options, classes)
 
         def boxes_of(raw: recipe.Raw) -> recipe.Boxes:
-            boxes, scores = raw[names[0]], raw[names[1]][:, self.background :]
+            boxes, scores = raw[names[0]], raw[names[1]][:, background:]
             if self.relative:
                 boxes = boxes * np.array([*size, *size], np.float32)
             return recipe.select(boxes, scores, selection, anchors)
@@ -110,7 +111,7 @@ class Ssd(Decoded):
         if not _sums_to_one(scores):
             return Match(
                 0.5, f'{pair[0]!r} holds relative corners, but the scores of a row do not sum to '
-                'one, so that there may be no background class'
+                'one, so that there may be no background class: then give --background 0'
             )
         return Match(
             0.95, f'{pair[0]!r} holds relative corners, and each row of {pair[1]!r} sums to one, '
