@@ -17,7 +17,8 @@ from perception_ros.bundles.contract import expected_outputs
 from perception_ros.bundles.families import AUTO, Family, family_of, Plan, recognise
 from perception_ros.bundles.families.base import chosen
 from perception_ros.bundles.graph.assemble import assemble
-from perception_ros.bundles.graph.foreign import ForeignGraph, precision_of, read_foreign
+from perception_ros.bundles.graph.foreign import ForeignGraph, precision_of
+from perception_ros.bundles.graph.read import read_foreign
 from perception_ros.bundles.manifest import (
     GraphInfo,
     InputInfo,

@@ -13,7 +13,7 @@ import pytest
 
 from perception_ros.bundles.families import ALIASES, FAMILIES, family_of, matches, recognise
 from perception_ros.bundles.families.grid import centres_are_decoded
-from perception_ros.bundles.graph.foreign import read_foreign
+from perception_ros.bundles.graph.read import read_foreign
 from perception_ros.bundles.importing import import_model
 from perception_ros.bundles.options import ImportOptions
 from perception_ros.bundles.proof import synthetic_images

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from perception_ros.bundles.families.base import Family, Match, Plan
+from perception_ros.bundles.families.detr import Detr
 from perception_ros.bundles.families.nanodet import NanoDet
-from perception_ros.bundles.families.pairs import Decoded, Detr, Ssd
+from perception_ros.bundles.families.pairs import Decoded, Ssd
 from perception_ros.bundles.families.semantic import Semantic
 from perception_ros.bundles.families.torchvision import Torchvision
 from perception_ros.bundles.families.yolo import YoloEndToEnd, YoloObjectness, YoloPlain
