@@ -64,6 +64,7 @@ setup(
     # cv2 has several names on the registry and comes with a ROS 2 distribution: hence an extra.
     install_requires=requirements('runtime.in'),
     extras_require={
+        'openvino': requirements('openvino.in'),
         'opencv': ['opencv-python-headless>=4.5'],
         'test': requirements('test.in'),
     },

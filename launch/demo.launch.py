@@ -25,9 +25,7 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             DeclareLaunchArgument('input', description='Folder, video or picture to play'),
-            DeclareLaunchArgument(
-                'rate', default_value='2.0', description='Frame sets a second'
-            ),
+            DeclareLaunchArgument('rate', default_value='2.0', description='Frame sets a second'),
             DeclareLaunchArgument('loop', default_value='true', description='Play it for ever'),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(str(SHARE / 'launch' / 'perception.launch.py'))
@@ -38,7 +36,8 @@ def generate_launch_description() -> LaunchDescription:
                 name='player',
                 parameters=[
                     {
-                        'input': LaunchConfiguration('input'),
+                        # a file named 1 is a name, and no number
+                        'input': ParameterValue(LaunchConfiguration('input'), value_type=str),
                         'rate_hz': ParameterValue(LaunchConfiguration('rate'), value_type=float),
                         'loop': ParameterValue(LaunchConfiguration('loop'), value_type=bool),
                     }

@@ -75,11 +75,11 @@ def fake_bundle(**changes: Any) -> Bundle:
     return Bundle(Path('colours'), manifest(**changes))
 
 
-def write_real_bundle(path: Path, name: str = 'means') -> Bundle:
+def write_real_bundle(path: Path, name: str = 'means', **changes: Any) -> Bundle:
     """Write a bundle with a real graph whose answers depend on each image alone.
 
     scores: mean of each channel / 255 (three boxes, the rest padding); semantic: the strongest
-    channel of each pixel.
+    channel of each pixel; masks, where `changes` of the manifest ask for them: full.
     """
     import onnx
     from onnx import helper, numpy_helper, TensorProto
@@ -117,10 +117,22 @@ def write_real_bundle(path: Path, name: str = 'means') -> Bundle:
         helper.make_tensor_value_info('labels', TensorProto.INT32, ['B', 8]),
         helper.make_tensor_value_info('semantic_ground', TensorProto.UINT8, ['B', 64, 96]),
     ]
+    detection = manifest(**changes).detection
+    if detection and detection.masks:
+        size = [8, detection.masks.height, detection.masks.width]
+        nodes += [
+            helper.make_node('Concat', ['batch', 'masks_shape'], ['to_masks'], axis=0),
+            helper.make_node('Expand', ['full', 'to_masks'], ['masks']),
+        ]
+        constants += [
+            constant('masks_shape', size, np.int64),
+            constant('full', np.ones((1, 1, 1, 1)), np.float32),
+        ]
+        outputs.append(helper.make_tensor_value_info('masks', TensorProto.FLOAT, ['B', *size]))
     images = helper.make_tensor_value_info('images', TensorProto.UINT8, ['B', 64, 96, 3])
     graph = helper.make_graph(nodes, name, [images], outputs, constants)
     opset = helper.make_opsetid('', 20)
     payload = helper.make_model(graph, opset_imports=[opset], ir_version=9).SerializeToString()
     onnx.checker.check_model(onnx.load_model_from_string(payload))
-    info = manifest(name=name, graph=GraphInfo.of(payload).model_dump())
+    info = manifest(name=name, graph=GraphInfo.of(payload).model_dump(), **changes)
     return write_bundle(path, info, payload, 'A graph for tests.')

@@ -62,6 +62,8 @@ LAYERS = {
     'backends': {'core', 'bundles', 'backends'},
     'ros': {'core', 'bundles', 'backends', 'ros'},
     'nodes': {'core', 'bundles', 'backends', 'ros', 'nodes'},
+    'demo': {'core', 'bundles', 'backends', 'ros', 'demo'},
+    'cli': {'core', 'bundles', 'backends', 'demo', 'cli'},
 }
 
 

@@ -288,6 +288,10 @@ class Environment:
         if self.done('packages', stamp):
             return
         with self.step('packages', stamp, 'packages of {}'.format(os.path.relpath(lock, ROOT))):
+            # A run that was killed while it copied files leaves a package that only looks whole.
+            for record in glob.glob(os.path.join(self.site_packages, '*.dist-info')):
+                if not os.path.exists(os.path.join(record, 'INSTALLER')):
+                    shutil.rmtree(record)
             with open(lock) as stream:
                 text = stream.read()
             # Source archives are built with the locked setuptools, which so must come first.

@@ -1,8 +1,8 @@
 """The engine contract: all that the pipeline knows of an inference runtime.
 
-A backend is one module with one subclass of `Engine`. An engine owns a few *request* slots. Each
-slot has an input buffer that is filled in place, is run asynchronously, and holds its outputs
-until it is released::
+A backend is one module with one subclass of `Engine`, and the two functions of `BackendModule`.
+An engine owns a few *request* slots. Each slot has an input buffer that is filled in place, is run
+asynchronously, and holds its outputs until it is released::
 
     with open_engine(bundle, max_batch=8) as engine:
         request = engine.request()            # waits for a free slot
@@ -19,13 +19,36 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
+from perception_ros.bundles.bundle import Bundle
+
 Outputs = Mapping[str, NDArray[np.generic]]
 """Graph output name -> array whose first axis is the batch."""
+
+
+PerformanceHint = Literal['latency', 'throughput']
+GraphOptimization = Literal['disabled', 'basic', 'extended', 'all']
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """What may be asked of an engine; a backend ignores what its runtime does not know."""
+
+    max_batch: int = 8
+    """Most images that one call takes."""
+    device: str = 'auto'
+    """'auto' (the best that works here), 'cpu', or a name that the backend documents."""
+    threads: int = 0
+    """CPU threads of one call; 0: the runtime chooses."""
+    performance_hint: PerformanceHint = 'latency'
+    """'latency': all cores for one call; 'throughput': share them among the calls in flight."""
+    graph_optimization: GraphOptimization = 'all'
+    """How much the runtime may rewrite the graph."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +60,7 @@ class EngineInfo:
     device: str
     """What it runs on: 'cpu', 'cuda:0 (NVIDIA H200)'."""
     precision: str
-    """'fp32', 'fp16' or 'int8'."""
+    """'fp32', 'fp16', 'bf16' or 'int8'."""
     max_batch: int
     """Most images that one call takes."""
     input_size: tuple[int, int]
@@ -124,3 +147,19 @@ class Engine(ABC):
     ) -> None:
         """Close the engine."""
         self.close()
+
+
+class BackendModule(Protocol):
+    """The two functions that every backend's module has."""
+
+    def probe(self) -> str:
+        """Say what would run here: 'onnxruntime 1.31.1: cpu'. Opens nothing.
+
+        :raises BackendError: it does not work here; the message says why and how to mend it.
+        """
+
+    def open_bundle(self, bundle: Bundle, options: EngineOptions) -> Engine:
+        """Return an engine for a bundle.
+
+        :raises BackendError: the device is not to be had, or the runtime refuses the graph.
+        """

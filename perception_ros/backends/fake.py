@@ -15,14 +15,24 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_ros.backends.base import EngineInfo, Outputs
-from perception_ros.backends.slots import SlotEngine
+from perception_ros.backends.base import Engine, EngineInfo, EngineOptions, Outputs
+from perception_ros.backends.slots import BlockingEngine
 from perception_ros.bundles.bundle import Bundle
 
 SCORE = 0.9
 
 
-class FakeEngine(SlotEngine):
+def probe() -> str:
+    """Say what would run here: it always works."""
+    return 'fake: cpu'
+
+
+def open_bundle(bundle: Bundle, options: EngineOptions) -> Engine:
+    """Return an engine for a bundle, which needs no graph."""
+    return FakeEngine(bundle, max_batch=options.max_batch)
+
+
+class FakeEngine(BlockingEngine):
     """See coloured rectangles, in the shapes that the bundle's manifest promises."""
 
     def __init__(self, bundle: Bundle, *, max_batch: int, duration_ms: float = 0.0) -> None:
@@ -54,6 +64,10 @@ class FakeEngine(SlotEngine):
                     boxes[index, slot], scores[index, slot] = box, SCORE
                     labels[index, slot] = value % classes
             outputs |= {'boxes': boxes, 'scores': scores, 'labels': labels}
+            if detection.masks:  # a rectangle fills its box
+                shape = (len(images), n, detection.masks.height, detection.masks.width)
+                filled = (scores > 0)[:, :, None, None]
+                outputs['masks'] = np.broadcast_to(filled, shape).astype(np.float32)
         for head, semantic in self._manifest.semantic.items():
             last = len(semantic.classes) - 1
             half = semantic.stride // 2

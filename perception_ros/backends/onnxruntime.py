@@ -1,80 +1,140 @@
-"""ONNX Runtime: on the CPU everywhere, on CUDA where the GPU build of the package is installed."""
+"""ONNX Runtime: on the CPU everywhere, on CUDA and TensorRT where its GPU build is installed."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+import logging
 
 import numpy as np
 from numpy.typing import NDArray
 import onnxruntime as ort
 
-from perception_ros.backends.base import EngineInfo, Outputs
-from perception_ros.backends.slots import SlotEngine
+from perception_ros.backends.base import Engine, EngineInfo, EngineOptions, Outputs
+from perception_ros.backends.slots import BlockingEngine
 from perception_ros.bundles.bundle import Bundle
 from perception_ros.core.errors import BackendError
 
+_log = logging.getLogger(__name__)
 
-class OnnxRuntimeEngine(SlotEngine):
+_CPU, _CUDA, _TENSORRT = (
+    f'{name}ExecutionProvider' for name in ('CPU', 'CUDA', 'Tensorrt')
+)
+
+_OPTIMIZATION = {
+    'disabled': ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    'basic': ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    'extended': ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    'all': ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+
+Provider = tuple[str, dict[str, str]]
+"""Name of an execution provider of ONNX Runtime, and its options."""
+
+
+def probe() -> str:
+    """Say which ONNX Runtime is here, and which providers this build has."""
+    available = ort.get_available_providers()
+    names = ', '.join(name.removesuffix('ExecutionProvider').lower() for name in available)
+    # Whether a GPU's provider can start is known only when it is asked to.
+    tried = ' (a GPU is tried when a bundle is opened)' if _CUDA in available else ''
+    return f'onnxruntime {ort.__version__}: {names}{tried}'
+
+
+def open_bundle(bundle: Bundle, options: EngineOptions) -> Engine:
+    """Return an engine for a bundle; see `OnnxRuntimeEngine`."""
+    return OnnxRuntimeEngine(bundle, options)
+
+
+class OnnxRuntimeEngine(BlockingEngine):
     """A bundle's graph in an ONNX Runtime session.
 
-    :param device: 'auto' (CUDA if it works here, else CPU), 'cpu', 'cuda' or 'cuda:<index>'.
-    :param threads: CPU threads of one call; 0: the runtime chooses.
+    :param options: `device` is 'auto' (CUDA if it works here, else the CPU), 'cpu', 'cuda',
+        'cuda:<index>', 'tensorrt' or 'tensorrt:<index>'. `performance_hint` has no counterpart
+        here: calls run one after the other, each on all threads.
     :raises BackendError: the device is not to be had, or the runtime refuses the graph.
     """
 
-    def __init__(
-        self, bundle: Bundle, *, max_batch: int, device: str = 'auto', threads: int = 0
-    ) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        # Spinning idle threads would take the cores from decoding and letterboxing the next batch.
-        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
-        wanted, where = _providers(device)
-        try:
-            self._session = ort.InferenceSession(str(bundle.graph_path), options, wanted)
-        except Exception as error:  # the runtime raises many types, none of them documented
-            raise BackendError(
-                f'ONNX Runtime {ort.__version__} refuses {bundle.graph_path}: {error}'
-            ) from error
-        if wanted[0] not in self._session.get_providers():
-            raise BackendError(
-                f'device {device!r}: ONNX Runtime could not start {wanted[0]} and fell back to '
-                f'{self._session.get_providers()}; check the driver, or set device to cpu'
+    def __init__(self, bundle: Bundle, options: EngineOptions) -> None:
+        wanted, where = providers(options.device, ort.get_available_providers())
+        session = _session(bundle, options, wanted)
+        if wanted[0][0] not in session.get_providers():
+            problem = (
+                f'device {options.device!r}: ONNX Runtime could not start {wanted[0][0]} and fell '
+                f'back to {session.get_providers()}; check the driver, or set device to cpu'
             )
-        self._names = [output.name for output in self._session.get_outputs()]
+            if options.device != 'auto':
+                raise BackendError(problem)
+            _log.warning('%s', problem)
+            where = 'cpu'
+        self._session: ort.InferenceSession | None = session
+        self._names = [output.name for output in session.get_outputs()]
         size = bundle.manifest.input
         super().__init__(
             EngineInfo(
                 backend=f'onnxruntime {ort.__version__}',
                 device=where,
                 precision=bundle.manifest.precision,
-                max_batch=max_batch,
+                max_batch=options.max_batch,
                 input_size=(size.width, size.height),
             ),
             ThreadPoolExecutor(1, thread_name_prefix='onnxruntime'),
         )
 
     def _run(self, images: NDArray[np.uint8]) -> Outputs:
+        assert self._session is not None  # requests are refused before it is freed
         try:
             return dict(zip(self._names, self._session.run(None, {'images': images}), strict=True))
-        except Exception as error:  # as above
+        except Exception as error:  # as in _session
             raise BackendError(
                 f'ONNX Runtime failed on a batch of {len(images)}: {error}'
             ) from error
 
+    def _settle(self) -> None:
+        super()._settle()
+        self._session = None  # cleanup and configure must not hold two engines on one GPU
 
-def _providers(device: str) -> tuple[list[str | tuple[str, dict[str, str]]], str]:
-    """Return ONNX Runtime's providers for a device, and the device's full name."""
-    has_cuda = 'CUDAExecutionProvider' in ort.get_available_providers()
-    if device == 'cpu' or (device == 'auto' and not has_cuda):
-        return ['CPUExecutionProvider'], 'cpu'
-    if device != 'auto' and not device.startswith('cuda'):
-        raise BackendError(f'device {device!r}: expected auto, cpu, cuda or cuda:<index>')
-    if not has_cuda:
+
+def _session(
+    bundle: Bundle, options: EngineOptions, wanted: list[Provider]
+) -> ort.InferenceSession:
+    settings = ort.SessionOptions()
+    settings.intra_op_num_threads = options.threads
+    settings.log_severity_level = 3
+    settings.graph_optimization_level = _OPTIMIZATION[options.graph_optimization]
+    # Spinning idle threads would take the cores from decoding and letterboxing the next batch.
+    settings.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    try:
+        return ort.InferenceSession(str(bundle.graph_path), settings, wanted)
+    except Exception as error:  # the runtime raises many types, none of them documented
         raise BackendError(
-            f'device {device!r}: this ONNX Runtime has only {ort.get_available_providers()}; '
+            f'ONNX Runtime {ort.__version__} refuses {bundle.graph_path}: {error}'
+        ) from error
+
+
+def providers(device: str, available: Sequence[str]) -> tuple[list[Provider], str]:
+    """Return ONNX Runtime's providers for a device, best first, and the device's full name.
+
+    :param available: names of the providers that this build of ONNX Runtime has.
+    :raises BackendError: there is no such device, or this build has no provider for it.
+    """
+    kind, _, index = device.partition(':')
+    index = index or '0'
+    if device == 'auto':
+        kind = 'cuda' if _CUDA in available else 'cpu'
+    elif (device != 'cpu' and kind not in ('cuda', 'tensorrt')) or not index.isdecimal():
+        raise BackendError(
+            f'device {device!r}: expected auto, cpu, cuda, cuda:<index>, tensorrt or '
+            'tensorrt:<index> with backend onnxruntime'
+        )
+    if kind == 'cpu':
+        return [(_CPU, {})], 'cpu'
+    # What TensorRT leaves over goes to CUDA, and what that leaves over to the CPU.
+    names = [_TENSORRT, _CUDA] if kind == 'tensorrt' else [_CUDA]
+    if names[0] not in available:
+        raise BackendError(
+            f'device {device!r}: this ONNX Runtime has only {list(available)}; '
             'install onnxruntime-gpu in place of onnxruntime, or set device to cpu'
         )
-    index = device.partition(':')[2] or '0'
-    return ['CUDAExecutionProvider', 'CPUExecutionProvider'], f'cuda:{index}'
+    chosen: list[Provider] = [(name, {'device_id': index}) for name in names if name in available]
+    return [*chosen, (_CPU, {})], f'{kind}:{index}'

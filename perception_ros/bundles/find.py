@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 import os
 from pathlib import Path
 import sys
@@ -47,3 +47,18 @@ def engine_folders() -> Iterator[Path]:
     for prefix in dict.fromkeys(filter(None, prefixes)):
         yield Path(prefix) / share
     yield Path(__file__).resolve().parents[2] / 'engines'
+
+
+def list_bundles(folders: Iterable[Path] | None = None) -> list[Path]:
+    """Return every folder that holds a bundle, those that a bare name means and no others.
+
+    :param folders: where to look; default: `engine_folders`. Of two bundles with one name only the
+        first counts, as in `find_bundle`.
+    """
+    found: dict[str, Path] = {}
+    for folder in engine_folders() if folders is None else folders:
+        if folder.is_dir():
+            for path in sorted(folder.iterdir()):
+                if (path / MANIFEST_NAME).is_file() and not path.name.startswith('.'):
+                    found.setdefault(path.name, path)
+    return list(found.values())

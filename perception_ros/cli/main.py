@@ -26,6 +26,8 @@ class Command(NamedTuple):
 COMMANDS: Mapping[str, Command] = {
     'run': Command('run:run', 'Find objects and masks in image files.'),
     'inspect': Command('inspect:inspect', 'Check a bundle and show what it says about itself.'),
+    'bundles': Command('bundles:bundles', 'List the bundles that are there.'),
+    'doctor': Command('doctor:doctor', 'Say what works here, what does not, and what to do.'),
     'demo': Command('demo:demo', 'Play pictures to the perception node over real topics.'),
     'parameters': Command('parameters:parameters', 'Print every parameter of the node.'),
     'import': Command('import_model:import_', 'Turn a foreign ONNX model into a bundle.'),

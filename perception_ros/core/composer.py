@@ -27,21 +27,27 @@ class Composer:
         self._models_of = models_of
         self._lock = threading.Lock()
         self._held: dict[str, dict[Frame, list[Result]]] = {camera: {} for camera in models_of}
-        self._gone: dict[str, deque[Frame]] = {c: deque(maxlen=REMEMBERED) for c in models_of}
+        self._gone: dict[str, deque[tuple[int, int]]] = {
+            camera: deque(maxlen=REMEMBERED) for camera in models_of
+        }
 
     def add(self, result: Result) -> list[list[Result]]:
         """Take a result; return the frames that are ready, as the results of each."""
         camera = result.frame.camera
         with self._lock:
             held, gone = self._held[camera], self._gone[camera]
-            if result.frame in gone:
+            if _identity(result.frame) in gone:
                 return []
             held.setdefault(result.frame, []).append(result)
-            ready = [f for f, results in held.items() if len(results) == self._models_of[camera]]
-            oldest_first = sorted(held, key=lambda frame: frame.stamp_ns)
-            ready += [f for f in oldest_first[: max(len(held) - HELD, 0)] if f not in ready]
-            gone.extend(ready)
-            return [held.pop(frame) for frame in sorted(ready, key=lambda frame: frame.stamp_ns)]
+            frames = sorted(held, key=lambda frame: frame.received_ns)
+            ready = max(len(frames) - HELD, 0)
+            for index, frame in enumerate(frames):
+                if len(held[frame]) == self._models_of[camera]:
+                    ready = max(
+                        ready, index + 1
+                    )  # with those before it: pictures keep their order
+            gone.extend(_identity(frame) for frame in frames[:ready])
+            return [held.pop(frame) for frame in frames[:ready]]
 
     def flush(self) -> list[list[Result]]:
         """Return all that is held, complete or not."""
@@ -50,3 +56,8 @@ class Composer:
             for held in self._held.values():
                 held.clear()
         return left
+
+
+def _identity(frame: Frame) -> tuple[int, int]:
+    """Tell a frame from all others without keeping its image alive."""
+    return frame.stamp_ns, frame.received_ns

@@ -24,7 +24,13 @@ from typing_extensions import Self
 from perception_ros.core.errors import ConfigError
 
 _NAME = re.compile(r'^[A-Za-z][A-Za-z0-9_]*$')
-_NAME_RULE = 'a letter, then letters, digits and underscores (it becomes part of a topic name)'
+_TOPIC = re.compile(r'^(~?/)?[A-Za-z_]\w*(/[A-Za-z_]\w*)*$', re.ASCII)
+NAME_RULE = 'a letter, then letters, digits and underscores (it becomes part of a topic name)'
+
+
+def is_name(name: str) -> bool:
+    """Say whether a name of a camera or model can be part of a topic; see `NAME_RULE`."""
+    return bool(_NAME.match(name))
 
 
 def parameter(
@@ -100,6 +106,13 @@ class CameraConfig(_Frozen):
         'mostly there are left out, masks are 255 there. Scaled to the size of the images',
     )
 
+    @field_validator('topic')
+    @classmethod
+    def _is_a_topic(cls, value: str) -> str:
+        if value and not _TOPIC.match(value):
+            raise ValueError('expected a topic name such as /front/image_raw')
+        return value
+
     def topic_for(self, name: str) -> str:
         """Return the topic to subscribe to for the camera `name`."""
         suffix = '/compressed' if self.transport == 'compressed' else ''
@@ -113,7 +126,11 @@ class ModelConfig(_Frozen):
         '', 'Folder of the bundle, or the name of a shipped one; empty: the name of the model'
     )
     backend: str = parameter('', 'As the common backend, for this model; empty: the common one')
-    device: str = parameter('auto', 'auto, cpu, cuda or cuda:<index>')
+    device: str = parameter(
+        'auto',
+        'auto: the best that works here; cpu; with onnxruntime cuda, cuda:<index>, tensorrt or '
+        'tensorrt:<index>; with openvino gpu or gpu:<index>',
+    )
     max_batch: int = parameter(8, 'Most images in one engine call', ge=1, le=256)
     cameras: tuple[str, ...] = parameter((), 'Cameras whose frames this model gets; empty: all')
     max_rate_hz: float = parameter(
@@ -128,6 +145,14 @@ class ModelConfig(_Frozen):
     )
     threads: int = parameter(
         0, 'CPU threads of one engine call; 0: the runtime chooses', ge=0, le=256
+    )
+    performance_hint: Literal['latency', 'throughput'] = parameter(
+        'latency',
+        'openvino: latency gives all cores to one call, throughput shares them among the calls in '
+        'flight; onnxruntime runs one call after the other',
+    )
+    graph_optimization: Literal['disabled', 'basic', 'extended', 'all'] = parameter(
+        'all', 'onnxruntime: how much of the graph it may rewrite; openvino always rewrites all'
     )
 
 
@@ -171,7 +196,12 @@ class PerceptionConfig(_Frozen):
         le=100,
     )
     backend: str = parameter(
-        'auto', 'auto, onnxruntime, or fake (no inference, for tests and timing)'
+        'auto',
+        'auto (the first of the next two that works here), onnxruntime, openvino, or fake (no '
+        'inference, for tests and timing)',
+    )
+    autostart: bool = parameter(
+        False, 'Whether the node configures and activates itself when it starts'
     )
     lazy: bool = parameter(
         True, 'Infer only what somebody subscribes to; false: always infer everything', live=True
@@ -184,8 +214,8 @@ class PerceptionConfig(_Frozen):
     @classmethod
     def _names_can_be_topics(cls, value: dict[str, Any]) -> dict[str, Any]:
         for name in value:
-            if not _NAME.match(name):
-                raise ValueError(f'name {name!r}: expected {_NAME_RULE}')
+            if not is_name(name):
+                raise ValueError(f'name {name!r}: expected {NAME_RULE}')
         return value
 
     @model_validator(mode='after')

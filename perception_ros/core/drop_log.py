@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 import logging
 import threading
 import time
@@ -16,6 +16,7 @@ PERIOD_S = 5.0
 
 _LEVELS = {
     DropReason.RATE: logging.DEBUG,
+    DropReason.UNWANTED: logging.DEBUG,
     DropReason.STOPPED: logging.DEBUG,
     DropReason.SUPERSEDED: logging.INFO,
     DropReason.FAILED: logging.ERROR,
@@ -28,18 +29,25 @@ class DropLog:
     def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._clock_s = clock_s
         self._lock = threading.Lock()
-        self._last_s: dict[tuple[str, str, DropReason], float] = {}
-        self._unsaid: dict[tuple[str, str, DropReason], int] = {}
+        self._last_s: dict[Hashable, float] = {}
+        self._unsaid: dict[Hashable, int] = {}
 
-    def report(self, drop: Drop) -> None:
-        """Log the record, or count it for the next line of its kind."""
-        key = (drop.camera, drop.model, drop.reason)
+    def may_log(self, key: Hashable) -> bool:
+        """Say whether a line of this kind may be written now, and count it if not."""
         with self._lock:
             now_s = self._clock_s()
             if now_s - self._last_s.get(key, -PERIOD_S) < PERIOD_S:
                 self._unsaid[key] = self._unsaid.get(key, 0) + 1
-                return
+                return False
             self._last_s[key] = now_s
+            return True
+
+    def report(self, drop: Drop) -> bool:
+        """Log the record, or count it for the next line of its kind; say whether it was logged."""
+        key = (drop.camera, drop.model, drop.reason)
+        if not self.may_log(key):
+            return False
+        with self._lock:
             unsaid = self._unsaid.pop(key, 0)
         level = _LEVELS.get(drop.reason, logging.WARNING)
         what = 'no frame came' if drop.reason is DropReason.MISSING else 'frame dropped'
@@ -54,3 +62,4 @@ class DropLog:
             f': {drop.detail}' if drop.detail else '',
             f' ({unsaid} more since the last such line)' if unsaid else '',
         )
+        return True

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception_ros.core.errors import ConfigError
-from perception_ros.core.types import UNLABELLED
 
 COVERED = 0.5
 """A box of which more than this share is ignored is not published."""
@@ -40,10 +39,10 @@ class IgnoreMask:
         inside = area[y2, x2] - area[y1, x2] - area[y2, x1] + area[y1, x1]
         return np.asarray(inside > COVERED * np.maximum((x2 - x1) * (y2 - y1), 1))
 
-    def blank(self, class_ids: NDArray[np.uint8]) -> None:
-        """Set the pixels of a semantic mask [H, W] that are ignored to unlabelled, in place."""
-        mask, _ = self._scaled((class_ids.shape[1], class_ids.shape[0]))
-        class_ids[mask] = UNLABELLED
+    def blank(self, values: NDArray[np.uint8] | NDArray[np.uint16], nothing: int) -> None:
+        """Set the pixels of an image of ids [H, W] that are ignored to `nothing`, in place."""
+        mask, _ = self._scaled((values.shape[1], values.shape[0]))
+        values[mask] = nothing
 
     def _scale(self, size: tuple[int, int]) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
         """Return the mask at `size`, and its integral image [H + 1, W + 1]."""

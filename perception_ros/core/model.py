@@ -11,10 +11,19 @@ from numpy.typing import NDArray
 
 from perception_ros.backends.base import Engine, Outputs, Request
 from perception_ros.bundles.manifest import Manifest
-from perception_ros.core.errors import ImageError
 from perception_ros.core.ignore import IgnoreMask
-from perception_ros.core.letterbox import Letterbox, LetterboxPolicy
-from perception_ros.core.types import Detections, Frame, InstanceMasks, Result, SemanticMask
+from perception_ros.core.letterbox import Letterbox
+from perception_ros.core.types import (
+    Detections,
+    Frame,
+    InstanceMasks,
+    Result,
+    SemanticMask,
+    UNLABELLED,
+)
+
+NO_INSTANCE = 0
+"""Value of an instance image where there is none."""
 
 MASK_THRESHOLD = 0.5
 """An instance's pixel counts from this probability on."""
@@ -27,7 +36,7 @@ class InFlight:
     request: Request
     frames: list[Frame]
     letterboxes: list[Letterbox]
-    failed: list[tuple[Frame, ImageError]]
+    failed: list[tuple[Frame, Exception]]
 
 
 class Model:
@@ -59,10 +68,7 @@ class Model:
             head: tuple(c.name for c in semantic.classes)
             for head, semantic in manifest.semantic.items()
         }
-        policy = manifest.input.letterbox
-        self._policy = LetterboxPolicy(
-            policy.anchor, policy.pad_value, policy.upscale, policy.rounding
-        )
+        self._policy = manifest.input.letterbox.policy
 
     @property
     def outputs(self) -> frozenset[str]:
@@ -79,7 +85,7 @@ class Model:
         for frame in frames:
             try:
                 letterbox = self._letterbox(frame, request.images[len(flight.frames)])
-            except ImageError as error:
+            except Exception as error:  # one camera's image must not cost the others theirs
                 flight.failed.append((frame, error))
             else:
                 flight.frames.append(frame)
@@ -106,12 +112,14 @@ class Model:
                 whole = letterbox.boxes_to_source(outputs['boxes'][index][kept])
                 masks = outputs['masks'][index][kept]
                 instances = paint_instances(masks, whole, letterbox.source_size)
+                if ignore:
+                    ignore.blank(instances.indices, NO_INSTANCE)
         semantic = {}
         for head, class_names in self._semantic_names.items():
             if f'semantic/{head}' in wanted:
                 class_ids = letterbox.mask_to_source(outputs[f'semantic_{head}'][index])
                 if ignore:
-                    ignore.blank(class_ids)
+                    ignore.blank(class_ids, UNLABELLED)
                 semantic[head] = SemanticMask(class_ids, class_names)
         return Result(frame, self.name, detections, semantic, instances)
 

@@ -82,14 +82,14 @@ class Pipeline:
         self.scheduler = Scheduler(
             config,
             {name: model.engine.info.max_batch for name, model in models.items()},
-            lambda camera, model: bool(self._wanted(camera, model)),
+            lambda camera, model: bool(self._wanted_outputs(camera, model)),
         )
         self._synchronizer: Matcher = synchronizer or Synchronizer(
             list(config.cameras), config.synchronizer, offsets_ms
         )
         self._models = models
         self._publish = publish
-        self._wanted = wanted or (lambda camera, model: models[model].outputs)
+        self._wanted = wanted
         self._clock = clock
         self._drop_log = DropLog()
         # Guards the synchroniser and the scheduler; its waiters are the models' first threads.
@@ -98,27 +98,39 @@ class Pipeline:
         self._threads: list[threading.Thread] = []
         self._stopping = False
 
+    @property
+    def is_running(self) -> bool:
+        """Whether `start` was called and `stop` was not."""
+        return bool(self._threads)
+
+    @property
+    def clock_jumps(self) -> dict[str, int]:
+        """How often each camera's clock was set back."""
+        return dict(self._synchronizer.clock_jumps)
+
     # ------------------------------------------------------------------------- the way of a frame
 
     def receive(self, frame: Frame) -> None:
         """Take in a frame. Returns soon, never waits for an engine, never raises."""
         self.statistics.received(frame.camera)
-        with self._guard('receive', [frame]):
-            check(frame)
-            with self._work:
+        with self._work:
+            with self._guard('receive', [frame]):
+                check(frame)
                 self._synchronizer.push(frame)
+            with self._guard('match', []):
                 self._match()
 
-    def refuse(self, camera: str, error: ImageError) -> None:
-        """Count and log a message from which no frame could be made."""
+    def refuse(self, camera: str, error: Exception, stamp_ns: int = 0) -> None:
+        """Count and log a message from which no frame could be made; never raises."""
         self.statistics.received(camera)
-        self._record([Drop(camera, DropReason.INVALID, 0, detail=str(error))])
+        self._reject(camera, stamp_ns, 'receive', error)
 
     def _match(self) -> None:
         """Let complete (or overdue) frame sets wait for their models. Holds the lock."""
         sets = self._synchronizer.poll(self._clock())
         for frame_set in sets:
-            self.scheduler.submit(frame_set)
+            with self._guard('schedule', frame_set.frames):
+                self.scheduler.submit(frame_set)
         self.statistics.matched(len(sets))
         self._record(self._synchronizer.take_drops())
         self._record(self.scheduler.take_drops())
@@ -132,7 +144,7 @@ class Pipeline:
         with self._guard('prepare', batch.frames, model, request):
             flight = model.start(request, batch.frames)
             for frame, error in flight.failed:
-                self._reject(frame, DropReason.UNDECODABLE, str(error), model.name)
+                self._reject(frame.camera, frame.stamp_ns, 'prepare', error, model.name)
             if not flight.frames:
                 request.release()
             else:
@@ -150,7 +162,7 @@ class Pipeline:
             self.statistics.called(model.name)
             for index, frame in enumerate(frames):
                 with self._guard('restore', [frame], model):
-                    wanted = self._wanted(frame.camera, model.name)
+                    wanted = self._wanted_outputs(frame.camera, model.name)
                     result = model.restore(running.flight, outputs, index, wanted)
                     times_ns = self._times_ns(running, frame, inferred_ns)
                     results.append(replace(result, times_ns=times_ns))
@@ -158,6 +170,11 @@ class Pipeline:
         for result in results:
             with self._guard('publish', [result.frame], model):
                 self._send(result)
+
+    def _wanted_outputs(self, camera: str, model: str) -> frozenset[str]:
+        if self._wanted is None:
+            return self._models[model].outputs
+        return self._wanted(camera, model)
 
     def _send(self, result: Result) -> None:
         """Publish one result and account for its frame's time."""
@@ -185,7 +202,7 @@ class Pipeline:
         }
         return times_ns
 
-    # -------------------------------------------------------------------- running it, two ways
+    # ------------------------------------------------------------------------------- running it
 
     def start(self) -> None:
         """Begin to infer, in two threads a model."""
@@ -215,28 +232,29 @@ class Pipeline:
             self._record(self._synchronizer.take_drops())
             self._record(self.scheduler.take_drops())
 
-    def run_pending(self) -> None:
-        """Infer and publish all that waits, in the caller's thread: the same way, no threads."""
-        for model in self._models.values():
-            while True:
-                with self._work:
-                    batch = self._take_batch(model)
-                if batch is None:
-                    break
-                if running := self._prepare(model, model.engine.request(), batch):
-                    self._finish(model, running)
-
     def _infer_loop(self, model: Model, running: SimpleQueue[_Running | None]) -> None:
-        """First thread of a model: the slot first, then the newest frames for it."""
+        """First thread of a model: keeps its engine supplied."""
         while not self._stopping:
-            with self._guard('schedule', [], model):
-                request = model.engine.request()
-                batch = self._next_batch(model)
-                if batch is None:
-                    request.release()
-                elif started := self._prepare(model, request, batch):
+            try:
+                if started := self._start_next(model):
                     running.put(started)
+            except Exception as error:
+                self._complain('schedule', error, model.name)
+                time.sleep(RETRY_S)
         running.put(None)
+
+    def _start_next(self, model: Model) -> _Running | None:
+        """Take a slot first, then the newest frames for it; None: there is nothing to run."""
+        request = model.engine.request()
+        try:
+            batch = self._next_batch(model)
+        except Exception:
+            request.release()
+            raise
+        if batch is None:
+            request.release()
+            return None
+        return self._prepare(model, request, batch)
 
     def _finish_loop(self, model: Model, running: SimpleQueue[_Running | None]) -> None:
         """Second thread of a model: results out, while the first fills the next slot."""
@@ -282,17 +300,27 @@ class Pipeline:
             if request is not None:
                 request.release()
             name = model.name if model else ''
-            rejected = isinstance(error, ImageError)
-            reason = DropReason.INVALID if rejected else DropReason.FAILED
             for frame in frames:
-                self._reject(frame, reason, f'{stage}: {error}', name)
-            if not rejected:
-                _log.exception('%s %s failed, the next frame goes on', name, stage)
+                self._reject(frame.camera, frame.stamp_ns, stage, error, name)
             if not frames:
-                time.sleep(RETRY_S)
+                self._complain(stage, error, name)
 
-    def _reject(self, frame: Frame, reason: DropReason, detail: str, model: str = '') -> None:
-        self._record([Drop(frame.camera, reason, frame.stamp_ns, model, detail)])
+    def _reject(
+        self, camera: str, stamp_ns: int, stage: str, error: Exception, model: str = ''
+    ) -> None:
+        """Count and log a frame that an error has cost."""
+        reason = DropReason.FAILED
+        if isinstance(error, ImageError):
+            reason = DropReason.INVALID if stage == 'receive' else DropReason.UNDECODABLE
+        drop = Drop(camera, reason, stamp_ns, model, f'{stage}: {error}')
+        self.statistics.dropped([drop])
+        if self._drop_log.report(drop) and reason is DropReason.FAILED:
+            _log.error('where it failed:', exc_info=error)
+
+    def _complain(self, stage: str, error: Exception, model: str) -> None:
+        """Log an error that concerns no frame, not more often than those that do."""
+        if self._drop_log.may_log((model, stage)):
+            _log.error('%s %s: %s; going on', model, stage, error, exc_info=error)
 
     def _record(self, drops: list[Drop]) -> None:
         self.statistics.dropped(drops)

@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, model_validator
 from typing_extensions import Self
 
-from perception_ros.core.config import parameter
+from perception_ros.core.config import is_name, NAME_RULE, parameter
 from perception_ros.core.errors import ConfigError
 from perception_ros.core.sources import DEFAULT_CAMERAS, FrameSet, Source
 
@@ -116,8 +116,12 @@ class PlayerConfig(BaseModel):
     def check_cameras(self, cameras: tuple[str, ...]) -> None:
         """Compare what is said about cameras with those that the input has.
 
-        :raises ConfigError: the outage names none of them, or matrices are missing.
+        :raises ConfigError: a name cannot be part of a topic, the outage names none of them, or
+            matrices are missing.
         """
+        for camera in cameras:
+            if not is_name(camera):
+                raise ConfigError(f'camera {camera!r}: expected {NAME_RULE}')
         if self.outage_camera and self.outage_camera not in cameras:
             raise ConfigError(
                 f'outage_camera is {self.outage_camera!r}; expected one of {", ".join(cameras)}'

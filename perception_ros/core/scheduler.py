@@ -15,12 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+import math
 
 from perception_ros.core.config import PerceptionConfig
 from perception_ros.core.types import Batch, Drop, DropReason, Frame, FrameSet
 
 RATE_SLACK = 0.25
-"""A frame this part of a period early still counts as due: stamps jitter, rates do not divide."""
+"""A set this part of a period early still counts as due: stamps jitter, rates do not divide."""
 
 
 @dataclass(slots=True)
@@ -30,8 +31,9 @@ class _Queue:
     cameras: frozenset[str]
     max_batch: int
     period_ns: float
+    first_ns: int | None = None
     waiting: list[tuple[Frame, int]] = field(default_factory=list)  # (frame, when it was matched)
-    due_ns: dict[str, float] = field(default_factory=dict)
+    last_beat: dict[str, int] = field(default_factory=dict)
     served: dict[str, int] = field(default_factory=dict)
     turns: int = 0
 
@@ -67,13 +69,15 @@ class Scheduler:
         """Let the frames of a set wait for every model that takes them."""
         for model, queue in self._queues.items():
             for frame in frame_set.frames:
-                if frame.camera not in queue.cameras or not self._wanted(frame.camera, model):
+                if frame.camera not in queue.cameras:
                     continue
-                if not self._is_due(queue, frame):
+                if not self._wanted(frame.camera, model):
+                    self._drop(frame, DropReason.UNWANTED, model)
+                elif not self._is_due(queue, frame.camera, frame_set):
                     self._drop(frame, DropReason.RATE, model)
-                    continue
-                queue.waiting.append((frame, frame_set.matched_ns))
-                self._make_room(queue, frame.camera, model)
+                else:
+                    queue.waiting.append((frame, frame_set.matched_ns))
+                    self._make_room(queue, frame.camera, model)
 
     def next_batch(self, model: str, now_ns: int) -> Batch | None:
         """Take the frames of the model's next engine call out of its queue; None: nothing waits.
@@ -114,16 +118,22 @@ class Scheduler:
         camera = frame.camera
         return (self._priority[camera], queue.served.get(camera, 0), frame.received_ns)
 
-    def _is_due(self, queue: _Queue, frame: Frame) -> bool:
-        """Say whether the model's rate has room for the frame, and count it if so."""
+    def _is_due(self, queue: _Queue, camera: str, frame_set: FrameSet) -> bool:
+        """Say whether the model's rate has room for the camera's frame, and count it if so.
+
+        The beats are the model's, and the stamp is the set's: cameras that belong together are
+        taken or left together, whenever each of them began.
+        """
         if not queue.period_ns:
             return True
-        due_ns = queue.due_ns.get(frame.camera, frame.stamp_ns)
-        if abs(frame.stamp_ns - due_ns) > 2 * queue.period_ns:
-            due_ns = frame.stamp_ns  # a gap, or a clock that jumped: begin a new beat
-        if frame.stamp_ns < due_ns - RATE_SLACK * queue.period_ns:
+        stamp_ns = min(frame.stamp_ns for frame in frame_set.frames)
+        if queue.first_ns is None:
+            queue.first_ns = stamp_ns
+        beat = math.floor((stamp_ns - queue.first_ns) / queue.period_ns + RATE_SLACK)
+        last = queue.last_beat.get(camera)
+        if last is not None and last - 2 <= beat <= last:  # further back: its clock was set back
             return False
-        queue.due_ns[frame.camera] = due_ns + queue.period_ns
+        queue.last_beat[camera] = beat
         return True
 
     def _make_room(self, queue: _Queue, camera: str, model: str) -> None:

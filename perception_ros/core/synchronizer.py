@@ -21,8 +21,8 @@ What holds, whatever comes in:
 - every frame is emitted once, or dropped with a reason, or still waiting in bounded memory;
 - the frames of one camera leave in the order of their stamps, until its clock jumps;
 - under *deadline* a camera that fell silent is waited for in `LOST_AFTER` sets and no longer, and
-  its first frame brings it back; a frame that comes after its set has left is not lost, it travels
-  in a set of its own.
+  its first frame brings it back; a slower camera is waited for only when its next frame is due; a
+  frame that comes after its set has left is not lost, it travels in a set of its own.
 """
 
 from __future__ import annotations
@@ -30,10 +30,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+import logging
+from statistics import median
 from typing import Protocol
 
 from perception_ros.core.config import SynchronizerConfig
 from perception_ros.core.types import Drop, DropReason, Frame, FrameSet
+
+_log = logging.getLogger(__name__)
 
 LOST_AFTER = 3
 """A camera missing from this many sets in a row is no longer waited for, until it comes back."""
@@ -43,6 +47,13 @@ MAX_GROUPS = 32
 
 JUMP_NS = 1_000_000_000
 """A stamp this far behind its camera's newest is no disorder but a clock that was set back."""
+
+DUE_AFTER = 0.75
+"""A camera's next frame is due this part of its period after its last one: a camera of 10 Hz
+beside others of 30 Hz has nothing for two sets of three, and they need not wait for it."""
+
+PERIODS = 5
+"""A camera's period is the median of so many intervals, which no single gap can move."""
 
 JUMP_RUN = 3
 """So are this many frames in a row older than what has already left: a smaller step back."""
@@ -99,6 +110,20 @@ class _Camera:
     left_ns: int | None = None
     behind: int = 0
     missed: int = 0
+    intervals_ns: deque[int] = field(default_factory=lambda: deque(maxlen=PERIODS))
+
+    def advance(self, stamp_ns: int) -> None:
+        """Remember the stamp of a frame that was accepted."""
+        if self.newest_ns is None or stamp_ns > self.newest_ns:
+            if self.newest_ns is not None:
+                self.intervals_ns.append(stamp_ns - self.newest_ns)
+            self.newest_ns = stamp_ns
+
+    def is_due(self, stamp_ns: int) -> bool:
+        """Say whether a frame of about this stamp is to be expected by the camera's own rate."""
+        if self.newest_ns is None or len(self.intervals_ns) < PERIODS:
+            return True
+        return stamp_ns >= self.newest_ns + DUE_AFTER * median(self.intervals_ns)
 
 
 class Synchronizer(Matcher):
@@ -145,7 +170,7 @@ class Synchronizer(Matcher):
             self._drop(frame, DropReason.DUPLICATE)
             return
 
-        camera.newest_ns = max(camera.newest_ns or stamp_ns, stamp_ns)
+        camera.advance(stamp_ns)
         if self._in_time(frame, stamp_ns):
             camera.missed = 0
         group = self._group_for(name, stamp_ns, frame.received_ns + self._max_wait_ns)
@@ -211,7 +236,11 @@ class Synchronizer(Matcher):
 
     def _is_expected(self, camera: _Camera, group: _Group) -> bool:
         """Say whether it is worth waiting for this camera's frame in this group."""
-        return camera.missed < LOST_AFTER and not self._has_passed(camera, group.earliest_ns)
+        return camera.missed < LOST_AFTER and self._is_owed(camera, group.earliest_ns)
+
+    def _is_owed(self, camera: _Camera, stamp_ns: int) -> bool:
+        """Say whether the camera should have a frame of about this stamp that has not left."""
+        return camera.is_due(stamp_ns) and not self._has_passed(camera, stamp_ns)
 
     def _has_passed(self, camera: _Camera, stamp_ns: int) -> bool:
         """Say whether what this camera saw at that time has already left."""
@@ -244,7 +273,7 @@ class Synchronizer(Matcher):
         missing = tuple(
             name
             for name, camera in self._cameras.items()
-            if name not in group.frames and not self._has_passed(camera, group.earliest_ns)
+            if name not in group.frames and self._is_owed(camera, group.earliest_ns)
         )
         stamp_ns = min(frame.stamp_ns for frame in group.frames.values())
         for name in missing:
@@ -254,6 +283,7 @@ class Synchronizer(Matcher):
             self._cameras[name].left_ns = left_ns
         frames = tuple(group.frames[name] for name in self._cameras if name in group.frames)
         self._ready.append((frames, missing))
+        group.frames = {}  # only its stamps are remembered: images are large
         self._departed.append(group)
 
     def _drop(self, frame: Frame, reason: DropReason) -> None:
@@ -273,10 +303,15 @@ class Synchronizer(Matcher):
     def _forget(self, name: str, stamp_ns: int) -> None:
         """Begin afresh with a camera whose clock jumped; what it has waiting leaves first."""
         self.clock_jumps[name] += 1
+        newest_ns = self._cameras[name].newest_ns or stamp_ns
+        _log.warning(
+            'camera %s: its clock was set back by %.3f s', name, (newest_ns - stamp_ns) / 1e9
+        )
         while waiting := [g for g in self._groups if name in g.frames]:
             self._close(waiting[0])
         camera = self._cameras[name]
         camera.newest_ns = camera.left_ns = None
+        camera.intervals_ns.clear()
         camera.behind = 0
         recent = [group for group in self._departed if group.founded_ns <= stamp_ns]
         self._departed = deque(recent, maxlen=MAX_GROUPS)

@@ -40,6 +40,8 @@ class DropReason(str, Enum):
     """A newer frame of the same camera came while this one waited: the newest frame wins."""
     STALE = 'stale'
     """It waited longer than `max_age_ms`."""
+    UNWANTED = 'unwanted'
+    """Nobody listens to what this model says about this camera."""
     RATE = 'rate'
     """The model's `max_rate_hz` leaves it out."""
     FAILED = 'failed'

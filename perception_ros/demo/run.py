@@ -38,6 +38,7 @@ _FINISH_S = 180.0
 """When the node is deactivated it still finishes what is in its engines."""
 _LAST_S = 0.5
 """How long the answers of that may be under way."""
+_FIRST_ANSWER_S = 120.0
 _PLAYER_QUEUE = 50
 
 
@@ -129,10 +130,18 @@ def run_demo(options: DemoOptions, report: Report) -> dict[str, Any]:
                 environment,
             )
         )
+        begun_s = time.monotonic()
         while player.is_running:
             listener.spin(0.2)
             _update(progress, harvest)
             report(progress)
+            if not progress.sets and time.monotonic() - begun_s > _FIRST_ANSWER_S:
+                raise DemoError(
+                    f'no answer within {_FIRST_ANSWER_S:.0f} s: expected the player and the '
+                    'perception node to find each other over DDS. Is the loopback network up, '
+                    'and multicast on it allowed?',
+                    node.log_tail(),
+                )
         player.check(may_end=True)
         played = json.loads(player_report.read_text())
         announce('waiting for the last answers')

@@ -10,10 +10,13 @@ What happens to a frame in between is `core/pipeline.py`; this file only wires i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import json
 import logging
 from pathlib import Path
+import signal
 import sys
+import threading
 from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
@@ -21,6 +24,7 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
 
 from perception_ros.backends import open_engine
 from perception_ros.bundles.bundle import Bundle
@@ -36,6 +40,9 @@ from perception_ros.ros.logs import log_to_ros
 from perception_ros.ros.parameters import NodeParameters
 from perception_ros.ros.results import ResultPublishers
 
+SIGNAL_PERIOD_S = 0.2
+"""A signal is noticed after this long at most: Python cannot be woken from waiting for ROS."""
+
 
 class PerceptionNode(LifecycleNode):
     """Subscribes to N cameras, runs M models, publishes in the cameras' own pixels."""
@@ -47,8 +54,6 @@ class PerceptionNode(LifecycleNode):
             automatically_declare_parameters_from_overrides=True,
             **node_options,
         )
-        if not self.has_parameter('autostart'):
-            self.declare_parameter('autostart', False)
         self._declared = NodeParameters(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._models: dict[str, Model] = {}
@@ -59,44 +64,60 @@ class PerceptionNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open everything; on any error say why and stay unconfigured."""
-        try:
-            self._config = self._declared.load()
-            self._open(self._config)
-        except Exception as error:
-            expected = isinstance(error, PerceptionError)
-            self.get_logger().error(f'cannot configure: {error}')
-            if not expected:
-                logging.getLogger(__name__).exception('this is a defect of perception_ros')
-            self._close()
-            return TransitionCallbackReturn.FAILURE
-        return TransitionCallbackReturn.SUCCESS
+        return self._attempt('configure', self._configure, undo=self._close)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Begin to receive and infer."""
-        assert self._pipeline and self._health
-        self._pipeline.start()
-        self._inputs = CameraSubscriptions(self, self._pipeline, self._health.mismatch)
-        return super().on_activate(state)
+        """Begin to receive and infer; on any error say why and stay inactive."""
+        super().on_activate(state)
+        return self._attempt('activate', self._start, undo=self._stop)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop receiving, finish what is in the engines, write the summary."""
-        self._stop()
-        return super().on_deactivate(state)
+        super().on_deactivate(state)
+        return self._attempt('deactivate', self._stop)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free the engines and withdraw the topics."""
-        self._close()
-        return TransitionCallbackReturn.SUCCESS
+        return self._attempt('clean up', self._close)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Do what deactivate and cleanup do, from whichever state."""
-        self.close()
-        return TransitionCallbackReturn.SUCCESS
+        return self._attempt('shut down', self.close)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything, so that the node can be configured anew."""
+        return self._attempt('recover', self.close)
 
     def close(self) -> None:
         """Stop and free everything. Idempotent."""
         self._stop()
         self._close()
+
+    def _attempt(
+        self, what: str, step: Callable[[], None], undo: Callable[[], None] | None = None
+    ) -> TransitionCallbackReturn:
+        """Run a step of the lifecycle. rclpy would swallow an exception without a word."""
+        try:
+            step()
+        except Exception as error:
+            self.get_logger().error(f'cannot {what}: {error}')
+            if not isinstance(error, PerceptionError):
+                logging.getLogger(__name__).exception('this is a defect of perception_ros')
+            if undo:
+                undo()
+                return TransitionCallbackReturn.FAILURE
+            return TransitionCallbackReturn.ERROR
+        return TransitionCallbackReturn.SUCCESS
+
+    def _configure(self) -> None:
+        self._config = self._declared.load()
+        self._open(self._config)
+
+    def _start(self) -> None:
+        assert self._pipeline and self._health
+        self._pipeline.start()
+        self._inputs = CameraSubscriptions(self, self._pipeline, self._health.mismatch)
+        self._health.start()
 
     def _open(self, config: PerceptionConfig) -> None:
         for name in ('cameras', 'models'):
@@ -104,6 +125,7 @@ class PerceptionNode(LifecycleNode):
                 raise ConfigError(
                     f'there are no {name}: expected at least one name in {name[:-1]}_names'
                 )
+        self._refuse_shared_topics(config)
         ignore = {
             camera: IgnoreMask(settings.ignore_mask)
             for camera, settings in config.cameras.items()
@@ -121,6 +143,18 @@ class PerceptionNode(LifecycleNode):
         )
         self._health = Health(self, self._pipeline, self._models)
 
+    def _refuse_shared_topics(self, config: PerceptionConfig) -> None:
+        """Compare topics as ROS resolves them: x and /perception/x may be one."""
+        cameras: dict[str, str] = {}
+        for name, camera in config.cameras.items():
+            topic = self.resolve_topic_name(camera.topic_for(name))
+            other = cameras.setdefault(topic, name)
+            if other != name:
+                raise ConfigError(
+                    f'cameras {other!r} and {name!r} have the same topic {topic!r}: give each '
+                    'camera a topic of its own, or remove one of them'
+                )
+
     def _open_model(
         self, name: str, settings: ModelConfig, ignore: dict[str, IgnoreMask]
     ) -> Model:
@@ -131,6 +165,8 @@ class PerceptionNode(LifecycleNode):
             max_batch=settings.max_batch,
             device=settings.device,
             threads=settings.threads,
+            performance_hint=settings.performance_hint,
+            graph_optimization=settings.graph_optimization,
         )
         engine.warm_up()
         info = engine.info
@@ -158,21 +194,24 @@ class PerceptionNode(LifecycleNode):
         return verdict
 
     def _stop(self) -> None:
-        if self._inputs is None:
+        if self._pipeline is None or not self._pipeline.is_running:
             return
-        assert self._pipeline and self._health
-        self._inputs.destroy()
-        self._inputs = None
+        assert self._health and self._outputs
+        if self._inputs:
+            self._inputs.destroy()
+            self._inputs = None
+        self._health.stop()
         self._pipeline.stop()
-        if self._outputs:
-            self._outputs.flush()
         if self._config.summary_file:
-            path = Path(self._config.summary_file)
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(json.dumps(self._health.summary(), indent=2) + '\n')
-            except OSError as error:
-                self.get_logger().error(f'cannot write summary_file {path}: {error}')
+            self._write_summary(Path(self._config.summary_file), self._health.summary())
+        self._outputs.flush()
+
+    def _write_summary(self, path: Path, summary: dict[str, Any]) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(summary, indent=2) + '\n')
+        except OSError as error:
+            self.get_logger().error(f'cannot write summary_file {path}: {error}')
 
     def _close(self) -> None:
         if self._health:
@@ -186,8 +225,12 @@ class PerceptionNode(LifecycleNode):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node until it is interrupted or its context is shut down."""
-    rclpy.init(args=args)
+    """Run the node until it is told to end, by SIGINT, SIGTERM or a shutdown of its context."""
+    # rclpy's own handlers would shut the context down before the last results are published.
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
     node = PerceptionNode()
     log_to_ros(node)
     executor = SingleThreadedExecutor()
@@ -196,11 +239,14 @@ def main(args: list[str] | None = None) -> int:
         autostart = node.get_parameter('autostart').value
         if autostart and node.trigger_configure() is TransitionCallbackReturn.SUCCESS:
             node.trigger_activate()
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
+        while not ended.is_set() and rclpy.ok():
+            executor.spin_once(timeout_sec=SIGNAL_PERIOD_S)
+    except ExternalShutdownException:
         pass
     finally:
         node.close()
+        executor.shutdown()
+        node.destroy_node()
         rclpy.try_shutdown()
     return 0
 

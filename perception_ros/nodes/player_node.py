@@ -21,7 +21,7 @@ from rclpy.publisher import Publisher
 from sensor_msgs.msg import CameraInfo, CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 
-from perception_ros.core.errors import PerceptionError
+from perception_ros.core.errors import ConfigError, PerceptionError
 from perception_ros.core.image import Image
 from perception_ros.core.playback import Fate, play, PlayerConfig, Slot, Timeline
 from perception_ros.core.sources import FrameSet, open_source
@@ -208,8 +208,11 @@ class PlayerNode(Node):
                 'cameras': cameras,
             }
             path = Path(self._config.report)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(report, indent=2) + '\n')
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps(report, indent=2) + '\n')
+            except OSError as error:
+                raise ConfigError(f'report: cannot write {path}: {error}') from error
 
 
 def _as_encoding(bgr: NDArray[np.uint8], encoding: str) -> Image:

@@ -11,7 +11,6 @@ from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 
 from perception_ros.core.config import CameraConfig
-from perception_ros.core.errors import ImageError
 from perception_ros.core.pipeline import Pipeline
 from perception_ros.core.types import Frame
 from perception_ros.ros.bridge import understood
@@ -19,9 +18,9 @@ from perception_ros.ros.cdr import read_compressed_image, read_image
 from perception_ros.ros.qos import explain_mismatch, make_qos
 
 try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
+    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
+    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
 
 CLOCKS_DISAGREE_NS = 10_000_000_000
 """A stamp further than this from the node's clock is of another clock (a bag without
@@ -40,23 +39,14 @@ class CameraSubscriptions:
         self._node = node
         self._pipeline = pipeline
         self._on_mismatch = on_mismatch
-        self._subscriptions = []
-        for name, camera in pipeline.config.cameras.items():
-            topic = camera.topic_for(name)
-            compressed = camera.transport == 'compressed'
-            events = SubscriptionEventCallbacks(
-                incompatible_qos=partial(self._explain, name, camera)
-            )
-            self._subscriptions.append(
-                node.create_subscription(
-                    CompressedImage if compressed else Image,
-                    topic,
-                    partial(self._receive, name, camera),
-                    make_qos(camera.reliability, camera.queue_depth),
-                    raw=True,
-                    event_callbacks=events,
-                )
-            )
+        self._subscriptions: list[Any] = []
+        self._last_arrival_ns: dict[str, int] = {}
+        try:
+            for name, camera in pipeline.config.cameras.items():
+                self._subscriptions.append(self._subscribe(name, camera))
+        except Exception:
+            self.destroy()
+            raise
 
     def destroy(self) -> None:
         """Unsubscribe."""
@@ -64,22 +54,51 @@ class CameraSubscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions = []
 
+    def _subscribe(self, name: str, camera: CameraConfig) -> Any:
+        subscribe = partial(
+            self._node.create_subscription,
+            CompressedImage if camera.transport == 'compressed' else Image,
+            camera.topic_for(name),
+            partial(self._receive, name, camera),
+            make_qos(camera.reliability, camera.queue_depth),
+            raw=True,
+        )
+        events = SubscriptionEventCallbacks(incompatible_qos=partial(self._explain, name, camera))
+        try:
+            return subscribe(event_callbacks=events)
+        except UnsupportedEventTypeError:  # by this RMW: then a mismatch shows as silence alone
+            return subscribe()
+
     def _receive(self, name: str, camera: CameraConfig, serialised: bytes) -> None:
-        received_ns = time.monotonic_ns()
+        """Make a frame of a message. Whatever is in it, the executor must go on."""
+        received_ns, stamp_ns = time.monotonic_ns(), 0
         read = read_compressed_image if camera.transport == 'compressed' else read_image
         try:
             stamp_ns, frame_id, image = read(serialised)
             image = understood(image)
-        except ImageError as error:
-            self._pipeline.refuse(name, error)
-            return
-        now_ns = self._node.get_clock().now().nanoseconds
-        transport_ns: int | None = now_ns - stamp_ns
-        if camera.stamp_source == 'arrival':
-            stamp_ns, transport_ns = now_ns, None
-        elif abs(now_ns - stamp_ns) > CLOCKS_DISAGREE_NS:
-            transport_ns = None
-        self._pipeline.receive(Frame(name, stamp_ns, received_ns, image, frame_id, transport_ns))
+            now_ns = self._node.get_clock().now().nanoseconds
+            transport_ns: int | None = now_ns - stamp_ns
+            if camera.stamp_source == 'arrival':
+                stamp_ns, transport_ns = self._arrival_ns(name, now_ns), None
+            elif abs(now_ns - stamp_ns) > CLOCKS_DISAGREE_NS:
+                transport_ns = None
+            frame = Frame(name, stamp_ns, received_ns, image, frame_id, transport_ns)
+        except Exception as error:
+            self._pipeline.refuse(name, error, stamp_ns)
+        else:
+            self._pipeline.receive(frame)
+
+    def _arrival_ns(self, name: str, now_ns: int) -> int:
+        """Return a stamp for a frame that came now, later than that of the one before.
+
+        A simulated clock ticks more slowly than a camera, and stands at 0 before its first tick.
+        """
+        now_ns = now_ns or time.time_ns()
+        last_ns = self._last_arrival_ns.get(name, 0)
+        if last_ns - CLOCKS_DISAGREE_NS < now_ns <= last_ns:  # else the clock was set back
+            now_ns = last_ns + 1
+        self._last_arrival_ns[name] = now_ns
+        return now_ns
 
     def _explain(self, name: str, camera: CameraConfig, event: Any) -> None:
         topic = camera.topic_for(name)

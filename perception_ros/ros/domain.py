@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 import os
+from pathlib import Path
 import random
 import shutil
 import socket
@@ -18,7 +19,7 @@ _DOMAINS = range(1, 102)
 """Higher domains have ports that Linux hands out to anybody."""
 
 
-_SHARED_MEMORY_BYTES = 512 << 20
+SHARED_MEMORY_BYTES = 512 << 20
 """Three processes with the profile's 128 MiB each; a process that gets less than it was promised
 is killed when it writes."""
 
@@ -49,17 +50,27 @@ def private_environment(domain: int, base: Mapping[str, str] = os.environ) -> di
 
 def _image_transport(base: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that name config/fastdds.xml; other RMWs do not look at them."""
-    profiles = (folder.parent / 'config' / 'fastdds.xml' for folder in engine_folders())
-    profile = next((path for path in profiles if path.is_file()), None)
+    profile = image_profile()
     try:
         room = shutil.disk_usage('/dev/shm').free
     except OSError:
         room = 0
-    if profile is None or room < _SHARED_MEMORY_BYTES:
+    if profile is None or room < SHARED_MEMORY_BYTES:
         return {}
+    return {profile_variable(base): str(profile)}
+
+
+def image_profile() -> Path | None:
+    """Return where config/fastdds.xml lies, which gives images room in shared memory."""
+    profiles = (folder.parent / 'config' / 'fastdds.xml' for folder in engine_folders())
+    return next((path for path in profiles if path.is_file()), None)
+
+
+def profile_variable(base: Mapping[str, str] = os.environ) -> str:
+    """Return the variable that names Fast DDS's profile to this distribution."""
     # both together make it read the file twice and complain
     library = 'FASTRTPS' if base.get('ROS_DISTRO') == 'humble' else 'FASTDDS'
-    return {f'{library}_DEFAULT_PROFILES_FILE': str(profile)}
+    return f'{library}_DEFAULT_PROFILES_FILE'
 
 
 def _is_free(domain: int) -> bool:

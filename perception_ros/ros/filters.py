@@ -1,8 +1,9 @@
 """The policy `message_filters`: the distribution's ApproximateTimeSynchronizer as a matcher.
 
 For teams whose other nodes match that way and who want the same sets here. Its known limits are
-its own: no set at all while one camera is silent, and none after a clock that was set back until
-it has caught up. The policy `deadline` has neither.
+its own: no set at all while one camera is silent, none after a clock that was set back until it
+has caught up, and none ever with a tolerance of 0, for it asks for less than that. The policy
+`deadline` has none of these.
 """
 
 from __future__ import annotations
@@ -43,17 +44,23 @@ class MessageFiltersMatcher:
                 f'({error}): source a ROS 2 distribution that has it, or use policy deadline'
             ) from error
         self.clock_jumps = dict.fromkeys(config.cameras, 0)
+        self._filters = message_filters
+        self._slop_s = config.synchronizer.tolerance_ms / 1e3
         self._offsets_ns = {
             name: round(camera.time_offset_ms * 1e6) for name, camera in config.cameras.items()
         }
-        self._inputs = {name: message_filters.SimpleFilter() for name in config.cameras}
-        self._synchronizer = message_filters.ApproximateTimeSynchronizer(
-            list(self._inputs.values()), QUEUE_SIZE, config.synchronizer.tolerance_ms / 1e3
-        )
-        self._synchronizer.registerCallback(self._matched)
-        self._waiting: dict[str, dict[int, Frame]] = {name: {} for name in config.cameras}
         self._ready: list[tuple[Frame, ...]] = []
         self._drops: list[Drop] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        """Start with empty queues; message_filters has no other way to empty its own."""
+        self._waiting: dict[str, dict[int, Frame]] = {name: {} for name in self._offsets_ns}
+        self._inputs = {name: self._filters.SimpleFilter() for name in self._offsets_ns}
+        synchronizer = self._filters.ApproximateTimeSynchronizer(
+            list(self._inputs.values()), QUEUE_SIZE, self._slop_s
+        )
+        synchronizer.registerCallback(self._matched)
 
     def push(self, frame: Frame) -> None:
         """Take one frame in."""
@@ -84,7 +91,7 @@ class MessageFiltersMatcher:
         for waiting in self._waiting.values():
             for frame in waiting.values():
                 self._drop(frame, DropReason.UNMATCHED)
-            waiting.clear()
+        self._begin()
         return self.poll(now_ns)
 
     def take_drops(self) -> list[Drop]:
@@ -93,9 +100,11 @@ class MessageFiltersMatcher:
         return drops
 
     def _matched(self, *messages: Any) -> None:
+        # Must not raise: message_filters would keep its lock, and the next frame wait for ever.
         frames = tuple(message.frame for message in messages)
         for frame in frames:
-            del self._waiting[frame.camera][frame.stamp_ns + self._offsets_ns[frame.camera]]
+            stamp_ns = frame.stamp_ns + self._offsets_ns[frame.camera]
+            self._waiting[frame.camera].pop(stamp_ns, None)
         self._ready.append(frames)
 
     def _drop(self, frame: Frame, reason: DropReason) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.lifecycle import LifecycleNode
 
 from perception_ros.core.latency import Histogram, merge_cameras, STAGES
@@ -16,6 +17,8 @@ from perception_ros.ros.messages import to_diagnostics
 from perception_ros.ros.qos import make_qos
 
 PERIOD_S = 1.0
+
+_LATE = ('stale', 'out_of_order', 'duplicate', 'unmatched')
 
 
 class Health:
@@ -31,16 +34,34 @@ class Health:
         self._diagnostics = node.create_publisher(
             DiagnosticArray, '/diagnostics', make_qos('reliable', 10)
         )
-        self._timer = node.create_timer(PERIOD_S, self.publish)
+        self._timer: Any = None
         self._last = pipeline.statistics.snapshot()
         self._mismatches: dict[str, str] = {}
         self.totals: dict[tuple[str, str], Histogram] = {}
 
+    def start(self) -> None:
+        """Publish from now on, once a second of real time, also while a simulated clock stands."""
+        self._last = self._pipeline.statistics.snapshot()
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = self._node.create_timer(PERIOD_S, self._on_timer, clock=steady)
+
+    def stop(self) -> None:
+        """Publish no more: an inactive node has no silent cameras."""
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
+            self._timer = None
+
     def destroy(self) -> None:
-        """Stop publishing."""
-        self._node.destroy_timer(self._timer)
+        """Stop, and withdraw the topics."""
+        self.stop()
         for publisher in (self._latency, self._diagnostics):
             self._node.destroy_publisher(publisher)
+
+    def _on_timer(self) -> None:
+        try:
+            self.publish()
+        except Exception as error:  # the executor must go on
+            self._node.get_logger().error(f'cannot publish diagnostics: {error}')
 
     def mismatch(self, camera: str, text: str) -> None:
         """Say that a publisher's QoS does not fit the subscription of this camera."""
@@ -78,6 +99,7 @@ class Health:
         cameras = list(self._pipeline.config.cameras)
         return {
             'cameras': cameras,
+            'clock_jumps': self._pipeline.clock_jumps,
             **self._pipeline.statistics.snapshot(),
             'latency_ms': merge_cameras(self.totals, 'total').summary_ms(),
             'latency_ms_by_stage': {
@@ -119,8 +141,11 @@ class Health:
             elif any(bad.values()):
                 worst = max(bad, key=lambda reason: bad[reason])
                 level, text = DiagnosticStatus.ERROR, f'{bad[worst]} frames/s are {worst}'
-            elif missing or drops['stale'] or drops['out_of_order']:
+            elif missing:
                 level, text = DiagnosticStatus.WARN, f'missing from {missing} frame sets/s'
+            elif late := {reason: drops[reason] for reason in _LATE if drops[reason]}:
+                worst = max(late, key=lambda reason: late[reason])
+                level, text = DiagnosticStatus.WARN, f'{late[worst]} frames/s are {worst}'
             values = {'received': received, 'missing': missing, **drops}
             statuses[f'camera {camera}'] = (level, text, values)
         return statuses

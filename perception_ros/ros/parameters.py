@@ -27,7 +27,7 @@ from perception_ros.core.config import (
 from perception_ros.core.errors import ConfigError
 from perception_ros.ros.declare import describe_field
 
-_BUILT_IN = ('use_sim_time', 'qos_overrides.', 'start_type_description_service', 'autostart')
+_BUILT_IN = ('use_sim_time', 'qos_overrides.', 'start_type_description_service')
 
 
 class NodeParameters:
@@ -61,7 +61,11 @@ class NodeParameters:
         self._declare_missing()
         problems = dict(self._problems)
         for name in self._given:
-            if not name.startswith(_BUILT_IN):
+            if name.startswith(_BUILT_IN) or not self._node.has_parameter(name):
+                continue
+            if _is_of_another(name):
+                self._node.get_logger().info(f'{name} is of a camera or model that is not in use')
+            else:
                 close = get_close_matches(name, [*self._declared, *NAME_LISTS], n=1)
                 hint = f'did you mean {close[0]!r}?' if close else 'see docs/parameters.md'
                 problems[name] = f'unknown parameter; {hint}'
@@ -123,7 +127,7 @@ class NodeParameters:
             default = list(default) or ['']  # an empty list has no type in ROS
         descriptor = describe_field(field, read_only=False)
         given = self._take(name)
-        if isinstance(given, int) and isinstance(default, float):
+        if type(given) is int and isinstance(default, float):
             given = float(given)  # 10 is as good as 10.0
         if given is not None and not _same_type(given, default):
             self._problems[name] = (
@@ -145,6 +149,14 @@ class NodeParameters:
         self._node.undeclare_parameter(name)
         value = self._given.pop(name)
         return list(value) if hasattr(value, 'tolist') else value
+
+
+def _is_of_another(name: str) -> bool:
+    """Say whether a parameter would be known if its camera or model were in the list of names."""
+    section, _, rest = name.partition('.')
+    other, _, _ = rest.partition('.')
+    cameras, models = ([other], []) if section == 'cameras' else ([], [other])
+    return section in ('cameras', 'models') and name in flat_fields(cameras, models)
 
 
 def _refusal(reason: str) -> SetParametersResult:

@@ -115,13 +115,11 @@ class ResultPublishers:
                 result, f'semantic/{head}', lambda mask=mask: to_semantic_image(header, mask)
             )
         if self._overlay_wanted(frame.camera):
-            for results in self._composer.add(result):
-                self._publish_overlay(results)
+            self._publish_overlays(self._composer.add(result))
 
     def flush(self) -> None:
         """Publish the overlays that wait for a result that will not come any more."""
-        for results in self._composer.flush():
-            self._publish_overlay(results)
+        self._publish_overlays(self._composer.flush())
 
     def _send(self, result: Result, output: str, message: Any) -> None:
         publisher = self._publishers[(result.frame.camera, result.model, output)]
@@ -132,6 +130,16 @@ class ResultPublishers:
         return self.config.overlay.enabled and bool(
             self._overlays[camera].get_subscription_count()
         )
+
+    def _publish_overlays(self, frames: list[list[Result]]) -> None:
+        for results in frames:
+            try:
+                self._publish_overlay(results)
+            except Exception as error:  # a picture for people must not cost the result
+                self._node.get_logger().error(
+                    f'camera {results[0].frame.camera}: cannot draw an overlay: {error}',
+                    throttle_duration_sec=5.0,
+                )
 
     def _publish_overlay(self, results: list[Result]) -> None:
         frame, settings = results[0].frame, self.config.overlay

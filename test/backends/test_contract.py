@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+import re
 import threading
 import time
 
 import numpy as np
 import pytest
 
-from perception_ros.backends import Engine, open_engine
+from perception_ros.backends import Backend, BACKENDS, Engine, load_backend, open_engine
 from perception_ros.bundles.bundle import Bundle
 from perception_ros.core.errors import BackendError
 from test.builders import picture, write_real_bundle
 
-BACKENDS = ['onnxruntime', 'fake']
-Open = Callable[[int], Engine]
+DOCUMENTED = 'reference'
+"""The example of docs/backends.md."""
+
+ALL = [*BACKENDS, DOCUMENTED]
 
 
 @pytest.fixture(scope='module')
@@ -24,7 +27,19 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return write_real_bundle(tmp_path_factory.mktemp('bundles') / 'means')
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(autouse=True)
+def example(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Add the documented backend, as whoever reads that page would."""
+    page = Path(__file__).parents[2] / 'docs' / 'backends.md'
+    block = re.search('```python\n(.*?)```', page.read_text(encoding='utf-8'), re.S)
+    assert block
+    folder = tmp_path_factory.mktemp('example')
+    (folder / 'documented_backend.py').write_text(block[1], encoding='utf-8')
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setitem(BACKENDS, DOCUMENTED, Backend('documented_backend', auto=False))
+
+
+@pytest.fixture(params=ALL)
 def engine(request: pytest.FixtureRequest, bundle: Bundle) -> Iterator[Engine]:
     with open_engine(bundle, request.param, max_batch=4, device='cpu') as opened:
         yield opened
@@ -119,7 +134,7 @@ def test_result_before_start_is_an_error(engine: Engine) -> None:
 def test_a_failed_run_leaves_the_engine_usable(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(images: np.ndarray) -> None:
+    def fail(*arguments: object) -> None:
         raise BackendError('out of memory')
 
     with monkeypatch.context() as patch:
@@ -150,32 +165,31 @@ def test_warm_up_leaves_all_slots_free(engine: Engine) -> None:
         request.release()
 
 
-@pytest.mark.parametrize(
-    ('backend', 'device', 'says'),
-    [
-        ('tensorflow', 'auto', 'expected auto, onnxruntime or fake'),
-        ('onnxruntime', 'tpu', 'expected auto, cpu, cuda'),
-    ],
-    ids=['unknown backend', 'unknown device'],
-)
-def test_what_does_not_exist_is_refused_with_the_choices(
-    bundle: Bundle, backend: str, device: str, says: str
+@pytest.mark.parametrize('backend', ALL)
+def test_it_says_what_would_run_here(backend: str) -> None:
+    assert re.match(rf'{backend}\b.*: .*cpu', load_backend(backend).probe())
+
+
+@pytest.mark.parametrize('backend', [name for name in ALL if name != 'fake'])
+def test_a_device_that_it_does_not_know_is_refused_with_the_choices(
+    bundle: Bundle, backend: str
 ) -> None:
-    with pytest.raises(BackendError, match=says):
-        open_engine(bundle, backend, device=device)
+    with pytest.raises(BackendError, match="device 'tpu': expected auto"):
+        open_engine(bundle, backend, device='tpu')
 
 
-def test_cuda_without_a_cuda_build_says_what_to_install(bundle: Bundle) -> None:
-    import onnxruntime
-
-    if 'CUDAExecutionProvider' in onnxruntime.get_available_providers():
-        pytest.skip('this ONNX Runtime has CUDA')
-    with pytest.raises(BackendError, match='onnxruntime-gpu'):
-        open_engine(bundle, 'onnxruntime', device='cuda')
+def test_closing_frees_the_session(bundle: Bundle) -> None:
+    """Cleanup and configure must not hold two engines on one GPU."""
+    engine = open_engine(bundle, 'onnxruntime', device='cpu')
+    engine.close()
+    assert vars(engine)['_session'] is None
 
 
-def test_a_graph_that_the_runtime_refuses_is_a_clear_error(bundle: Bundle, tmp_path: Path) -> None:
+@pytest.mark.parametrize('backend', [name for name in ALL if name != 'fake'])
+def test_a_graph_that_the_runtime_refuses_is_a_clear_error(
+    bundle: Bundle, tmp_path: Path, backend: str
+) -> None:
     (tmp_path / 'model.onnx').write_bytes(b'not a graph')
     broken = Bundle(tmp_path, bundle.manifest)
-    with pytest.raises(BackendError, match='ONNX Runtime .* refuses'):
-        open_engine(broken, 'onnxruntime')
+    with pytest.raises(BackendError, match='refuses .*model.onnx'):
+        open_engine(broken, backend)

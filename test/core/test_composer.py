@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 from perception_ros.core.composer import Composer, HELD
 from perception_ros.core.types import Frame, Result
-from test.builders import frame
+from test.builders import frame, picture
 
 
 def result(of: Frame, model: str) -> Result:
@@ -35,6 +38,24 @@ def test_a_frame_that_a_model_left_out_goes_without_it_and_only_once() -> None:
     ready = [composer.add(result(f, 'boxes')) for f in frames]
     assert models(ready[-1]) == [(1000, ['boxes'])]
     assert composer.add(result(frames[0], 'road')) == [], 'its picture has gone already'
+
+
+def test_pictures_of_a_camera_keep_their_order() -> None:
+    composer = Composer({'front': 2})
+    first, second = frame('front', 1000), frame('front', 1033)
+    composer.add(result(first, 'boxes'))
+    composer.add(result(second, 'boxes'))
+    ready = composer.add(result(second, 'road'))
+    assert models(ready) == [(1000, ['boxes']), (1033, ['boxes', 'road'])]
+
+
+def test_no_image_is_kept_once_its_picture_has_gone() -> None:
+    composer, pixels = Composer({'front': 1}), picture()
+    alive = weakref.ref(pixels)
+    composer.add(result(frame('front', 1000, pixels=pixels), 'boxes'))
+    del pixels
+    gc.collect()
+    assert alive() is None
 
 
 def test_cameras_do_not_wait_for_each_other() -> None:

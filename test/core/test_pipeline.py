@@ -301,6 +301,7 @@ def test_nobody_listens_nothing_is_computed() -> None:
         setup.receive(setup.set_of_frames())
         time.sleep(0.05)
         assert setup.engines['fake'].calls == []
+        assert setup.counters()['frames_dropped'] == {'unwanted': 2}, 'and every frame is counted'
         listening.add('c1')
         setup.receive(setup.set_of_frames())
         wait_until(lambda: len(setup.results) == 1)
@@ -330,9 +331,59 @@ def test_stop_accounts_for_every_frame() -> None:
     assert setup.accounted() == sum(setup.counters()['frames_received'].values()) == 60
 
 
-def test_without_threads_the_way_is_the_same() -> None:
-    setup = Setup(cameras=6)
-    setup.receive(setup.set_of_frames())
-    setup.pipeline.run_pending()
-    assert len(setup.results) == 6
-    assert setup.engines['fake'].calls == [6]
+@pytest.mark.parametrize('method', ['submit', 'next_batch'])
+def test_errors_in_scheduling_neither_end_a_thread_nor_keep_a_slot(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two in a row would use up both slots of the engine if an error kept one."""
+    setup = Setup(cameras=3)
+    original, errors = getattr(setup.pipeline.scheduler, method), [1, 2, 3]
+
+    def failing(*args: Any) -> Any:
+        if errors:
+            errors.pop()
+            raise BrokenError(f'{method} broke')
+        return original(*args)
+
+    monkeypatch.setattr(setup.pipeline.scheduler, method, failing)
+    with setup.running():
+        deadline = time.monotonic() + 10
+        while not setup.results:
+            assert time.monotonic() < deadline
+            setup.receive(setup.set_of_frames())
+            time.sleep(0.05)
+    received = sum(setup.counters()['frames_received'].values())
+    assert setup.accounted() == received, 'every frame has its result or its record'
+
+
+def test_one_cameras_defect_costs_the_batch_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only images that are known to be bad: any error while one of them is prepared."""
+    setup = Setup(cameras=3)
+    original = Model._letterbox
+
+    def failing(self: Model, frame: Frame, out: Any) -> Any:
+        if frame.camera == 'c1':
+            raise BrokenError('c1 broke')
+        return original(self, frame, out)
+
+    monkeypatch.setattr(Model, '_letterbox', failing)
+    with setup.running():
+        setup.receive(setup.set_of_frames())
+        wait_until(lambda: setup.accounted() == 3)
+    assert {r.frame.camera for r in setup.results} == {'c0', 'c2'}
+    assert setup.counters()['frames_dropped_by_camera'] == {'c1': {'failed': 1}}
+
+
+def test_a_broken_engine_does_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    setup = Setup(cameras=1)
+
+    def fail(images: Any) -> Any:
+        raise BrokenError('engine broke')
+
+    setup.engines['fake']._run = fail  # type: ignore[method-assign]
+    with caplog.at_level(logging.WARNING), setup.running():
+        for count in range(1, 31):
+            setup.receive(setup.set_of_frames())
+            wait_until(lambda count=count: setup.accounted() == count)  # type: ignore[misc]
+    assert caplog.text.count('Traceback') == 1
+    assert setup.counters()['frames_dropped'] == {'failed': 30}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+import gc
+import weakref
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ import pytest
 from perception_ros.core.config import SynchronizerConfig
 from perception_ros.core.synchronizer import LOST_AFTER, MAX_GROUPS, Synchronizer
 from perception_ros.core.types import DropReason, Frame, FrameSet
-from test.builders import frame, MS
+from test.builders import frame, MS, picture
 
 CAMERAS = ('front', 'left', 'right')
 PERIOD_MS = 1000 / 30
@@ -168,6 +170,35 @@ def test_a_camera_that_is_always_too_late_is_not_waited_for() -> None:
     pairs = [f for f in sets if f.cameras == ('front', 'left')]
     assert len(late) == 40, 'none of its frames is lost'
     assert [f.matched_ns - f.frames[0].received_ns for f in pairs[LOST_AFTER:]] == [0] * 37
+
+
+def test_a_slower_camera_is_waited_for_only_when_it_is_due() -> None:
+    """30, 30 and 10 Hz: two sets of three have nothing of the third, and must not wait for it."""
+    sync = synchronizer(max_wait_ms=20.0)
+    frames = []
+    for n in range(90):
+        stamp = 1000 + PERIOD_MS * n
+        frames += [frame('front', stamp), frame('left', stamp, stamp + 1)]
+        if n % 3 == 0:
+            frames.append(frame('right', stamp, stamp + 4))
+    sets = play(sync, frames, until_ms=9000)
+    learnt = [f for f in sets if f.frames[0].stamp_ns / MS > 1000 + PERIOD_MS * 20]
+    waits_ms = [(f.matched_ns - f.frames[0].received_ns) / MS for f in learnt]
+    assert max(waits_ms) <= 4.0
+    assert [len(f.frames) for f in learnt[:6]] in ([3, 2, 2] * 2, [2, 3, 2] * 2, [2, 2, 3] * 2)
+    assert all(f.missing == () for f in learnt), 'a slow camera is not a missing one'
+
+
+def test_no_image_is_kept_once_its_set_has_left() -> None:
+    """The memory of departed sets would else hold a second of images of every camera."""
+    sync = synchronizer(cameras=('front',))
+    pixels = picture()
+    alive = weakref.ref(pixels)
+    sync.push(frame('front', 1000, pixels=pixels))
+    assert len(sync.poll(1000 * MS)) == 1
+    del pixels
+    gc.collect()
+    assert alive() is None
 
 
 def test_duplicates_and_disorder_are_dropped_with_their_reason() -> None:

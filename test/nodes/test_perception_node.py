@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 import json
 from pathlib import Path
+import signal
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -18,10 +21,15 @@ from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Detection2DArray, LabelInfo
+import yaml
 
+from perception_ros.bundles.manifest import MaskInfo
+from perception_ros.ros import cameras
+from perception_ros.ros.cameras import CameraSubscriptions
+from perception_ros.ros.domain import private_environment
 from perception_ros.ros.messages import to_header
 from perception_ros.ros.qos import make_qos
-from test.builders import COLOURS, picture, write_real_bundle
+from test.builders import COLOURS, manifest, picture, write_real_bundle
 from test.nodes.bench import Bench, wait_until
 
 pytestmark = pytest.mark.dds
@@ -230,12 +238,128 @@ def test_a_wrong_parameter_can_be_set_right(bench: Bench) -> None:
     assert bench.transition(Transition.TRANSITION_CONFIGURE)
 
 
-def test_a_damaged_bundle_is_refused(bench: Bench, tmp_path: Path) -> None:
+def test_cameras_that_are_not_in_use_may_stay_in_the_file(bench: Bench) -> None:
+    """`cameras:=front` over the shipped file must not fail for what the file says of others."""
+    bench.launch('front', cameras__rear__topic='/rear', models__spare__max_batch=2)
+    assert bench.transition(Transition.TRANSITION_CONFIGURE)
+
+
+def test_a_failing_activate_leaves_nothing_behind(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bench.launch('front', 'left')
+    original, calls = CameraSubscriptions._subscribe, []
+
+    def fail_once(self: Any, name: str, camera: Any) -> Any:
+        calls.append(name)
+        if calls == ['front', 'left']:
+            raise RuntimeError('no more sockets')
+        return original(self, name, camera)
+
+    monkeypatch.setattr(CameraSubscriptions, '_subscribe', fail_once)
+    assert bench.transition(Transition.TRANSITION_CONFIGURE)
+    assert not bench.transition(Transition.TRANSITION_ACTIVATE)
+    assert bench.state() == 'inactive'
+    assert 'no more sockets' in capfd.readouterr().err
+    assert bench.node and bench.node._pipeline
+    assert not bench.node._pipeline.is_running
+    assert bench.node.count_subscribers('/front/image_raw') == 0
+    assert bench.transition(Transition.TRANSITION_ACTIVATE)
+
+
+def test_an_exception_in_a_subscriber_costs_one_frame(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever it is: an executor that it reached would end with it."""
+    original, errors = cameras.read_image, [KeyError('a defect')]
+
+    def fail_once(serialised: bytes) -> Any:
+        if errors:
+            raise errors.pop()
+        return original(serialised)
+
+    monkeypatch.setattr(cameras, 'read_image', fail_once)
+    bench.launch('front')
+    bench.active()
+    boxes = bench.listen(Detection2DArray, '/perception/front/detections')
+    camera = bench.camera('front')
+    for stamp in (1, 2):
+        camera.publish(image(stamp))
+    wait_until(lambda: boxes)
+    assert boxes[0].header.stamp.sec == 2
+    assert bench.node and bench.node._pipeline
+    assert bench.node._pipeline.statistics.snapshot()['frames_dropped'] == {'failed': 1}
+    assert 'a defect' in capfd.readouterr().err
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+def test_a_signal_ends_it_cleanly(bench: Bench, tmp_path: Path, number: signal.Signals) -> None:
+    """What was counted is written, the exit status is 0, and nobody sees a traceback."""
+    values = {
+        'camera_names': ['front'],
+        'model_names': ['means'],
+        'models': {'means': {'bundle': str(bench.bundle), 'backend': 'fake'}},
+        'cameras': {'front': {'reliability': 'reliable'}},
+        'autostart': True,
+        'summary_file': str(tmp_path / 'summary.json'),
+    }
+    file = tmp_path / 'parameters.yaml'
+    file.write_text(yaml.safe_dump({'/**': {'ros__parameters': values}}))
+    node = [sys.executable, '-m', 'perception_ros.nodes.perception_node']
+    process = subprocess.Popen(
+        [*node, '--ros-args', '--params-file', str(file)],
+        env=private_environment(bench.domain),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        boxes = bench.listen(Detection2DArray, '/perception/front/detections')
+        overlays = bench.listen(CompressedImage, '/perception/front/overlay/compressed')
+        publisher = bench.me.create_publisher(Image, '/front/image_raw', make_qos('reliable', 10))
+        wait_until(lambda: publisher.get_subscription_count() > 0)
+        time.sleep(0.5)
+        publisher.publish(image(1))
+        wait_until(lambda: boxes and overlays)
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0, said
+    assert 'Traceback' not in said
+    told = json.loads((tmp_path / 'summary.json').read_text())
+    assert told['frames_inferred'] == {'means': 1}
+
+
+def test_instances_come_out_beside_the_boxes(bench: Bench, tmp_path: Path) -> None:
+    detection = manifest().detection
+    assert detection is not None
+    masked = detection.model_copy(update={'masks': MaskInfo(height=28, width=28)})
+    bench.bundle = write_real_bundle(tmp_path / 'masked', detection=masked.model_dump()).path
+    bench.launch('front')
+    bench.active()
+    boxes = bench.listen(Detection2DArray, '/perception/front/detections')
+    instances = bench.listen(Image, '/perception/front/instances')
+    bench.camera('front').publish(image(1, red=(20, 30, 60, 70), blue=(80, 10, 120, 40)))
+    wait_until(lambda: boxes and instances)
+    indices = np.frombuffer(bytes(instances[0].data), np.uint16).reshape(96, 128)
+    assert instances[0].encoding == 'mono16'
+    names = [d.results[0].hypothesis.class_id for d in boxes[0].detections]
+    assert names[indices[50, 40] - 1] == 'red'
+    assert names[indices[25, 100] - 1] == 'blue'
+    assert indices[90, 5] == 0
+
+
+def test_a_damaged_bundle_is_refused(
+    bench: Bench, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     damaged = write_real_bundle(tmp_path / 'damaged')
     damaged.graph_path.write_bytes(damaged.graph_path.read_bytes() + b'x')
     bench.launch('front', models__means__bundle=str(damaged.path))
     assert not bench.transition(Transition.TRANSITION_CONFIGURE)
     assert bench.state() == 'unconfigured'
+    assert 'expected SHA-256' in capfd.readouterr().err
 
 
 def test_the_whole_life_twice(bench: Bench, tmp_path: Path) -> None:

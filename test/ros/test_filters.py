@@ -60,6 +60,18 @@ def test_offsets_are_for_matching_only() -> None:
 
 
 @needs_it
+def test_it_begins_afresh_after_a_flush() -> None:
+    """A frame left in its queues would match one whose partner has long been dropped."""
+    matcher = MessageFiltersMatcher(config())
+    matcher.push(frame('front', 1000))
+    assert matcher.flush(0) == []
+    matcher.push(frame('left', 1005))
+    assert matcher.poll(0) == []
+    matcher.push(frame('front', 1010))
+    assert len(matcher.poll(0)) == 1
+
+
+@needs_it
 def test_every_frame_is_emitted_or_has_a_record() -> None:
     """It forgets the earliest without a word; the record says so."""
     matcher = MessageFiltersMatcher(config())

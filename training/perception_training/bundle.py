@@ -15,7 +15,14 @@ from perception_ros.core.image import Image
 from perception_training.card import write_card
 from perception_training.config import Config
 from perception_training.data import load_camvid, load_idd
-from perception_training.evaluate import bundle_predictor, evaluate, SCENE_STRIDE, SELECTION
+from perception_training.evaluate import (
+    box_metrics,
+    bundle_predictor,
+    evaluate,
+    SCENE_STRIDE,
+    SELECTION,
+    torch_predictor,
+)
 from perception_training.export import export_onnx
 from perception_training.fit import Run
 from perception_training.model import DETECTION_CLASSES, SCENE_CLASSES
@@ -56,6 +63,10 @@ def make_bundle(config: Config, output: Path) -> Bundle:
                 tools={'torch': record['torch'], 'python': record['python']})))
     with bundle_predictor(draft.path, config.threads) as predict:
         metrics = evaluate(config, predict)
+    if config.start_from is not None:
+        # Were the training of no use, the card would have to show it.
+        start = torch_predictor(Run(config).model, config.width, config.height)
+        metrics['idd_val_start'] = box_metrics(load_idd(config, held_out=True), start)
     training = {'steps': run.step, 'minutes': round(run.seconds / 60, 1)}
     (config.run_dir / 'bundle_metrics.json').write_text(
         json.dumps({**training, **metrics}, indent=2))

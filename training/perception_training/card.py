@@ -19,6 +19,7 @@ def write_card(manifest: Manifest, record: dict[str, Any], training: dict[str, A
     """
     assert manifest.detection is not None
     scene, boxes = metrics['camvid_val'], metrics['idd_val']
+    start_classes = metrics.get('idd_val_start', {'classes': {}})['classes']
     size = f'{config.width}x{config.height}'
     drives = config.idd_val_drives.read_text().split()
     start = (f'`{config.start_from.name}` (YOLOX-nano, Apache-2.0, trained on COCO)'
@@ -78,10 +79,14 @@ def write_card(manifest: Manifest, record: dict[str, Any], training: dict[str, A
         f'{boxes["map50"]:.3f}.** A drive is a recording date; none is in training. n = true '
         "boxes; AP by COCO's rules, 100 boxes an image.",
         '',
-        '| class | n | AP50 | AP50:95 |',
-        '|---|---|---|---|',
-        *(f'| {name} | {c["n"]} | {_number(c, "ap50")} | {_number(c, "ap")} |'
+        '| class | n | AP50 | AP50:95 | AP50 of the start weights |',
+        '|---|---|---|---|---|',
+        *(f'| {name} | {c["n"]} | {_number(c, "ap50")} | {_number(c, "ap")} | '
+          f'{_number(start_classes.get(name, {"n": 0}), "ap50")} |'
           for name, c in boxes['classes'].items()),
+        '',
+        'The last column is the network as it was before training, with the rows of its 80 '
+        'classes that are ours, at the same input size.',
         '',
         'IDD labels neither motorbikes nor riders nor autorickshaws here: a rider found as a '
         'person, or an autorickshaw as a car, counts as an error. A class with few boxes has '

@@ -53,7 +53,7 @@ def torch_predictor(model: RoadScene, width: int, height: int) -> Predictor:
         scores = (classes.sigmoid() * objectness.sigmoid()[..., None])[0].numpy()
         best = recipe.select(boxes[0].numpy(), scores, SELECTION, len(scores))
         return Prediction(
-            letterbox.boxes_to_source(best.boxes), best.labels, best.scores,
+            letterbox.clip(letterbox.boxes_to_source(best.boxes)), best.labels, best.scores,
             letterbox.mask_to_source(recipe.semantic(scene[0].numpy(), 4 / SCENE_STRIDE)))
 
     return predict
@@ -73,7 +73,8 @@ def bundle_predictor(path: Path, threads: int) -> Iterator[Predictor]:
                 outputs = request.result()
                 # Padding has score 0; the arrays are gone after the release.
                 used = outputs['scores'][0] > 0
-                return Prediction(letterbox.boxes_to_source(outputs['boxes'][0][used]),
+                boxes = letterbox.boxes_to_source(outputs['boxes'][0][used])
+                return Prediction(letterbox.clip(boxes),
                                   outputs['labels'][0][used].copy(),
                                   outputs['scores'][0][used].copy(),
                                   letterbox.mask_to_source(outputs['semantic_scene'][0]))

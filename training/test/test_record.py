@@ -21,7 +21,8 @@ CAR = ClassInfo(name='car', color=(1, 2, 3))
 METRICS = {
     'camvid_val': {'images': 101, 'miou': 0.5, 'pixel_accuracy': 0.9, 'iou': {'car': 0.75}},
     'idd_val': {'images': 56, 'map50': 0.25, 'classes': {
-        'car': {'n': 122, 'ap50': 0.625, 'ap': 0.375}, 'bus': {'n': 0, 'ap50': 0.0, 'ap': 0.0}}}}
+        'car': {'n': 122, 'ap50': 0.625, 'ap': 0.375}, 'bus': {'n': 0, 'ap50': 0.0, 'ap': 0.0}}},
+    'idd_val_start': {'classes': {'car': {'n': 122, 'ap50': 0.5}}}}
 
 
 def test_a_resumption_is_noted_and_the_beginning_kept(config: Config) -> None:
@@ -53,8 +54,8 @@ def test_the_card_says_what_was_measured_and_what_was_not(config: Config) -> Non
                       METRICS, Proof('6 given images', ()), config)
     assert 'mIoU 0.500' in card
     assert 'train holds 204 frames' in card
-    assert '| car | 122 | 0.625 | 0.375 |' in card
-    assert '| bus | 0 | - | - |' in card
+    assert '| car | 122 | 0.625 | 0.375 | 0.500 |' in card
+    assert '| bus | 0 | - | - | - |' in card
     assert '2018-05-22' in card
     assert 'Resumed' in card
     assert str(config.run_dir) not in card

@@ -1,0 +1,69 @@
+"""Which providers a device means, and what the options change."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from perception_ros.backends import open_engine
+from perception_ros.backends.onnxruntime import providers
+from perception_ros.bundles.bundle import Bundle
+from perception_ros.core.errors import BackendError
+from test.builders import picture, write_real_bundle
+
+CPU, CUDA, TENSORRT = (
+    f'{name}ExecutionProvider' for name in ('CPU', 'CUDA', 'Tensorrt')
+)
+
+
+@pytest.fixture(scope='module')
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return write_real_bundle(tmp_path_factory.mktemp('bundles') / 'means')
+
+
+@pytest.mark.parametrize(
+    ('device', 'available', 'expected', 'name'),
+    [
+        ('auto', [CPU], [(CPU, {})], 'cpu'),
+        ('cpu', [CUDA, CPU], [(CPU, {})], 'cpu'),
+        ('auto', [CUDA, CPU], [(CUDA, {'device_id': '0'}), (CPU, {})], 'cuda:0'),
+        ('cuda:1', [CUDA, CPU], [(CUDA, {'device_id': '1'}), (CPU, {})], 'cuda:1'),
+        (
+            'tensorrt:2', [TENSORRT, CUDA, CPU],
+            [(TENSORRT, {'device_id': '2'}), (CUDA, {'device_id': '2'}), (CPU, {})],
+            'tensorrt:2',
+        ),
+    ],
+    ids=['auto on a CPU', 'cpu beside a GPU', 'auto on a GPU', 'second GPU', 'tensorrt'],
+)
+def test_a_device_means_these_providers(
+    device: str, available: list[str], expected: list[tuple[str, dict[str, str]]], name: str
+) -> None:
+    assert providers(device, available) == (expected, name)
+
+
+@pytest.mark.parametrize(
+    ('device', 'says'),
+    [
+        ('cuda', 'install onnxruntime-gpu'),
+        ('tensorrt', 'install onnxruntime-gpu'),
+        ('cuda:first', 'expected auto, cpu, cuda'),
+        ('cpu:0', 'expected auto, cpu, cuda'),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(device: str, says: str) -> None:
+    with pytest.raises(BackendError, match=says):
+        providers(device, [CPU])
+
+
+@pytest.mark.parametrize('level', ['disabled', 'basic', 'extended', 'all'])
+def test_optimisation_changes_no_answer(bundle: Bundle, level: str) -> None:
+    with open_engine(
+        bundle, 'onnxruntime', max_batch=1, device='cpu',
+        graph_optimization=level,  # type: ignore[arg-type]
+    ) as engine:
+        request = engine.request()
+        request.images[0] = picture(96, 64, green=(0, 0, 96, 64))
+        request.start(1)
+        np.testing.assert_allclose(request.result()['scores'][0, :3], [0, 1, 0], atol=1e-6)
+        request.release()
