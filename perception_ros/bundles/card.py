@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from perception_ros.bundles.manifest import ClassInfo, Manifest
 from perception_ros.bundles.proof import Proof
 
 
-def write_card(manifest: Manifest, proof: Proof) -> str:
-    """Return the text of CARD.md."""
+def write_card(manifest: Manifest, proof: Proof, notes: Sequence[str] = ()) -> str:
+    """Return the text of CARD.md; `notes` are sentences about the import."""
     size = f'{manifest.input.width}x{manifest.input.height}'
     lines = [
         f'# {manifest.name}',
@@ -28,6 +30,8 @@ def write_card(manifest: Manifest, proof: Proof) -> str:
         '',
         '## Import',
         '',
+        *(f'- Note: {note}' for note in notes),
+        *([''] if notes else []),
         f'Compared with the original graph, run by its own recipe, on {proof.images}:',
         '',
         '| output | batch | compared, in images | greatest difference | allowed |',

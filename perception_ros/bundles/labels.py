@@ -20,6 +20,17 @@ COCO = tuple(
 )
 COCO = tuple(' '.join(name.split()) for name in COCO)
 
+_UNUSED_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+
+
+def _by_id() -> tuple[str, ...]:
+    names = iter(COCO)
+    return tuple(f'unused_{i}' if i in _UNUSED_IDS else next(names) for i in range(1, 91))
+
+
+COCO_IDS = _by_id()
+"""Names of COCO's category ids 1 to 90, ten of which nothing was ever labelled with."""
+
 # What people expect to see on a road scene; everything else gets a hue of its own.
 _KNOWN = {
     'background': (0, 0, 0),
@@ -48,14 +59,20 @@ _GOLDEN = 0.618033988749895
 
 
 def class_infos(
-    given: Sequence[str | ClassInfo] | None, count: int, what: str
+    given: Sequence[str | ClassInfo] | None,
+    count: int,
+    what: str,
+    embedded: Sequence[str] | None = None,
 ) -> tuple[ClassInfo, ...]:
     """Return `count` classes with colours.
 
     :param given: names or whole classes; None where nobody said.
     :param what: whose classes they are, for the error.
+    :param embedded: names that the model's file holds; taken if there are as many as needed.
     :raises ImportModelError: there are more or fewer than the model has.
     """
+    if given is None and embedded and len(embedded) == count:
+        given = embedded
     if given is None:
         given = COCO if count == len(COCO) else [f'class_{i}' for i in range(count)]
     if len(given) != count:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from perception_ros.bundles.graph.nms import Selection
 from perception_ros.bundles.graph.preprocess import PixelFormat
@@ -15,7 +16,23 @@ from perception_ros.bundles.manifest import (
     ProvenanceInfo,
 )
 
+Changes = Mapping[str, Any]
+"""Some fields of a whole, by name; the others stay as the family has them."""
 Names = tuple[str | ClassInfo, ...]
+
+
+def with_changes(default: Any, given: Any) -> Any:
+    """Return `given`, or `default` with the fields that `given` names.
+
+    :raises ImportModelError: a value that cannot be meant (a `ValidationError` for a manifest's).
+    """
+    if given is None:
+        return default
+    if not isinstance(given, Mapping):
+        return given
+    if isinstance(default, LetterboxInfo):
+        return LetterboxInfo(**(default.model_dump() | dict(given)))
+    return replace(default, **given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +48,14 @@ class Tolerance:
     """Share of boxes without a partner: equal scores may be ordered either way."""
     cells: float = 0.001
     """Share of mask cells with another class."""
+    mask: float = 0.005
+    """Average difference of the probabilities of one instance mask."""
     raw: float = 0.001
     """Difference of the network's own outputs, relative to their greatest magnitude."""
 
 
 # Half precision and rounding to integers make each sum depend on the order of its terms.
-_COARSE = Tolerance(score=0.02, box_px=1.0, boxes=0.05, cells=0.01, raw=0.02)
+_COARSE = Tolerance(score=0.02, box_px=1.0, boxes=0.05, cells=0.01, mask=0.02, raw=0.02)
 TOLERANCES: Mapping[Precision, Tolerance] = {
     'fp32': Tolerance(), 'fp16': _COARSE, 'int8': _COARSE
 }
@@ -64,21 +83,30 @@ class ImportOptions:
     """One sentence; empty: one is made."""
     input_size: tuple[int, int] | None = None
     """Width and height in pixels, for a graph that leaves them open."""
-    pixels: PixelFormat | None = None
+    pixels: PixelFormat | Changes | None = None
     """What the network wants to see."""
-    letterbox: LetterboxInfo | None = None
+    letterbox: LetterboxInfo | Changes | None = None
     """How images are fitted to its input."""
     classes: Names | None = None
-    """Of the boxes, in the order of the scores; None: COCO's if there are 80."""
+    """Of the boxes, in the order of the scores; None: as the file says, or COCO's for 80."""
     heads: Mapping[str, HeadOptions] | None = None
     """Semantic heads by name; None: each output that can be one, under its own name."""
-    boxes_output: str = 'boxes'
-    """Family `decoded`: output with the boxes, [B, A, 4] as x1, y1, x2, y2 in input pixels."""
-    scores_output: str = 'scores'
-    """Family `decoded`: output with class probabilities, [B, A, C]."""
-    strides: tuple[int, ...] = (8, 16, 32)
-    """Family `yolox`: strides of the levels in the order of the output."""
-    selection: Selection = field(default_factory=Selection)
+    boxes_output: str | None = None
+    """Of families with boxes and scores apart: output with the boxes, [B, A, 4]; None: the one
+    called `boxes`, or else the only one of that shape."""
+    scores_output: str | None = None
+    """Of the same families: output with the scores, [B, A, C]; None: as with the boxes."""
+    background: int | None = None
+    """Of families `decoded` and `ssd`: columns of the scores before the first class; None: none
+    and one."""
+    strides: tuple[int, ...] | None = None
+    """Of families with a grid: strides of the levels in the order of the output."""
+    mask_cells: int = 28
+    """Rows and columns of an instance mask that is made of prototypes."""
+    batch: Literal['auto', 'dynamic', 'loop'] = 'auto'
+    """`dynamic`: fail if the batch cannot be made dynamic; `loop`: go image by image; `auto`: loop
+    only where it must be."""
+    selection: Selection | Changes | None = None
     """Suppression and the number of boxes."""
     score_threshold: float = 0.3
     """Default of the node, 0..1."""

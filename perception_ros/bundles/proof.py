@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-import onnx
 
 from perception_ros.bundles import recipe
 from perception_ros.bundles.contract import INPUT_NAME
-from perception_ros.bundles.families import head_ids, Plan
-from perception_ros.bundles.graph.foreign import ForeignGraph
+from perception_ros.bundles.families import Plan
 from perception_ros.bundles.graph.preprocess import PixelFormat
 from perception_ros.bundles.options import Tolerance
+from perception_ros.bundles.session import Answer, Session
 from perception_ros.core.errors import ImportModelError
 
 BATCH_SIZES = (1, 2, 5)
 Images = NDArray[np.uint8]
-Answer = dict[str, NDArray[Any]]
-"""Outputs of a graph for one image, without the batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +59,6 @@ class Proof:
 
 def prove(
     payload: bytes,
-    foreign: ForeignGraph,
     plan: Plan,
     pixels: PixelFormat,
     images: Images,
@@ -76,29 +71,32 @@ def prove(
     :param described: where the images come from.
     :raises ImportModelError: a graph cannot be run at all.
     """
-    original = _Session(foreign.original.SerializeToString(), 'the original graph')
-    network = _Session(foreign.model.SerializeToString(), 'the network with a dynamic batch')
-    bundle = _Session(payload, "the bundle's graph")
+    foreign = plan.network
+    bundle = Session(payload, "the bundle's graph")
     tensors = pixels.apply(images)
-    if foreign.dtype == onnx.TensorProto.FLOAT16:
-        tensors = tensors.astype(np.float16)
     raw = [
-        {name: value.astype(np.float32) for name, value in item.items()}
-        for item in original.each(foreign.input_name, tensors, 1)
+        {
+            name: (value[0] if plan.outputs_have_batch else value).astype(np.float32)
+            for name, value in foreign.run_one(tensor).items()
+        }
+        for tensor in tensors
     ]
+    network = None
+    if plan.outputs_have_batch and not plan.sorts:
+        network = Session(foreign.model.SerializeToString(), 'the network with its batch')
     rows: list[Row] = []
     for batch in BATCH_SIZES:
         # One call at each size; at the greatest, as many as all images need.
         count = len(images) if batch == max(BATCH_SIZES) else batch
-        if batch > 1:
-            took = network.each(foreign.input_name, tensors[:count], batch)
+        if batch > 1 and network:
+            took = network.each(foreign.input_name, foreign.feed(tensors[:count]), batch)
             rows += _raw_rows(batch, raw[:count], took, tolerance)
         answers = bundle.each(INPUT_NAME, images[:count], batch)
         if plan.boxes_of:
             expected = [plan.boxes_of(item) for item in raw[:count]]
-            rows.append(_boxes_row(batch, expected, answers, tolerance))
-        for head in plan.semantic:
-            ids = [head_ids(plan, head, item, foreign.width) for item in raw[:count]]
+            rows += _boxes_rows(batch, expected, answers, tolerance)
+        for head, ids_of in plan.ids_of.items():
+            ids = [ids_of(item) for item in raw[:count]]
             rows.append(_mask_row(batch, f'semantic_{head}', ids, answers, tolerance))
     return Proof(described, tuple(rows))
 
@@ -121,48 +119,6 @@ def synthetic_images(count: int, height: int, width: int, seed: int = 0) -> Imag
     return images
 
 
-class _Session:
-    """ONNX Runtime on the CPU, with errors that say which graph failed."""
-
-    def __init__(self, payload: bytes, what: str) -> None:
-        import onnxruntime as ort  # here: only an import needs it, not a bundle that is opened
-
-        self._what = what
-        options = ort.SessionOptions()
-        options.log_severity_level = 4  # failures come as exceptions, and are reported once
-        try:
-            self._session = ort.InferenceSession(
-                payload, options, providers=['CPUExecutionProvider']
-            )
-        except Exception as error:  # onnxruntime's exceptions have no common public base
-            raise ImportModelError(f'ONNX Runtime cannot open {what}: {error}') from error
-        self._outputs = [output.name for output in self._session.get_outputs()]
-
-    def each(self, name: str, values: NDArray[Any], batch: int) -> list[Answer]:
-        """Run all `values`, `batch` at a time, and return the outputs of each."""
-        answers: list[Answer] = []
-        for start in range(0, len(values), batch):
-            chunk = values[start : start + batch]
-            try:
-                outputs = self._session.run(self._outputs, {name: chunk})
-            except Exception as error:
-                raise ImportModelError(
-                    f'{self._what} fails at batch {len(chunk)}: {error}; export the model with a '
-                    'dynamic batch'
-                ) from error
-            for key, value in zip(self._outputs, outputs, strict=True):
-                if len(value) != len(chunk):
-                    raise ImportModelError(
-                        f'{self._what}: output {key!r} holds {len(value)} answers for a batch of '
-                        f'{len(chunk)}; export the model with a dynamic batch'
-                    )
-            answers += [
-                {key: value[i] for key, value in zip(self._outputs, outputs, strict=True)}
-                for i in range(len(chunk))
-            ]
-        return answers
-
-
 def _raw_rows(
     batch: int, expected: Sequence[Answer], came: Sequence[Answer], tolerance: Tolerance
 ) -> Iterator[Row]:
@@ -182,35 +138,49 @@ def _raw_rows(
         )
 
 
-def _boxes_row(
+def _boxes_rows(
     batch: int,
     expected: Sequence[recipe.Boxes],
     answers: Sequence[Answer],
     tolerance: Tolerance,
-) -> Row:
+) -> Iterator[Row]:
     total = lonely = 0
-    worst_px = worst_score = 0.0
+    worst_px = worst_score = worst_mask = 0.0
     for want, answer in zip(expected, answers, strict=True):
         count = int((answer['scores'] > 0).sum())
-        came = recipe.Boxes(*(answer[key][:count] for key in ('boxes', 'scores', 'labels')))
-        pairs, px, score = _pair(want, came, tolerance)
+        boxes, scores, labels = (answer[key][:count] for key in ('boxes', 'scores', 'labels'))
+        masks = answer['masks'][:count] if want.masks is not None else None
+        came = recipe.Boxes(boxes, scores, labels, masks)
+        pairs, px, score, mask = _pair(want, came, tolerance)
         total += max(len(want.scores), count)
         lonely += max(len(want.scores), count) - pairs
         worst_px, worst_score = max(worst_px, px), max(worst_score, score)
-    return Row(
-        'boxes', batch, f'{total} in {len(expected)}',
+        worst_mask = max(worst_mask, mask)
+    compared = f'{total} in {len(expected)}'
+    yield Row(
+        'boxes', batch, compared,
         f'{worst_px:.0e} px, {worst_score:.0e} score, {lonely} unpaired',
         f'{tolerance.boxes:.0%} unpaired', lonely <= tolerance.boxes * total,
     )
+    if expected and expected[0].masks is not None:
+        yield Row(
+            'masks', batch, compared, f'{worst_mask:.0e} in a mask', f'{tolerance.mask:.0e}',
+            worst_mask <= tolerance.mask,
+        )
 
 
 def _pair(
     want: recipe.Boxes, came: recipe.Boxes, tolerance: Tolerance
-) -> tuple[int, float, float]:
-    """Pair equal boxes one to one; return how many, and their greatest differences."""
-    pairs, worst_px, worst_score = 0, 0.0, 0.0
+) -> tuple[int, float, float, float]:
+    """Pair equal boxes one to one; return how many, and the greatest differences of the pairs.
+
+    :returns: pairs, px of a side, score, and probability of a mask's cells on average.
+    """
+    pairs, worst_px, worst_score, worst_mask = 0, 0.0, 0.0, 0.0
     free = np.ones(len(came.scores), bool)
-    for box, score, label in zip(want.boxes, want.scores, want.labels, strict=True):
+    for i, (box, score, label) in enumerate(
+        zip(want.boxes, want.scores, want.labels, strict=True)
+    ):
         px = np.abs(came.boxes - box).max(axis=1) if len(came.boxes) else np.empty(0)
         limit = tolerance.box_px * max(float((box[2:] - box[:2]).max()) / 100, 1.0)
         same = free & (came.labels == label) & (px <= limit)
@@ -221,7 +191,10 @@ def _pair(
             pairs += 1
             worst_px = max(worst_px, float(px[best]))
             worst_score = max(worst_score, float(abs(came.scores[best] - score)))
-    return pairs, worst_px, worst_score
+            if want.masks is not None and came.masks is not None:
+                away = np.abs(want.masks[i] - came.masks[best])
+                worst_mask = max(worst_mask, float(away.mean()))
+    return pairs, worst_px, worst_score, worst_mask
 
 
 def _mask_row(

@@ -5,7 +5,7 @@ Nothing here is fast, and nothing is shared with the graph: it is what the graph
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,13 +18,21 @@ Raw = Mapping[str, NDArray[np.float32]]
 """Outputs of the network for one image, without the batch."""
 
 
+Floats = NDArray[np.float32]
+MasksOf = Callable[[NDArray[np.intp]], Floats]
+
+
 @dataclass(frozen=True, slots=True)
 class Boxes:
-    """Boxes float32 [N, 4] in input pixels, scores float32 [N], labels int32 [N], best first."""
+    """Boxes float32 [N, 4] in input pixels, scores float32 [N], labels int32 [N], best first.
 
-    boxes: NDArray[np.float32]
-    scores: NDArray[np.float32]
+    `masks` float32 [N, h, w], 0..1 relative to the box, where the model has them.
+    """
+
+    boxes: Floats
+    scores: Floats
     labels: NDArray[np.int32]
+    masks: Floats | None = None
 
 
 def decode_yolox(
@@ -45,19 +53,84 @@ def decode_yolox(
     return boxes, raw[:, 5:] * raw[:, 4:5]
 
 
+def corners(centred: Floats) -> Floats:
+    """Turn boxes [A, 4] from cx, cy, w, h into x1, y1, x2, y2."""
+    low = centred[:, :2] - centred[:, 2:4] / 2
+    return np.concatenate((low, low + centred[:, 2:4]), axis=1)
+
+
+def decode_nanodet(
+    logits: Floats, size: tuple[int, int], strides: Sequence[int], offset: float
+) -> Floats:
+    """Return boxes [A, 4] of distance distributions [A, 4 * bins]."""
+    logits = logits.reshape(len(logits), 4, -1)
+    shares = np.exp(logits - logits.max(axis=2, keepdims=True))
+    shares /= shares.sum(axis=2, keepdims=True)
+    distances = (shares * np.arange(shares.shape[2])).sum(axis=2)
+    boxes = []
+    start = 0
+    for stride in strides:
+        for y in range(-(-size[1] // stride)):
+            for x in range(-(-size[0] // stride)):
+                left, top, right, bottom = distances[start] * stride
+                px, py = (x + offset) * stride, (y + offset) * stride
+                boxes.append((px - left, py - top, px + right, py + bottom))
+                start += 1
+    return np.asarray(boxes, np.float32)
+
+
 def select(
-    boxes: NDArray[np.float32], scores: NDArray[np.float32], selection: Selection, anchors: int
+    boxes: Floats,
+    scores: Floats,
+    selection: Selection,
+    anchors: int,
+    labels: NDArray[np.int32] | None = None,
+    masks_of: MasksOf | None = None,
 ) -> Boxes:
-    """Choose the best boxes: boxes [A, 4], class scores [A, C]."""
+    """Choose the best boxes: boxes [A, 4] with class scores [A, C], or scores [A] and labels [A].
+
+    :param masks_of: makes the masks [N, h, w] of the rows that are chosen, in their order.
+    """
     candidates, count = selection.sizes(anchors)
-    labels = scores.argmax(axis=1).astype(np.int32)
-    best = scores.max(axis=1)
+    best = scores
+    if labels is None:
+        labels, best = scores.argmax(axis=1).astype(np.int32), scores.max(axis=1)
     order = np.argsort(-best, kind='stable')[:candidates]
     order = order[best[order] >= LEAST_SCORE]
     if selection.nms_iou is not None:
         order = order[greedy_nms(boxes[order], labels[order], selection.nms_iou)]
     order = order[:count]
-    return Boxes(boxes[order], best[order].astype(np.float32), labels[order])
+    masks = masks_of(order) if masks_of else None
+    return Boxes(boxes[order], best[order].astype(np.float32), labels[order], masks)
+
+
+def best_pairs(boxes: Floats, scores: Floats, selection: Selection) -> Boxes:
+    """Choose the best pairs of box and class, of boxes [Q, 4] and class scores [Q, C]."""
+    flat = scores.ravel()
+    order = np.argsort(-flat, kind='stable')[: selection.max_detections]
+    order = order[flat[order] >= LEAST_SCORE]
+    rows, labels = np.divmod(order, scores.shape[1])
+    return Boxes(boxes[rows], flat[order], labels.astype(np.int32))
+
+
+def prototype_masks(
+    weights: Floats, prototypes: Floats, boxes: Floats, size: tuple[int, int], cells: int
+) -> Floats:
+    """Return masks [N, cells, cells] of weights [N, P] and prototypes [P, h, w], cut to boxes."""
+    height, width = prototypes.shape[1:]
+    masks = np.empty((len(boxes), cells, cells), np.float32)
+    for mask, weight, box in zip(masks, weights, boxes, strict=True):
+        whole = np.tensordot(weight, prototypes, 1)
+        share = (np.arange(cells) + 0.5) / cells
+        x = ((box[0] + share * (box[2] - box[0])) * width / size[0] - 0.5).clip(0, width - 1)
+        y = ((box[1] + share * (box[3] - box[1])) * height / size[1] - 0.5).clip(0, height - 1)
+        left, top = np.floor(x).astype(int), np.floor(y).astype(int)
+        right, below = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
+        dx, dy = x - left, (y - top)[:, None]
+        upper = whole[top][:, left] * (1 - dx) + whole[top][:, right] * dx
+        lower = whole[below][:, left] * (1 - dx) + whole[below][:, right] * dx
+        mask[...] = 1 / (1 + np.exp(-(upper * (1 - dy) + lower * dy)))
+    return masks
 
 
 def greedy_nms(
@@ -75,11 +148,18 @@ def greedy_nms(
     return np.asarray(kept, np.intp)
 
 
-def semantic(logits: NDArray[np.float32], enlarge: float) -> NDArray[np.uint8]:
-    """Return class ids [h * enlarge, w * enlarge] of logits [C, h, w]."""
+def semantic(
+    logits: NDArray[np.float32], enlarge: float, limit: float = 0.0
+) -> NDArray[np.uint8]:
+    """Return class ids [h * enlarge, w * enlarge] of logits [C, h, w].
+
+    A single channel says class 1 where it is above `limit`, and 0 elsewhere.
+    """
     if enlarge != 1:
         rows, columns = (_bilinear(n, enlarge) for n in logits.shape[1:])
         logits = np.asarray(rows @ logits @ columns.T, np.float32)
+    if len(logits) == 1:
+        return np.asarray(logits[0] > limit, np.uint8)
     return np.asarray(logits.argmax(axis=0), np.uint8)
 
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 import typer
 
-from perception_ros.bundles.families import FAMILIES, Family, family_of
-from perception_ros.bundles.graph.nms import Selection
-from perception_ros.bundles.graph.preprocess import PixelFormat
+from perception_ros.bundles.families import AUTO, FAMILIES
 from perception_ros.bundles.importing import import_model, values_refused
 from perception_ros.bundles.labels import COCO
-from perception_ros.bundles.manifest import LetterboxInfo, LicenceInfo, ProvenanceInfo
+from perception_ros.bundles.manifest import LicenceInfo, ProvenanceInfo
 from perception_ros.bundles.options import HeadOptions, ImportOptions
 from perception_ros.bundles.proof import Proof
 from perception_ros.core.errors import ImportModelError
@@ -27,15 +24,23 @@ _MASKS, _ABOUT = 'Semantic heads', 'For the manifest and the card'
 
 
 def import_(
-    model: Annotated[Path, typer.Argument(help='ONNX file, one input: float [B, 3, H, W].')],
-    family: Annotated[str, typer.Option(help=f'One of {", ".join(FAMILIES)}.')],
+    model: Annotated[
+        Path, typer.Argument(help='ONNX file, one input: float [B, 3, H, W] or [B, H, W, 3].')
+    ],
     output: Annotated[Path, typer.Option(help='Folder of the bundle, such as engines/NAME.')],
+    family: Annotated[
+        str,
+        typer.Option(
+            help=f'{AUTO}: recognised from the graph. Or one of {", ".join(FAMILIES)}; names of '
+            'models such as yolov9, rtdetr and dfine stand for the family they are of.'
+        ),
+    ] = AUTO,
     labels: Annotated[
         list[str] | None,
         typer.Option(
             metavar='[HEAD=]NAMES',
             help='Class names in order: "a,b,c", a file with one a line, or coco. HEAD= for a '
-            'semantic head, without for the boxes. Repeatable.',
+            'semantic head, without for the boxes. Repeatable; default: those in the file.',
         ),
     ] = None,
     head: Annotated[
@@ -80,26 +85,66 @@ def import_(
         bool | None, typer.Option(help='Enlarge smaller images.', rich_help_panel=_FIT)
     ] = None,
     nms_iou: Annotated[
-        float, typer.Option(help='0: the head needs no suppression.', rich_help_panel=_BOXES)
-    ] = 0.45,
+        float | None,
+        typer.Option(
+            help='IoU of the suppression; 0: none. Default: as the family has it.',
+            rich_help_panel=_BOXES,
+        ),
+    ] = None,
     score_threshold: Annotated[
         float, typer.Option(help="The node's default.", rich_help_panel=_BOXES)
     ] = 0.3,
     max_detections: Annotated[
-        int, typer.Option(help='Boxes per image.', rich_help_panel=_BOXES)
-    ] = 300,
+        int | None,
+        typer.Option(help='Boxes per image; default: 300.', rich_help_panel=_BOXES),
+    ] = None,
     candidates: Annotated[
-        int, typer.Option(help='Best boxes that suppression looks at.', rich_help_panel=_BOXES)
-    ] = 512,
+        int | None,
+        typer.Option(
+            help='Best boxes that suppression looks at; default: 512.', rich_help_panel=_BOXES
+        ),
+    ] = None,
     strides: Annotated[
-        str, typer.Option(help="Of YOLOX's levels, in order.", rich_help_panel=_BOXES)
-    ] = '8,16,32',
+        str | None,
+        typer.Option(
+            metavar='A,B,...',
+            help='Of the levels of yolox and nanodet, in order; default: as the rows fit.',
+            rich_help_panel=_BOXES,
+        ),
+    ] = None,
     boxes_output: Annotated[
-        str, typer.Option(help='Family decoded: the boxes.', rich_help_panel=_BOXES)
-    ] = 'boxes',
+        str | None,
+        typer.Option(
+            help='Families decoded, ssd, detr: output with the boxes.', rich_help_panel=_BOXES
+        ),
+    ] = None,
     scores_output: Annotated[
-        str, typer.Option(help='Family decoded: the scores.', rich_help_panel=_BOXES)
-    ] = 'scores',
+        str | None,
+        typer.Option(
+            help='Families decoded, ssd, detr: output with the scores.', rich_help_panel=_BOXES
+        ),
+    ] = None,
+    background: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=1, help='Families decoded, ssd: columns of the scores before the first '
+            'class; default: 0 and 1.', rich_help_panel=_BOXES,
+        ),
+    ] = None,
+    mask_cells: Annotated[
+        int,
+        typer.Option(
+            min=4, max=256, help='Rows and columns of a mask made of prototypes.',
+            rich_help_panel=_BOXES,
+        ),
+    ] = 28,
+    batch: Annotated[
+        str,
+        typer.Option(
+            help='dynamic: the graph must take any batch; loop: image by image; auto: loop only '
+            'where it must be.'
+        ),
+    ] = 'auto',
     name: Annotated[
         str, typer.Option(help='Default: the name of the folder.', rich_help_panel=_ABOUT)
     ] = '',
@@ -122,7 +167,6 @@ def import_(
     Normalisation, decoding and suppression go into the graph, and its batch becomes dynamic. At
     the end the bundle is compared with the original; nothing is written unless they agree.
     """
-    kind = family_of(family)
     by_head = _labels(labels or [])
     with values_refused():
         provenance = ProvenanceInfo(source=source or model.name, data=data)
@@ -131,16 +175,17 @@ def import_(
         name=name,
         description=description,
         input_size=_size(input_size),
-        pixels=_pixels(kind, order=order, divisor=divisor, mean=mean, std=std),
-        letterbox=_letterbox(
-            kind, anchor=anchor, pad_value=pad, rounding=rounding, upscale=upscale
-        ),
+        pixels=_pixels(order=order, divisor=divisor, mean=mean, std=std),
+        letterbox=_given(anchor=anchor, pad_value=pad, rounding=rounding, upscale=upscale),
         classes=by_head.pop('', None),
         heads=_heads(head or [], by_head),
         boxes_output=boxes_output,
         scores_output=scores_output,
-        strides=tuple(int(value) for value in _numbers('--strides', strides)),
-        selection=Selection(max_detections, nms_iou or None, candidates),
+        strides=_strides(strides),
+        background=background,
+        mask_cells=mask_cells,
+        batch=_batch(batch),
+        selection=_selection(nms_iou, max_detections, candidates),
         score_threshold=score_threshold,
         provenance=provenance,
         licence=terms,
@@ -155,6 +200,9 @@ def import_(
         images=images,
         overwrite=overwrite,
         report=lambda proof: console.print(_table(proof)),
+        announce=lambda sentence: console.print(
+            sentence, highlight=False, markup=False, soft_wrap=True
+        ),
     )
     console.print(f'{bundle.path}: {", ".join(bundle.manifest.tasks)}', highlight=False)
 
@@ -166,12 +214,24 @@ def _labels(given: list[str]) -> dict[str, tuple[str, ...]]:
         head, _, names = item.rpartition('=')
         if names == 'coco':
             by_head[head] = COCO
-        elif Path(names).is_file():
-            lines = Path(names).read_text(encoding='utf-8').splitlines()
-            by_head[head] = tuple(line.strip() for line in lines if line.strip())
+        elif Path(names).suffix in ('.txt', '.names') or Path(names).is_file():
+            by_head[head] = _label_file(Path(names))
         else:
             by_head[head] = tuple(name.strip() for name in names.split(','))
     return by_head
+
+
+def _label_file(path: Path) -> tuple[str, ...]:
+    try:
+        lines = path.read_text(encoding='utf-8').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ImportModelError(
+            f'--labels: expected a text file with one name a line, got {path}; {error}'
+        ) from error
+    names = tuple(line.strip() for line in lines if line.strip())
+    if not names:
+        raise ImportModelError(f'--labels: expected one name a line in {path}, got none')
+    return names
 
 
 def _heads(
@@ -194,20 +254,43 @@ def _heads(
     return heads or None
 
 
-def _pixels(kind: Family, **given: Any) -> PixelFormat | None:
-    changes = {key: value for key, value in given.items() if value is not None}
+def _given(**values: Any) -> dict[str, Any] | None:
+    """Return what a user gave; the family has the rest. None: nothing was given."""
+    return {key: value for key, value in values.items() if value is not None} or None
+
+
+def _pixels(**values: Any) -> dict[str, Any] | None:
+    changes = _given(**values) or {}
     for key in changes.keys() & {'mean', 'std'}:
-        values = _numbers(f'--{key}', changes[key])
-        if len(values) != 3:
+        numbers = _numbers(f'--{key}', changes[key])
+        if len(numbers) != 3:
             raise ImportModelError(f'--{key}: expected three numbers, got {changes[key]!r}')
-        changes[key] = values
-    return replace(kind.pixels, **changes) if changes else None
+        changes[key] = numbers
+    return changes or None
 
 
-def _letterbox(kind: Family, **given: Any) -> LetterboxInfo | None:
-    changes = {key: value for key, value in given.items() if value is not None}
-    with values_refused():
-        return LetterboxInfo(**(kind.letterbox.model_dump() | changes)) if changes else None
+def _selection(
+    nms_iou: float | None, max_detections: int | None, candidates: int | None
+) -> dict[str, Any] | None:
+    changes = _given(max_detections=max_detections, candidates=candidates) or {}
+    if nms_iou is not None:
+        changes['nms_iou'] = nms_iou or None
+    return changes or None
+
+
+def _strides(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    strides = tuple(int(value) for value in _numbers('--strides', text))
+    if min(strides) < 1:
+        raise ImportModelError(f'--strides: expected whole numbers from 1, got {text!r}')
+    return strides
+
+
+def _batch(text: str) -> Literal['auto', 'dynamic', 'loop']:
+    if text not in ('auto', 'dynamic', 'loop'):
+        raise ImportModelError(f"--batch: expected 'auto', 'dynamic' or 'loop', got {text!r}")
+    return cast(Literal['auto', 'dynamic', 'loop'], text)
 
 
 def _numbers(flag: str, text: str) -> tuple[float, ...]:

@@ -16,7 +16,7 @@ from perception_ros import __version__
 from perception_ros.bundles import Bundle
 from perception_ros.cli.main import COMMANDS, main
 from test.builders import picture, write_real_bundle
-from test.bundles import foreign
+from test.bundles import foreign, zoo
 from test.bundles.shared import shared, yolox
 from test.bundles.test_yolox import cropped
 from test.bundles.yolox_recipe import YoloxRecipe
@@ -237,12 +237,27 @@ class TestImport:
         assert manifest.input.letterbox.anchor == 'top_left'
         assert manifest.licence.weights == 'MIT'
 
+    def test_says_what_it_recognised(self, tmp_path: Path, capsys: CAPTURE) -> None:
+        net = zoo.yolov8(tmp_path / 'net.onnx', masks=True)
+        assert call('import', net, '--output', tmp_path / 'out', '--max-detections', 20,
+                    '--mask-cells', 16, '--pad', 0) == 0
+        said = ' '.join(capsys.readouterr().out.split())
+        assert 'recognised as yolov8:' in said and 'prototypes for masks' in said
+        manifest = Bundle.load(tmp_path / 'out').manifest
+        assert manifest.detection and manifest.detection.masks
+        assert manifest.detection.masks.height == 16 and manifest.detection.nms_iou == 0.45
+        assert manifest.detection.max_detections == 20
+        assert manifest.input.letterbox.pad_value == 0
+
     @pytest.mark.parametrize(('flags', 'says'), [
-        pytest.param(['--family', 'yolo'], "expected one of ['decoded'", id='family'),
+        pytest.param(['--family', 'yolo'], "expected 'auto' or one of ['decoded'", id='family'),
         pytest.param(['--head', 'scene'], '--head: expected HEAD=OUTPUT', id='head'),
         pytest.param(['--labels', 'lane=a,b'], "names heads ['lane'] that no --head names",
                      id='labels of no head'),
         pytest.param(['--labels', 'a,b'], 'expected 3 class names', id='too few labels'),
+        pytest.param(['--labels', 'gone.txt'], '--labels: expected a text file', id='label file'),
+        pytest.param(['--batch', '4'], "--batch: expected 'auto', 'dynamic' or", id='batch'),
+        pytest.param(['--strides', '0,8'], '--strides: expected whole numbers', id='strides'),
         pytest.param(['--mean', '1,2'], '--mean: expected three numbers', id='mean'),
         pytest.param(['--std', 'a,b,c'], '--std: expected numbers', id='std'),
         pytest.param(['--order', 'grb'], "expected 'rgb' or 'bgr'", id='order'),

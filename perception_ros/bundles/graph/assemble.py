@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import onnx
-from onnx import compose, helper
+from onnx import helper
 
 from perception_ros.bundles.contract import INPUT_NAME, TensorSpec
 from perception_ros.bundles.graph.batch import BATCH
@@ -28,6 +28,11 @@ def behind(g: GraphBuilder, output: str) -> str:
     return g.cast(PREFIX + output, onnx.TensorProto.FLOAT)
 
 
+def integers_behind(g: GraphBuilder, output: str) -> str:
+    """Return an output of the network that holds class ids, as int32."""
+    return g.cast(PREFIX + output, onnx.TensorProto.INT32)
+
+
 def assemble(
     foreign: ForeignGraph,
     pixels: PixelFormat,
@@ -39,9 +44,11 @@ def assemble(
     :param answers: the nodes behind the network, which name the bundle's outputs.
     :param outputs: what those outputs are.
     """
-    network = compose.add_prefix(foreign.model, PREFIX)
+    network = onnx.ModelProto()
+    network.CopyFrom(foreign.model)
+    _add_prefix(network.graph)
     before = GraphBuilder('before/')
-    tensor = preprocess(before, INPUT_NAME, pixels, foreign.dtype)
+    tensor = preprocess(before, INPUT_NAME, pixels, foreign.dtype, foreign.layout)
     before.nodes.append(
         helper.make_node('Identity', [tensor], [PREFIX + foreign.input_name], name='network_input')
     )
@@ -66,6 +73,28 @@ def assemble(
     assert opset_of(model) == foreign.opset
     payload: bytes = model.SerializeToString(deterministic=True)
     return payload
+
+
+def _add_prefix(graph: onnx.GraphProto) -> None:
+    """Put `PREFIX` before every name, in subgraphs too: those use tensors from outside of them."""
+
+    def prefixed(names: Iterable[str]) -> list[str]:
+        return [PREFIX + name if name else '' for name in names]  # '' is an input left out
+
+    for node in graph.node:
+        node.name = PREFIX + node.name if node.name else ''
+        node.input[:], node.output[:] = prefixed(node.input), prefixed(node.output)
+        for attribute in node.attribute:
+            for inner in ((attribute.g,) if attribute.HasField('g') else attribute.graphs):
+                _add_prefix(inner)
+    for named in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        named.name = PREFIX + named.name
+    for sparse in graph.sparse_initializer:
+        sparse.values.name = PREFIX + sparse.values.name
+    for note in graph.quantization_annotation:
+        note.tensor_name = PREFIX + note.tensor_name
+        for entry in note.quant_parameter_tensor_names:
+            entry.value = PREFIX + entry.value
 
 
 def _value(name: str, spec: TensorSpec) -> onnx.ValueInfoProto:

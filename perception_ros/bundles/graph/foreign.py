@@ -1,25 +1,35 @@
-"""Reads a graph that somebody else exported, and brings it into one known form."""
+"""A graph that somebody else exported, in one known form."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import ast
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 import onnx
-from onnx import checker, shape_inference, version_converter
+from onnx import helper, numpy_helper, version_converter
 
 from perception_ros.bundles.graph.batch import BATCH, make_batch_dynamic
+from perception_ros.bundles.graph.loop import loop_over_images, without_batch
 from perception_ros.bundles.manifest import Precision
+from perception_ros.bundles.session import Answer, Session
 from perception_ros.core.errors import ImportModelError
 
 LEAST_OPSET = 17
-_FLOATS = {onnx.TensorProto.FLOAT: np.float32, onnx.TensorProto.FLOAT16: np.float16}
+SIZE_INPUT = 'orig_target_sizes'
+"""Second input of deployed DETRs, int64 [B, 2]: width and height that boxes are scaled to."""
+
+Layout = Literal['nchw', 'nhwc']
+FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
 
 
 @dataclass(frozen=True)
 class ForeignGraph:
-    """A network with one image input, float [B, 3, H, W], and named outputs."""
+    """A network with one image input, float [B, 3, H, W] or [B, H, W, 3], and named outputs."""
 
     original: onnx.ModelProto
     """As it was read, for comparison."""
@@ -30,19 +40,106 @@ class ForeignGraph:
     """Element type of the input: `onnx.TensorProto.FLOAT` or `FLOAT16`."""
     width: int
     height: int
-    outputs: dict[str, tuple[int, ...]]
-    """Shape of each output without the batch; -1 where it is unknown."""
+    layout: Layout = 'nchw'
+    batched: bool = True
+    """Whether the original's input and outputs have a batch; torchvision's detectors have not."""
+    looped: bool = False
+    """Whether `model` runs a batch image by image."""
+    metadata: dict[str, str] = field(default_factory=dict)
+    """What the exporter wrote about the model."""
 
     @property
     def opset(self) -> int:
         """Version of the standard operators."""
         return opset_of(self.model)
 
+    @cached_property
+    def session(self) -> Session:
+        """The original in ONNX Runtime."""
+        return Session(self.original.SerializeToString(), 'the original graph')
+
+    @cached_property
+    def sample(self) -> Answer:
+        """All outputs of the original for one image of noise, as they come.
+
+        Shapes that are written into a graph may be missing or wrong, and some families differ in
+        their numbers alone.
+        """
+        noise = np.random.default_rng(0).random((3, self.height, self.width), np.float32)
+        return self.run_one(noise)
+
+    @cached_property
+    def outputs(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each output without the batch."""
+        return {name: value.shape[1:] for name, value in self.sample.items()}
+
+    def values(self, name: str) -> NDArray[np.float32]:
+        """Return an output for the image of noise, without the batch."""
+        return np.asarray(self.sample[name][0], np.float32)
+
+    @cached_property
+    def names(self) -> tuple[str, ...] | None:
+        """Class names that the exporter wrote into the file; None where there are none."""
+        text = self.metadata.get('names', '')
+        try:
+            names = ast.literal_eval(text) if text else None
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return None
+        if isinstance(names, dict) and set(names) == set(range(len(names))):
+            names = [names[i] for i in range(len(names))]
+        if not isinstance(names, (list, tuple)) or not all(isinstance(n, str) for n in names):
+            return None
+        # Two classes of one name could not be told apart on a topic.
+        unique = [n if names.index(n) == i else f'{n}_{i}' for i, n in enumerate(names)]
+        return tuple(name.strip() or f'class_{i}' for i, name in enumerate(unique)) or None
+
+    def feed(self, tensors: NDArray[np.float32]) -> NDArray[Any]:
+        """Return float32 [n, 3, H, W] in the layout and type of the input, with a batch."""
+        if self.layout == 'nhwc':
+            tensors = tensors.transpose(0, 2, 3, 1)
+        half = self.dtype == onnx.TensorProto.FLOAT16
+        return np.ascontiguousarray(tensors, np.float16 if half else np.float32)
+
+    def run_one(self, tensor: NDArray[np.float32]) -> Answer:
+        """Run the original on float32 [3, H, W], normalised; outputs as they come."""
+        image = self.feed(tensor[None])
+        feeds: dict[str, NDArray[Any]] = {self.input_name: image if self.batched else image[0]}
+        if any(value.name == SIZE_INPUT for value in self.original.graph.input):
+            feeds[SIZE_INPUT] = np.array([[self.width, self.height]], np.int64)
+        return self.session.run(feeds)
+
+    def rewritten(self) -> ForeignGraph | None:
+        """Return a network whose batch is dynamic by its input's name alone, made so inside too.
+
+        None where the original's input holds a batch of one: its network is rewritten already.
+        """
+        if self.original.graph.input[0].type.tensor_type.shape.dim[0].HasField('dim_value'):
+            return None
+        single = _raised(self.original)
+        _fix_target_size(single, self.width, self.height)
+        single.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+        model = make_batch_dynamic(single)
+        _forget_the_exporter(model)
+        return replace(self, model=model)
+
+    def in_a_loop(self) -> ForeignGraph:
+        """Return the same network, run image by image."""
+        single = _raised(self.original)
+        _fix_target_size(single, self.width, self.height)
+        types = {
+            name: helper.np_dtype_to_tensor_dtype(value.dtype)
+            for name, value in self.sample.items()
+        }
+        model = loop_over_images(single, without_batch, types, batched=True)
+        _forget_the_exporter(model)
+        return replace(self, model=model, looped=True)
+
     @property
-    def is_static(self) -> bool:
-        """Whether the original takes one image at a time."""
-        batch = self.original.graph.input[0].type.tensor_type.shape.dim[0]
-        return bool(batch.HasField('dim_value'))
+    def single(self) -> onnx.ModelProto:
+        """The network with an opset of at least `LEAST_OPSET`, for one image."""
+        model = _raised(self.original)
+        _forget_the_exporter(model)
+        return model
 
     def output(self, name: str, rank: int, what: str) -> tuple[int, ...]:
         """Return the shape of an output without its batch.
@@ -63,51 +160,11 @@ class ForeignGraph:
         return shape
 
 
-def read_foreign(path: Path, input_size: tuple[int, int] | None = None) -> ForeignGraph:
-    """Read an ONNX file and make its batch dynamic.
-
-    :param input_size: width and height in pixels, for a graph that leaves them open.
-    :raises ImportModelError: it is no ONNX graph, or takes something other than images.
-    """
-    original = _read(path)
-    image = _image_input(original, path)
-    dims = image.type.tensor_type.shape.dim
-    if input_size is not None:
-        for dim, size in zip(dims[2:], reversed(input_size), strict=True):
-            if dim.HasField('dim_value') and dim.dim_value != size:
-                raise ImportModelError(
-                    f'{path}: input size is fixed to {dims[3].dim_value}x{dims[2].dim_value}, '
-                    f'got {input_size[0]}x{input_size[1]}; leave the input size out'
-                )
-            dim.dim_value = size
-    if not all(dim.HasField('dim_value') for dim in dims[2:]):
-        raise ImportModelError(
-            f'{path}: expected a fixed input height and width, got {_dims(image)}; '
-            'give the input size'
-        )
-    if dims[0].HasField('dim_value') and dims[0].dim_value != 1:
-        raise ImportModelError(
-            f'{path}: expected a batch of 1 or a dynamic one, got {dims[0].dim_value}; '
-            'export it with a batch of 1'
-        )
-    model = _prepared(original, path)
-    outputs = {
-        value.name: tuple(
-            dim.dim_value if dim.HasField('dim_value') else -1
-            for dim in value.type.tensor_type.shape.dim[1:]
-        )
-        for value in shape_inference.infer_shapes(original, data_prop=True).graph.output
-    }
-    height, width = dims[2].dim_value, dims[3].dim_value
-    dtype = image.type.tensor_type.elem_type
-    return ForeignGraph(original, model, image.name, dtype, width, height, outputs)
-
-
 def precision_of(model: onnx.ModelProto) -> Precision:
     """Return what most weights are computed in: that is what the engine's speed hangs on."""
     if any(node.op_type == 'DequantizeLinear' for node in model.graph.node):
         return 'int8'
-    sizes = dict.fromkeys(_FLOATS, 0)
+    sizes = dict.fromkeys(FLOATS, 0)
     for tensor in model.graph.initializer:
         if tensor.data_type in sizes:
             sizes[tensor.data_type] += int(np.prod(tensor.dims))
@@ -118,83 +175,77 @@ def precision_of(model: onnx.ModelProto) -> Precision:
 def opset_of(model: onnx.ModelProto) -> int:
     """Return the version of the standard operators."""
     versions = [item.version for item in model.opset_import if item.domain in ('', 'ai.onnx')]
-    return int(versions[0])
+    return int(versions[0]) if versions else 0
 
 
-def _read(path: Path) -> onnx.ModelProto:
-    try:
-        model = onnx.load(str(path))
-    except OSError as error:
-        raise ImportModelError(f'{path}: expected a readable ONNX file; {error}') from error
-    except Exception as error:  # protobuf's DecodeError
-        raise ImportModelError(
-            f'{path}: expected an ONNX graph, got {path.stat().st_size} bytes that are none or '
-            f'only a part of one; copy or export it again ({error})'
-        ) from error
-    try:
-        checker.check_model(model)
-    except checker.ValidationError as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else 'unknown reason'
-        raise ImportModelError(
-            f'{path}: not a complete ONNX graph: {first}; copy or export it again'
-        ) from error
-    return model
-
-
-def _image_input(model: onnx.ModelProto, path: Path) -> onnx.ValueInfoProto:
-    initializers = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in initializers]
-    if len(inputs) != 1:
-        raise ImportModelError(
-            f'{path}: expected one input, the images, got {[value.name for value in inputs]}'
-        )
-    # Weights listed among the inputs, as old exporters do, would survive as inputs of ours.
-    del model.graph.input[:]
-    model.graph.input.append(inputs[0])
-    image: onnx.ValueInfoProto = model.graph.input[0]
-    tensor = image.type.tensor_type
-    channels = tensor.shape.dim[1].dim_value if len(tensor.shape.dim) == 4 else None
-    if tensor.elem_type not in _FLOATS or channels != 3:
-        elem = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
-        raise ImportModelError(
-            f'{path}: expected the input to be float [B, 3, H, W], got {image.name!r} '
-            f'{elem} {_dims(image)}'
-        )
-    return image
-
-
-def _prepared(original: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+def _raised(original: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy whose opset is at least `LEAST_OPSET`."""
+    if opset_of(original) < LEAST_OPSET:
+        try:
+            return version_converter.convert_version(original, LEAST_OPSET)
+        except Exception as error:  # RuntimeError, ValueError and others
+            raise ImportModelError(
+                f'cannot bring opset {opset_of(original)} to {LEAST_OPSET}: {error}; export it '
+                'with a newer opset'
+            ) from error
     model = onnx.ModelProto()
     model.CopyFrom(original)
+    return model
+
+
+def with_dynamic_batch(
+    original: onnx.ModelProto, path: Path, width: int, height: int
+) -> onnx.ModelProto:
+    """Return a copy with an opset of at least `LEAST_OPSET` and a dynamic batch.
+
+    :raises ImportModelError: its operators cannot be brought to that opset.
+    """
     try:
-        if opset_of(model) < LEAST_OPSET:
-            model = version_converter.convert_version(model, LEAST_OPSET)
-        if model.graph.input[0].type.tensor_type.shape.dim[0].HasField('dim_value'):
-            model = make_batch_dynamic(model)
-    except Exception as error:  # the converter raises RuntimeError, ValueError and others
-        raise ImportModelError(
-            f'{path}: cannot bring opset {opset_of(original)} to {LEAST_OPSET}: {error}; export '
-            'it with a newer opset'
-        ) from error
+        model = _raised(original)
+    except ImportModelError as error:
+        raise ImportModelError(f'{path}: {error}') from error
+    if model.graph.input[0].type.tensor_type.shape.dim[0].HasField('dim_value'):
+        model = make_batch_dynamic(model)
     del model.graph.value_info[:]
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = BATCH
+    _fix_target_size(model, width, height)
     _forget_the_exporter(model)
     return model
+
+
+def _fix_target_size(model: onnx.ModelProto, width: int, height: int) -> None:
+    """Put the input's own size in the place of the input that asks for the target size."""
+    graph = model.graph
+    if all(value.name != SIZE_INPUT for value in graph.input):
+        return
+    kept = [value for value in graph.input if value.name != SIZE_INPUT]
+    del graph.input[:]
+    graph.input.extend(kept)
+    constants = {'size': [[width, height]], 'zero': [0], 'one': [1], 'two': [2]}
+    for name, value in constants.items():
+        array = np.array(value, np.int64)
+        graph.initializer.append(numpy_helper.from_array(array, f'{SIZE_INPUT}/{name}'))
+    at = {name: f'{SIZE_INPUT}/{name}' for name in (*constants, 'shape', 'batch', 'target')}
+    nodes = [
+        helper.make_node('Shape', [graph.input[0].name], [at['shape']]),
+        helper.make_node('Slice', [at['shape'], at['zero'], at['one']], [at['batch']]),
+        helper.make_node('Concat', [at['batch'], at['two']], [at['target']], axis=0),
+        helper.make_node('Expand', [at['size'], at['target']], [SIZE_INPUT]),
+    ]
+    rest = list(graph.node)
+    del graph.node[:]
+    graph.node.extend([*nodes, *rest])
 
 
 def _forget_the_exporter(model: onnx.ModelProto) -> None:
     """Drop notes that hold paths and stack traces of the machine that exported."""
     model.doc_string = ''
+    del model.metadata_props[:]
     model.graph.doc_string = ''
     del model.graph.metadata_props[:]
     for node in model.graph.node:
         node.doc_string = ''
         del node.metadata_props[:]
-
-
-def _dims(value: onnx.ValueInfoProto) -> str:
-    dims = value.type.tensor_type.shape.dim
-    return f'[{", ".join(dim.dim_param or str(dim.dim_value) for dim in dims)}]'
 
 
 def _listing(outputs: dict[str, tuple[int, ...]]) -> str:

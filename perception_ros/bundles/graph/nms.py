@@ -24,6 +24,7 @@ import onnx
 
 from perception_ros.bundles.contract import LEAST_SCORE
 from perception_ros.bundles.graph.builder import GraphBuilder
+from perception_ros.bundles.graph.masks import MaskHead
 from perception_ros.core.errors import ImportModelError
 
 MOST_CANDIDATES = 3840
@@ -66,36 +67,51 @@ class Selection:
 
 
 def select(
-    g: GraphBuilder, boxes: str, scores: str, labels: str, anchors: int, selection: Selection
+    g: GraphBuilder,
+    boxes: str,
+    scores: str,
+    labels: str,
+    anchors: int,
+    selection: Selection,
+    masks: MaskHead | None = None,
 ) -> None:
     """Choose the best boxes and name them as the bundle's outputs.
 
     boxes float32 [B, A, 4], scores float32 [B, A], labels int32 [B, A] become `boxes` [B, N, 4],
-    `scores` [B, N] and `labels` [B, N], best first, padded with zeros.
+    `scores` [B, N] and `labels` [B, N], best first, padded with zeros; with `masks` there is
+    `masks` [B, N, h, w] too, 0 in the padding.
     """
     k, n = selection.sizes(anchors)
-    scores, boxes, labels = _best(g, boxes, scores, labels, k)
+    extra = masks.rows if masks else None
+    scores, boxes, labels, extra = _best(g, boxes, scores, labels, k, extra)
     alive = g.op('GreaterOrEqual', scores, g.scalar(LEAST_SCORE))
     if selection.nms_iou is not None:
         overlaps = _suppresses(g, boxes, labels, k, selection.nms_iou)
         alive = g.op('And', alive, _settle(g, alive, overlaps, selection.rounds))
     scores = g.op('Where', alive, scores, g.scalar(0))
     if n < k or selection.nms_iou is not None:
-        scores, boxes, labels = _best(g, boxes, scores, labels, n)
+        scores, boxes, labels, extra = _best(g, boxes, scores, labels, n, extra)
     filled = g.op('Greater', scores, g.scalar(0))
     g.name(g.op('Where', g.unsqueeze(filled, 2), boxes, g.scalar(0)), 'boxes')
     g.name(g.op('Where', filled, scores, g.scalar(0)), 'scores')
     g.name(g.op('Where', filled, labels, g.constant(0, np.int32)), 'labels')
+    if masks and extra:
+        shown = g.unsqueeze(g.unsqueeze(filled, 2), 3)
+        answer = masks.answer(g, boxes, extra)
+        g.name(g.op('Where', shown, answer, g.scalar(0)), 'masks')
 
 
 def _best(
-    g: GraphBuilder, boxes: str, scores: str, labels: str, count: int
-) -> tuple[str, str, str]:
-    """Return the `count` best, sorted: scores [B, K], boxes [B, K, 4], labels [B, K]."""
+    g: GraphBuilder, boxes: str, scores: str, labels: str, count: int, extra: str | None
+) -> tuple[str, str, str, str | None]:
+    """Return the `count` best, sorted: scores [B, K], boxes [B, K, 4], labels [B, K], extra."""
     limit = g.constant([count], np.int64)
     best, index = g.ops('TopK', scores, limit, outputs=2, axis=1, largest=1, sorted=1)
-    boxes = g.op('GatherND', boxes, g.unsqueeze(index, 2), batch_dims=1)
-    return best, boxes, g.op('GatherElements', labels, index, axis=1)
+    rows = g.unsqueeze(index, 2)
+    boxes = g.op('GatherND', boxes, rows, batch_dims=1)
+    if extra:
+        extra = g.op('GatherND', extra, rows, batch_dims=1)
+    return best, boxes, g.op('GatherElements', labels, index, axis=1), extra
 
 
 def _suppresses(g: GraphBuilder, boxes: str, labels: str, k: int, limit: float) -> str:

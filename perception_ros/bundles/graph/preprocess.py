@@ -45,23 +45,24 @@ class PixelFormat:
         return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
 
 
-def preprocess(g: GraphBuilder, images: str, pixels: PixelFormat, dtype: int) -> str:
+def preprocess(
+    g: GraphBuilder, images: str, pixels: PixelFormat, dtype: int, layout: str = 'nchw'
+) -> str:
     """Turn uint8 [B, H, W, 3] RGB into `dtype` [B, 3, H, W] as `pixels` says.
 
-    The cast comes first: TensorRT takes UINT8 as a network input and nowhere else.
+    With layout 'nhwc' the channels stay last. The cast comes first: TensorRT takes UINT8 as a
+    network input and nowhere else.
     """
+    axis, shape = (1, (1, 3, 1, 1)) if layout == 'nchw' else (3, (1, 1, 1, 3))
     tensor = g.cast(images, onnx.TensorProto.FLOAT)
-    tensor = g.op('Transpose', tensor, perm=[0, 3, 1, 2])
+    if layout == 'nchw':
+        tensor = g.op('Transpose', tensor, perm=[0, 3, 1, 2])
     if pixels.order == 'bgr':
-        tensor = g.op('Gather', tensor, g.constant([2, 1, 0], np.int64), axis=1)
+        tensor = g.op('Gather', tensor, g.constant([2, 1, 0], np.int64), axis=axis)
     if pixels.divisor != 1:
         tensor = g.op('Div', tensor, g.scalar(pixels.divisor))
     if any(pixels.mean):
-        tensor = g.op('Sub', tensor, _per_channel(g, pixels.mean))
+        tensor = g.op('Sub', tensor, g.constant(np.reshape(pixels.mean, shape), np.float32))
     if any(value != 1 for value in pixels.std):
-        tensor = g.op('Div', tensor, _per_channel(g, pixels.std))
+        tensor = g.op('Div', tensor, g.constant(np.reshape(pixels.std, shape), np.float32))
     return tensor if dtype == onnx.TensorProto.FLOAT else g.cast(tensor, dtype)
-
-
-def _per_channel(g: GraphBuilder, values: tuple[float, float, float]) -> str:
-    return g.constant(np.asarray(values, np.float32).reshape(1, 3, 1, 1), np.float32)
