@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 import json
 import os
 from pathlib import Path
@@ -40,6 +41,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            # a shell's background job ignores Ctrl-C, and so would all that it starts
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
         started.append(process)
         return process
