@@ -68,9 +68,9 @@ class NodeProcess:
         return '\n  '.join([f'the log {self._log_path} ends with', *(lines or ['(nothing)'])])
 
     def stop(self) -> None:
-        """Interrupt it, and kill it if it does not end. Idempotent."""
+        """Ask it to end, and kill it if it does not. Idempotent."""
         if self.is_running:
-            self._process.send_signal(signal.SIGINT)
+            self._process.terminate()  # no interrupt: a shell's background job ignores those
             try:
                 self._process.wait(_PATIENCE_S)
             except (subprocess.TimeoutExpired, KeyboardInterrupt):

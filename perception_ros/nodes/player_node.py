@@ -123,8 +123,12 @@ class PlayerNode(Node):
             self._wait_for_subscribers()
             self._play()
             self._wait_until_received()
-        except (ExternalShutdownException, KeyboardInterrupt):
+        except KeyboardInterrupt:
             pass
+        except Exception:
+            # A signal shuts the context down, perhaps in the middle of a call, which then fails.
+            if self.context.ok():
+                raise
         finally:
             self._report()
 

