@@ -136,7 +136,7 @@ def test_every_frame_of_a_still_arrives_with_its_camera_info(
     listener.listen(Image, *images.values())
     listener.listen(CameraInfo, *infos.values())
     process = player.start(
-        input=still, frames=12, rate_hz=20, wait_for_subscribers=1, horizontal_fov_deg=90.0
+        input=still, frames=12, rate_hz=5, wait_for_subscribers=1, horizontal_fov_deg=90.0
     )
     listener.spin(until=lambda: process.poll() is not None)
     output, _ = process.communicate()
@@ -145,7 +145,7 @@ def test_every_frame_of_a_still_arrives_with_its_camera_info(
     assert player.counts('published') == dict.fromkeys(CAMERAS, 12)
 
     stamps = listener.stamps_ns(images['front'])
-    assert set(np.diff(stamps)) == {50_000_000}, 'steady to the nanosecond'
+    assert set(np.diff(stamps)) == {200_000_000}, 'steady to the nanosecond'
     for name in CAMERAS:
         assert listener.stamps_ns(images[name]) == stamps, 'one set, one stamp'
         assert listener.stamps_ns(infos[name]) == stamps
@@ -170,13 +170,13 @@ def test_compressed_cameras_of_a_folder_with_one_that_goes_away(
     process = player.start(
         input=rig,
         frames=20,
-        rate_hz=20.0,
+        rate_hz=5.0,  # slow enough for a busy machine to keep to
         wait_for_subscribers=1,
         transport='compressed',
         jitter_ms=10.0,
         outage_camera='CAM_B',
-        outage_from_s=0.25,
-        outage_for_s=0.5,
+        outage_from_s=1.0,
+        outage_for_s=2.0,
     )
     listener.spin(until=lambda: process.poll() is not None)
     listener.spin(until=lambda: len(listener.messages[topics['CAM_B']]) == 10)
@@ -187,8 +187,8 @@ def test_compressed_cameras_of_a_folder_with_one_that_goes_away(
     assert image.encoding == 'jpeg'
     assert abs(float(image.rgb().mean()) - 160) < 3
     gaps_ms = np.diff(listener.stamps_ns(topics['CAM_B'])) / 1e6
-    assert gaps_ms.max() >= 500, 'away for ten sets; a busy machine plays them late'
-    assert np.delete(gaps_ms, gaps_ms.argmax()) == pytest.approx(50, abs=10), 'jitter'
+    assert gaps_ms.max() == pytest.approx(2200, abs=10), 'away for ten sets'
+    assert np.delete(gaps_ms, gaps_ms.argmax()) == pytest.approx(200, abs=10), 'jitter'
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM], ids=['SIGINT', 'SIGTERM'])
