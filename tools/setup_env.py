@@ -312,7 +312,9 @@ class Environment:
         if self.done('tree-' + name.replace('.', 'root'), stamp):
             return
         title = 'perception_ros' if name == '.' else name
-        with self.step('tree-' + name.replace('.', 'root'), stamp, '{}, editable'.format(title)):
+        step = self.step('tree-' + name.replace('.', 'root'), stamp, '{}, editable'.format(title))
+        # One environment at a time: the build writes into the tree.
+        with step, alone_in(os.path.join(ROOT, 'tools')):
             # Not --no-use-pep517: that would put the executables where only ROS looks for them.
             self.pip('install', '--no-build-isolation', '--no-deps', '--use-pep517', '-e', folder)
 
@@ -448,20 +450,32 @@ def set_up_train(wanted):
     environment.install_tree(training, os.path.join(training, 'pyproject.toml'))
 
 
+@contextlib.contextmanager
+def alone_in(folder, waiting=''):
+    """Wait until nobody else on this machine is in here with the same folder."""
+    guard = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waiting:
+                print(waiting, flush=True)
+            fcntl.flock(guard, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(guard)
+
+
 def main():
-    """Run one set-up; two at the same time wait for one another."""
+    """Run one set-up; two of the same environment wait for one another."""
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
     parser.add_argument('environment', choices=('run', 'train'))
     parser.add_argument('--python', default='python3', help='the Python to build on')
     arguments = parser.parse_args()
-    guard = os.open(ROOT, os.O_RDONLY)
+    folder = {'run': ROOT, 'train': os.path.join(ROOT, 'training')}[arguments.environment]
     try:
-        fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        print('set-up: another one is at work here; waiting for it', flush=True)
-        fcntl.flock(guard, fcntl.LOCK_EX)
-    try:
-        (set_up_run if arguments.environment == 'run' else set_up_train)(arguments.python)
+        with alone_in(folder, 'set-up: another one is at work here; waiting for it'):
+            (set_up_run if arguments.environment == 'run' else set_up_train)(arguments.python)
     except SetupError as error:
         sys.stdout.flush()
         sys.exit('\nset-up: {}'.format(error))
