@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from perception_ros.bundles.bundle import Bundle
+from perception_ros.core.errors import BackendError
 
 Outputs = Mapping[str, NDArray[np.generic]]
 """Graph output name -> array whose first axis is the batch."""
@@ -131,7 +132,12 @@ class Engine(ABC):
             try:
                 request.images[...] = 114
                 request.start(batch_size)
-                request.result()
+                for name, array in request.result().items():
+                    if len(array) != batch_size:
+                        raise BackendError(
+                            f'output {name}: expected {batch_size} answers for {batch_size} '
+                            f'images, got {len(array)}; the graph does not keep its batch'
+                        )
             finally:
                 request.release()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from itertools import count
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +20,7 @@ from perception_ros.backends import open_engine
 from perception_ros.bundles import Bundle
 from perception_ros.cli.main import complain
 from perception_ros.core.errors import ConfigError, ImageError
+from perception_ros.core.files import write_text
 from perception_ros.core.image import Image
 from perception_ros.core.model import Model
 from perception_ros.core.overlay import draw_result, Palette
@@ -53,12 +54,14 @@ def run(
     opened = Bundle.load(bundle)
     for folder in (json_file.parent if json_file else None, overlay):
         _make(folder)
+    names = _overlay_names(images)
+    _spare_inputs(images, [*([overlay / name for name in names] if overlay else []), json_file])
     palette, entries, failed = Palette.of(opened.manifest), [], 0
     with open_engine(opened, backend, max_batch=1, device=device) as engine:
         threshold = None if score_threshold is None else lambda camera: score_threshold
         model = Model(opened.manifest.name, opened.manifest, engine, score_threshold=threshold)
         stderr = Console(stderr=True)
-        named = list(zip(images, _overlay_names(images), strict=True))
+        named = list(zip(images, names, strict=True))
         for path, name in track(
             named, console=stderr, transient=True, disable=not stderr.is_terminal
         ):
@@ -79,7 +82,10 @@ def run(
     else:
         Console().print(_table(entries))
         if json_file:
-            json_file.write_text(answers + '\n', encoding='utf-8')
+            try:
+                write_text(json_file, answers + '\n')
+            except OSError as error:
+                raise ConfigError(f'{json_file}: cannot be written; {error.strerror}') from error
     if failed:
         complain(f'{failed} of {len(images)} images could not be read')
         raise typer.Exit(1)
@@ -147,16 +153,41 @@ def _make(folder: Path | None) -> None:
 
 def _write_picture(path: Path, rgb: NDArray[np.uint8]) -> None:
     bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-    if not cv2.imwrite(str(path), bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]):
-        raise ConfigError(f'{path}: cannot be written; is the disk full, or the folder read-only?')
+    encoded, jpeg = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    if not encoded:
+        raise ConfigError(f'{path}: a picture of {bgr.shape[1]}x{bgr.shape[0]} px is no JPEG')
+    try:
+        path.write_bytes(jpeg.tobytes())
+    except OSError as error:
+        raise ConfigError(f'{path}: cannot be written; {error.strerror}') from error
 
 
-def _overlay_names(images: list[Path]) -> Iterator[str]:
-    """Yield a file name for each image; images of one name from several folders are numbered."""
-    taken: dict[str, int] = {}
+def _overlay_names(images: list[Path]) -> list[str]:
+    """Return a file name for each image; images of one name from several folders are numbered."""
+    taken: set[str] = set()
+    names = []
     for path in images:
-        number = taken[path.stem] = taken.get(path.stem, 0) + 1
-        yield f'{path.stem}.jpg' if number == 1 else f'{path.stem}_{number}.jpg'
+        name = next(
+            name
+            for number in count(1)
+            if (name := f'{path.stem}{"" if number == 1 else f"_{number}"}.jpg') not in taken
+        )
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def _spare_inputs(images: list[Path], targets: list[Path | None]) -> None:
+    """Refuse to write over what is to be read.
+
+    :raises ConfigError: a target is one of the images.
+    """
+    inputs = {image.resolve() for image in images}
+    for target in targets:
+        if target is not None and target.resolve() in inputs:
+            raise ConfigError(
+                f'{target} is one of the images: expected another place for what is written'
+            )
 
 
 def _table(entries: list[dict[str, Any]]) -> Table:

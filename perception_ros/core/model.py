@@ -117,7 +117,9 @@ class Model:
         semantic = {}
         for head, class_names in self._semantic_names.items():
             if f'semantic/{head}' in wanted:
-                class_ids = letterbox.mask_to_source(outputs[f'semantic_{head}'][index])
+                cells = outputs[f'semantic_{head}'][index]
+                cells = np.where(cells < len(class_names), cells, np.uint8(UNLABELLED))
+                class_ids = letterbox.mask_to_source(cells)
                 if ignore:
                     ignore.blank(class_ids, UNLABELLED)
                 semantic[head] = SemanticMask(class_ids, class_names)
@@ -158,17 +160,21 @@ class Model:
         ignore: IgnoreMask | None,
     ) -> tuple[Detections, NDArray[np.intp]]:
         """Return the detections to publish, and their indices among the graph's N."""
-        scores = outputs['scores'][index]
+        scores, labels = outputs['scores'][index], outputs['labels'][index]
         # Padding has score 0, and must stay out even at a threshold of 0.
-        kept = np.flatnonzero((scores >= self._score_threshold(frame.camera)) & (scores > 0))
+        good = (scores >= self._score_threshold(frame.camera)) & (scores > 0) & (scores <= 1)
+        # What a damaged engine says must cost neither the other boxes nor a planner's trust.
+        good &= (labels >= 0) & (labels < len(self._class_names))
+        good &= np.isfinite(outputs['boxes'][index]).all(axis=1)
+        kept = np.flatnonzero(good)
         kept = kept[np.argsort(-scores[kept], kind='stable')]
         boxes = letterbox.clip(letterbox.boxes_to_source(outputs['boxes'][index][kept]))
         visible = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
         if ignore:
             visible &= ~ignore.covers(boxes, letterbox.source_size)
         boxes, kept = boxes[visible], kept[visible]
-        labels = outputs['labels'][index][kept].astype(np.int32)
-        return Detections(boxes, scores[kept].astype(np.float32), labels, self._class_names), kept
+        chosen = scores[kept].astype(np.float32), labels[kept].astype(np.int32)
+        return Detections(boxes, *chosen, self._class_names), kept
 
 
 def paint_instances(

@@ -17,6 +17,7 @@ import yaml
 
 from perception_ros.bundles import Bundle
 from perception_ros.core.config import from_flat
+from perception_ros.core.errors import ConfigError
 from perception_ros.core.sources import DEFAULT_CAMERAS, open_source
 from perception_ros.demo.harvest import Harvest, write_film
 from perception_ros.demo.listener import Listener
@@ -40,6 +41,9 @@ _LAST_S = 0.5
 """How long the answers of that may be under way."""
 _FIRST_ANSWER_S = 120.0
 _PLAYER_QUEUE = 50
+_PARAMETERS = 'perception_node.yaml'
+"""Written first, and so the mark of a folder of ours."""
+_RESULTS = ('frames', 'summary.json', 'demo.mp4', 'player.json', 'perception_node.json')
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ def run_demo(options: DemoOptions, report: Report) -> dict[str, Any]:
         announce('measuring how fast the models are')
         rate_hz = comfortable_rate_hz(bundles.values(), options.backend, len(cameras))
         options = replace(options, rate_hz=rate_hz)
-    _make_room(options.output)
+    _make_room(options.output, options.input)
     harvest = Harvest(options.output / 'frames')
     domain = int(os.environ.get('ROS_DOMAIN_ID') or free_domain())
     environment = private_environment(domain)
@@ -174,12 +178,31 @@ def _bundles(options: DemoOptions, announce: Callable[[str], None]) -> dict[str,
     return {re.sub(r'\W', '_', Path(place).name): Bundle.load(place) for place in places}
 
 
-def _make_room(output: Path) -> None:
-    """Remove what an earlier run left, so that nothing old is taken for new."""
-    output.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(output / 'frames', ignore_errors=True)
-    for name in ('summary.json', 'demo.mp4', 'player.json', 'perception_node.json'):
-        (output / name).unlink(missing_ok=True)
+def _make_room(output: Path, source: Path) -> None:
+    """Remove what an earlier run left, so that nothing old is taken for new.
+
+    :raises ConfigError: what is there is not a demonstration's, or is what is to be played.
+    """
+    if output.resolve() in (source.resolve(), *source.resolve().parents):
+        raise ConfigError(
+            f'the input {source} lies in the output folder {output}, where results of earlier '
+            'runs are removed: expected another output folder'
+        )
+    left = [path for path in (output / name for name in _RESULTS) if path.exists()]
+    if left and not (output / _PARAMETERS).is_file():
+        raise ConfigError(
+            f'{left[0]} is not of an earlier demonstration, and would be removed: expected an '
+            'output folder of its own'
+        )
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for path in left:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    except OSError as error:
+        raise ConfigError(f'{output}: cannot be written; {error.strerror}') from error
 
 
 def _write_parameters(
@@ -200,7 +223,7 @@ def _write_parameters(
         'max_age_ms': 10_000.0,
         'summary_file': str((options.output / 'perception_node.json').resolve()),
     }
-    path = options.output / 'perception_node.yaml'
+    path = options.output / _PARAMETERS
     path.write_text(yaml.safe_dump({'/**': {'ros__parameters': parameters}}, sort_keys=False))
     return path
 

@@ -30,6 +30,7 @@ from perception_ros.backends import open_engine
 from perception_ros.bundles.bundle import Bundle
 from perception_ros.core.config import ModelConfig, PerceptionConfig
 from perception_ros.core.errors import ConfigError, PerceptionError
+from perception_ros.core.files import write_text
 from perception_ros.core.ignore import IgnoreMask
 from perception_ros.core.model import Model
 from perception_ros.core.pipeline import Pipeline
@@ -209,7 +210,7 @@ class PerceptionNode(LifecycleNode):
     def _write_summary(self, path: Path, summary: dict[str, Any]) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(summary, indent=2) + '\n')
+            write_text(path, json.dumps(summary, indent=2) + '\n')
         except OSError as error:
             self.get_logger().error(f'cannot write summary_file {path}: {error}')
 
@@ -231,7 +232,16 @@ def main(args: list[str] | None = None) -> int:
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    node = PerceptionNode()
+    try:
+        node = PerceptionNode()
+    except ValueError as error:  # what rclpy says of an empty list, without its name
+        rclpy.try_shutdown()
+        print(
+            f"perception_node: {error}. ROS gives an empty list no type: write [''] where a "
+            'parameter file has [], or leave the parameter out',
+            file=sys.stderr,
+        )
+        return 1
     log_to_ros(node)
     executor = SingleThreadedExecutor()
     executor.add_node(node)

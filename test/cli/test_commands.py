@@ -14,7 +14,9 @@ import pytest
 
 from perception_ros import __version__
 from perception_ros.bundles import Bundle
+from perception_ros.cli import run as run_module
 from perception_ros.cli.main import COMMANDS, main
+from perception_ros.core.errors import ConfigError
 from test.builders import picture, write_real_bundle
 from test.bundles import foreign, zoo
 from test.bundles.shared import shared, yolox
@@ -276,3 +278,21 @@ class TestImport:
         err = capsys.readouterr().err
         assert says in err and err.count('\n') == 1
         assert not (tmp_path / 'out').exists()
+
+
+def test_run_never_writes_over_what_it_reads(tmp_path: Path) -> None:
+    """An annotated picture in place of the original cannot be taken back."""
+    picture_path = tmp_path / 'x.jpg'
+    picture_path.write_bytes(b'an image')
+    for options in (['--overlay', str(tmp_path)], ['--json', str(picture_path)]):
+        with pytest.raises(ConfigError, match='is one of the images'):
+            run_module._spare_inputs(
+                [picture_path],
+                [tmp_path / 'x.jpg' if options[0] == '--overlay' else Path(options[1])],
+            )
+    assert picture_path.read_bytes() == b'an image'
+
+
+def test_overlay_names_never_meet() -> None:
+    paths = [Path(path) for path in ('a/x.jpg', 'b/x.jpg', 'x_2.jpg', 'x.png')]
+    assert len(set(run_module._overlay_names(paths))) == 4

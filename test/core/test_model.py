@@ -152,3 +152,35 @@ def test_an_instance_mask_is_relative_to_its_box() -> None:
         columns = np.flatnonzero(indices.any(axis=0))
         assert abs(columns.max() + 1 - (box[0] + box[2]) / 2) <= 1
         assert abs(columns.min() - max(box[0], 0)) <= 1
+
+
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [
+        ('labels', -1),
+        ('labels', 99),
+        ('scores', np.inf),
+        ('scores', np.nan),
+        ('boxes', np.nan),
+        ('boxes', np.inf),
+    ],
+)
+def test_what_a_damaged_engine_says_costs_only_that_box(
+    bonnet: Path, name: str, value: float
+) -> None:
+    """A label that does not exist must not become the last class, nor an error for all frames."""
+    chosen = model(ignore={'front': IgnoreMask(bonnet)})
+    pixels = picture(96, 64, red=(4, 4, 20, 20), blue=(60, 4, 80, 20))
+    original = chosen.engine._run  # type: ignore[attr-defined]
+
+    def damaged(images: Any) -> Any:
+        outputs = original(images)
+        outputs[name][0, 0] = value
+        outputs['semantic_ground'][0, 0, 0] = 200
+        return outputs
+
+    chosen.engine._run = damaged  # type: ignore[attr-defined]
+    [result] = chosen.infer([frame('front', pixels=pixels)])
+    assert result.detections is not None
+    assert [result.detections.class_names[i] for i in result.detections.labels] == ['blue']
+    assert set(np.unique(result.semantic['ground'].class_ids)) <= {0, 1, 2, 3, 255}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+import math
 from typing import Literal
 
 import numpy as np
@@ -30,6 +31,11 @@ class PixelFormat:
         """Raise ImportModelError for numbers that cannot be meant."""
         if self.order not in ('rgb', 'bgr'):
             raise ImportModelError(f"pixel order: expected 'rgb' or 'bgr', got {self.order!r}")
+        if not all(map(math.isfinite, (self.divisor, *self.mean, *self.std))):
+            raise ImportModelError(
+                'pixel divisor, mean and std: expected finite numbers, got '
+                f'{self.divisor}, {self.mean} and {self.std}'
+            )
         if self.divisor <= 0 or min(self.std) <= 0:
             raise ImportModelError(
                 f'pixel divisor and std: expected numbers > 0, got {self.divisor} and {self.std}'

@@ -1,0 +1,35 @@
+"""Writing a result where an older one may lie: all of it, or nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+import tempfile
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text to a file in one step; what stood there stays until then.
+
+    File names that are not UTF-8 come out escaped, as JSON escapes them.
+
+    :raises OSError: it cannot be written; nothing has changed.
+    """
+    payload = text.encode('utf-8', 'backslashreplace')
+    if path.exists() and not path.is_file():  # a device or a pipe cannot be exchanged
+        path.write_bytes(payload)
+        return
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name[:40]}.')
+    try:
+        with os.fdopen(handle, 'wb') as stream:
+            stream.write(payload)
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
