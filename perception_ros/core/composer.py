@@ -43,9 +43,8 @@ class Composer:
             ready = max(len(frames) - HELD, 0)
             for index, frame in enumerate(frames):
                 if len(held[frame]) == self._models_of[camera]:
-                    ready = max(
-                        ready, index + 1
-                    )  # with those before it: pictures keep their order
+                    # With those before it: pictures keep their order.
+                    ready = max(ready, index + 1)
             gone.extend(_identity(frame) for frame in frames[:ready])
             return [held.pop(frame) for frame in frames[:ready]]
 

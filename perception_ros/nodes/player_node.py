@@ -22,6 +22,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 
 from perception_ros.core.errors import ConfigError, PerceptionError
+from perception_ros.core.files import write_text
 from perception_ros.core.image import Image
 from perception_ros.core.playback import Fate, play, PlayerConfig, Slot, Timeline
 from perception_ros.core.sources import FrameSet, open_source
@@ -214,7 +215,7 @@ class PlayerNode(Node):
             path = Path(self._config.report)
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(json.dumps(report, indent=2) + '\n')
+                write_text(path, json.dumps(report, indent=2) + '\n')
             except OSError as error:
                 raise ConfigError(f'report: cannot write {path}: {error}') from error
 

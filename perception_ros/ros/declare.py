@@ -13,7 +13,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from perception_ros.core.config import describe
+from perception_ros.core.config import describe, unit_of
 from perception_ros.core.errors import ConfigError
 
 _ConfigT = TypeVar('_ConfigT', bound=BaseModel)
@@ -23,7 +23,8 @@ _ARRAYS = {
     float: Parameter.Type.DOUBLE_ARRAY,
     int: Parameter.Type.INTEGER_ARRAY,
 }
-_BUILT_IN = ('use_sim_time', 'qos_overrides.', 'start_type_description_service')
+BUILT_IN = ('use_sim_time', 'qos_overrides.', 'start_type_description_service')
+"""Parameters that rclpy declares itself, or the beginnings of their names."""
 _TINY = 1e-9
 """ROS ranges include their bounds: an excluded bound moves by this much."""
 
@@ -40,7 +41,7 @@ def declare_flat(node: Node, model: type[_ConfigT]) -> _ConfigT:
     """
     given = {name: p.value for name, p in node.get_parameters_by_prefix('').items()}
     known = model.model_fields
-    unknown = [name for name in given if name not in known and not name.startswith(_BUILT_IN)]
+    unknown = [name for name in given if name not in known and not name.startswith(BUILT_IN)]
     problems = [_unknown(name, known) for name in unknown]
     # defaults are named, too, for pydantic checks only what it is given
     values = {name: field.get_default() for name, field in known.items()}
@@ -60,8 +61,7 @@ def declare_flat(node: Node, model: type[_ConfigT]) -> _ConfigT:
 
 def describe_field(field: FieldInfo, *, read_only: bool = True) -> ParameterDescriptor:
     """Return the descriptor of one field: description, unit, range, choices."""
-    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    unit = extra.get('unit')
+    unit = unit_of(field)
     descriptor = ParameterDescriptor(
         description=f'{field.description} [{unit}]' if unit else (field.description or ''),
         read_only=read_only,

@@ -25,16 +25,14 @@ from perception_ros.core.config import (
     PerceptionConfig,
 )
 from perception_ros.core.errors import ConfigError
-from perception_ros.ros.declare import describe_field
-
-_BUILT_IN = ('use_sim_time', 'qos_overrides.', 'start_type_description_service')
+from perception_ros.ros.declare import BUILT_IN, describe_field
 
 
 class NodeParameters:
     """Declares all parameters of a node and turns their values into a `PerceptionConfig`.
 
     The node must have been made with `automatically_declare_parameters_from_overrides=True`, which
-    is the public way to see what the user has set, and so to find what he has misspelt. A value
+    is the public way to see what the user has set, and so to find what is misspelt. A value
     that cannot be used does not stop the node: it is told by `load`, until it is set right.
     """
 
@@ -61,7 +59,7 @@ class NodeParameters:
         self._declare_missing()
         problems = dict(self._problems)
         for name in self._given:
-            if name.startswith(_BUILT_IN) or not self._node.has_parameter(name):
+            if name.startswith(BUILT_IN) or not self._node.has_parameter(name):
                 continue
             if _is_of_another(name):
                 self._node.get_logger().info(f'{name} is of a camera or model that is not in use')
