@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from perception_ros.backends import open_engine
+from perception_ros.backends import EngineOptions, open_engine
 from perception_ros.bundles import Bundle
 from perception_ros.core.image import Image
 from perception_ros.core.model import Model
@@ -35,7 +35,7 @@ def main() -> None:
         Frame(name, 1, 1, Image.from_array(np.ascontiguousarray(pixels[..., ::-1])))
         for name, pixels in views.items()
     ]
-    with open_engine(bundle, max_batch=len(frames)) as engine:
+    with open_engine(bundle, options=EngineOptions(max_batch=len(frames))) as engine:
         results = Model('roadscene', bundle.manifest, engine).infer(frames)
     tiles = []
     for result, pixels in zip(results, views.values(), strict=True):

@@ -11,9 +11,7 @@ from perception_ros.backends.base import (
     Engine,
     EngineInfo,
     EngineOptions,
-    GraphOptimization,
     Outputs,
-    PerformanceHint,
     Request,
 )
 from perception_ros.bundles.bundle import Bundle
@@ -47,22 +45,12 @@ BACKENDS: dict[str, Backend] = {
 
 
 def open_engine(
-    bundle: Bundle,
-    backend: str = 'auto',
-    *,
-    max_batch: int = 8,
-    device: str = 'auto',
-    threads: int = 0,
-    performance_hint: PerformanceHint = 'latency',
-    graph_optimization: GraphOptimization = 'all',
+    bundle: Bundle, backend: str = 'auto', options: EngineOptions = EngineOptions()
 ) -> Engine:
     """Open a bundle with a backend of `BACKENDS`, or with 'auto': the first that can.
 
-    The options are those of `EngineOptions`.
-
     :raises BackendError: no such backend, or it does not work here; with 'auto', none does.
     """
-    options = EngineOptions(max_batch, device, threads, performance_hint, graph_optimization)
     if backend == 'auto':
         return _open_first(bundle, options)
     return load_backend(backend).open_bundle(bundle, options)

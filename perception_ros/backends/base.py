@@ -4,7 +4,7 @@ A backend is one module with one subclass of `Engine`, and the two functions of 
 An engine owns a few *request* slots. Each slot has an input buffer that is filled in place, is run
 asynchronously, and holds its outputs until it is released::
 
-    with open_engine(bundle, max_batch=8) as engine:
+    with open_engine(bundle, 'auto', EngineOptions(max_batch=8)) as engine:
         request = engine.request()            # waits for a free slot
         request.images[:n] = pixels           # uint8 [n, H, W, 3] RGB, letterboxed
         request.start(n)                      # returns at once

@@ -16,7 +16,7 @@ from rich.progress import track
 from rich.table import Table
 import typer
 
-from perception_ros.backends import open_engine
+from perception_ros.backends import EngineOptions, open_engine
 from perception_ros.bundles import Bundle
 from perception_ros.cli.main import complain
 from perception_ros.core.errors import ConfigError, ImageError
@@ -57,7 +57,7 @@ def run(
     names = _overlay_names(images)
     _spare_inputs(images, [*([overlay / name for name in names] if overlay else []), json_file])
     palette, entries, failed = Palette.of(opened.manifest), [], 0
-    with open_engine(opened, backend, max_batch=1, device=device) as engine:
+    with open_engine(opened, backend, EngineOptions(max_batch=1, device=device)) as engine:
         threshold = None if score_threshold is None else lambda camera: score_threshold
         model = Model(opened.manifest.name, opened.manifest, engine, score_threshold=threshold)
         stderr = Console(stderr=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 import time
 
-from perception_ros.backends import open_engine
+from perception_ros.backends import EngineOptions, open_engine
 from perception_ros.bundles import Bundle
 
 SLOWEST_HZ, FASTEST_HZ = 0.5, 10.0
@@ -29,7 +29,7 @@ def comfortable_rate_hz(bundles: Iterable[Bundle], backend: str, cameras: int) -
 
 
 def _seconds_for_a_set(bundle: Bundle, backend: str, cameras: int) -> float:
-    with open_engine(bundle, backend, max_batch=cameras) as engine:
+    with open_engine(bundle, backend, EngineOptions(max_batch=cameras)) as engine:
         took_s = 0.0
         for _ in range(2):
             request = engine.request()

@@ -11,6 +11,7 @@ What happens to a frame in between is `core/pipeline.py`; this file only wires i
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 import json
 import logging
 from pathlib import Path
@@ -26,7 +27,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
-from perception_ros.backends import open_engine
+from perception_ros.backends import EngineOptions, open_engine
 from perception_ros.bundles.bundle import Bundle
 from perception_ros.core.config import ModelConfig, PerceptionConfig
 from perception_ros.core.errors import ConfigError, PerceptionError
@@ -163,11 +164,10 @@ class PerceptionNode(LifecycleNode):
         engine = open_engine(
             bundle,
             settings.backend or self._config.backend,
-            max_batch=settings.max_batch,
-            device=settings.device,
-            threads=settings.threads,
-            performance_hint=settings.performance_hint,
-            graph_optimization=settings.graph_optimization,
+            # A model's parameters have the names of the options.
+            EngineOptions(**{
+                option.name: getattr(settings, option.name) for option in fields(EngineOptions)
+            }),
         )
         engine.warm_up()
         info = engine.info

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from perception_ros.backends import Engine, open_engine
+from perception_ros.backends import Engine, EngineOptions, open_engine
 from perception_ros.bundles import Bundle
 from perception_ros.core.letterbox import Letterbox, LetterboxPolicy
 from test.bundles.shared import shared, twinlitenet, yolox
@@ -76,8 +76,8 @@ def test_boxes_agree(backend: str) -> None:
     batch = letterboxed(bundle, paths[:: len(paths) // 12][:12])
     boxes = 0
     with (
-        open_engine(bundle, 'onnxruntime', max_batch=4, device='cpu') as first,
-        open_engine(bundle, backend, max_batch=4, device='cpu') as second,
+        open_engine(bundle, 'onnxruntime', EngineOptions(max_batch=4, device='cpu')) as first,
+        open_engine(bundle, backend, EngineOptions(max_batch=4, device='cpu')) as second,
     ):
         assert second.info.precision == 'fp32'
         for begin, n in ((0, 1), (1, 2), (3, 4), (7, 4), (11, 1)):
@@ -101,8 +101,8 @@ def test_masks_agree(backend: str) -> None:
     bundle = twinlitenet()
     batch = letterboxed(bundle, paths)
     with (
-        open_engine(bundle, 'onnxruntime', max_batch=2, device='cpu') as first,
-        open_engine(bundle, backend, max_batch=2, device='cpu') as second,
+        open_engine(bundle, 'onnxruntime', EngineOptions(max_batch=2, device='cpu')) as first,
+        open_engine(bundle, backend, EngineOptions(max_batch=2, device='cpu')) as second,
     ):
         for begin, n in ((0, 1), (1, 2)):
             expected = run(first, batch[begin : begin + n])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from perception_ros.backends import Backend, BACKENDS, open_engine
+from perception_ros.backends import Backend, BACKENDS, EngineOptions, open_engine
 from perception_ros.bundles.bundle import Bundle
 from perception_ros.core.config import ModelConfig, PerceptionConfig
 from perception_ros.core.errors import BackendError
@@ -27,8 +27,8 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
-def backend_of(bundle: Bundle, **options: str) -> str:
-    with open_engine(bundle, **options) as engine:  # type: ignore[arg-type]
+def backend_of(bundle: Bundle) -> str:
+    with open_engine(bundle) as engine:
         return engine.info.backend.split()[0]
 
 
@@ -40,7 +40,7 @@ def without(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
 
 
 def test_auto_takes_the_first(bundle: Bundle, log: pytest.LogCaptureFixture) -> None:
-    assert backend_of(bundle, backend='auto') == 'onnxruntime'
+    assert backend_of(bundle) == 'onnxruntime'
     assert 'backend auto: onnxruntime; not tried: openvino' in log.messages
 
 
@@ -56,7 +56,7 @@ def test_auto_says_why_the_better_ones_do_not_work(
 
 def test_auto_takes_who_has_the_device(bundle: Bundle) -> None:
     with pytest.raises(BackendError, match=r'none works here.*onnxruntime: .*openvino: .*tpu'):
-        open_engine(bundle, device='tpu')
+        open_engine(bundle, options=EngineOptions(device='tpu'))
 
 
 def test_auto_never_pretends(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,14 @@ import time
 import numpy as np
 import pytest
 
-from perception_ros.backends import Backend, BACKENDS, Engine, load_backend, open_engine
+from perception_ros.backends import (
+    Backend,
+    BACKENDS,
+    Engine,
+    EngineOptions,
+    load_backend,
+    open_engine,
+)
 from perception_ros.bundles.bundle import Bundle
 from perception_ros.core.errors import BackendError
 from test.builders import picture, write_real_bundle
@@ -41,7 +48,7 @@ def example(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
 
 @pytest.fixture(params=ALL)
 def engine(request: pytest.FixtureRequest, bundle: Bundle) -> Iterator[Engine]:
-    with open_engine(bundle, request.param, max_batch=4, device='cpu') as opened:
+    with open_engine(bundle, request.param, EngineOptions(max_batch=4, device='cpu')) as opened:
         yield opened
 
 
@@ -175,12 +182,12 @@ def test_a_device_that_it_does_not_know_is_refused_with_the_choices(
     bundle: Bundle, backend: str
 ) -> None:
     with pytest.raises(BackendError, match="device 'tpu': expected auto"):
-        open_engine(bundle, backend, device='tpu')
+        open_engine(bundle, backend, EngineOptions(device='tpu'))
 
 
 def test_closing_frees_the_session(bundle: Bundle) -> None:
     """Cleanup and configure must not hold two engines on one GPU."""
-    engine = open_engine(bundle, 'onnxruntime', device='cpu')
+    engine = open_engine(bundle, 'onnxruntime', EngineOptions(device='cpu'))
     engine.close()
     assert vars(engine)['_session'] is None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from perception_ros.backends import open_engine
+from perception_ros.backends import EngineOptions, open_engine
 from perception_ros.backends.onnxruntime import providers
 from perception_ros.bundles.bundle import Bundle
 from perception_ros.core.errors import BackendError
@@ -59,8 +59,9 @@ def test_a_device_that_is_not_there_is_refused(device: str, says: str) -> None:
 @pytest.mark.parametrize('level', ['disabled', 'basic', 'extended', 'all'])
 def test_optimisation_changes_no_answer(bundle: Bundle, level: str) -> None:
     with open_engine(
-        bundle, 'onnxruntime', max_batch=1, device='cpu',
-        graph_optimization=level,  # type: ignore[arg-type]
+        bundle,
+        'onnxruntime',
+        EngineOptions(max_batch=1, device='cpu', graph_optimization=level),  # type: ignore[arg-type]
     ) as engine:
         request = engine.request()
         request.images[0] = picture(96, 64, green=(0, 0, 96, 64))

@@ -52,7 +52,9 @@ def test_the_runtime_reads_our_buffer_in_place(bundle: Bundle) -> None:
 def test_each_slot_keeps_its_own_answer(bundle: Bundle, hint: str) -> None:
     """With the throughput hint both run at once."""
     with open_engine(
-        bundle, 'openvino', max_batch=2, threads=2, performance_hint=hint  # type: ignore[arg-type]
+        bundle,
+        'openvino',
+        EngineOptions(max_batch=2, threads=2, performance_hint=hint),  # type: ignore[arg-type]
     ) as engine:
         slots = [engine.request(), engine.request()]
         for value, slot in enumerate(slots, 1):
@@ -136,4 +138,4 @@ def test_a_quantised_graph_runs_in_int8_whatever_its_manifest_says(tmp_path: Pat
 )
 def test_a_device_that_is_not_there_is_refused(bundle: Bundle, device: str, says: str) -> None:
     with pytest.raises(BackendError, match=says):
-        open_engine(bundle, 'openvino', device=device)
+        open_engine(bundle, 'openvino', EngineOptions(device=device))

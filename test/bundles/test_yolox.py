@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from perception_ros.backends import open_engine
+from perception_ros.backends import EngineOptions, open_engine
 from perception_ros.bundles import Bundle
 from perception_ros.bundles.graph.nms import Selection
 from perception_ros.bundles.graph.preprocess import PixelFormat
@@ -86,7 +86,7 @@ class opened:  # noqa: N801 - reads as a verb
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
-        self._engine = open_engine(bundle, 'onnxruntime', max_batch=1)
+        self._engine = open_engine(bundle, 'onnxruntime', EngineOptions(max_batch=1))
 
     def __enter__(self) -> Model:
         return Model('yolox', self._bundle.manifest, self._engine,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 import pytest
 
-from perception_ros.backends.base import Outputs
+from perception_ros.backends.base import EngineOptions, Outputs
 from perception_ros.backends.fake import FakeEngine
 from perception_ros.bundles import Bundle
 from perception_ros.demo import pace
@@ -37,8 +37,8 @@ def test_rate_leaves_room_for_all_models(
             clock_s[0] += duration_ms / 1e3
             return super()._run(images)
 
-    def open_slow(bundle: Bundle, backend: str, *, max_batch: int) -> FakeEngine:
-        engine = Slow(bundle, max_batch=max_batch)
+    def open_slow(bundle: Bundle, backend: str, options: EngineOptions) -> FakeEngine:
+        engine = Slow(bundle, max_batch=options.max_batch)
         calls.append(engine.calls)
         return engine
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
-from perception_ros.backends import open_engine
+from perception_ros.backends import EngineOptions, open_engine
 from perception_ros.bundles import Bundle, recipe
 from perception_ros.bundles.graph.nms import Selection
 from perception_ros.core.letterbox import Letterbox
@@ -63,7 +63,9 @@ def torch_predictor(model: RoadScene, width: int, height: int) -> Predictor:
 def bundle_predictor(path: Path, threads: int) -> Iterator[Predictor]:
     """Predict with a bundle in ONNX Runtime, as the runtime's node does."""
     bundle = Bundle.load(path)
-    with open_engine(bundle, 'onnxruntime', max_batch=1, device='cpu', threads=threads) as engine:
+    with open_engine(
+        bundle, 'onnxruntime', EngineOptions(max_batch=1, device='cpu', threads=threads)
+    ) as engine:
 
         def predict(image: NDArray[np.uint8]) -> Prediction:
             request = engine.request()
