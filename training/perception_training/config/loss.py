@@ -1,0 +1,44 @@
+"""What a wrong answer costs."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from perception_training.config.base import Settings
+from perception_training.config.labels import HeadName
+
+
+class DetectionLossConfig(Settings):
+    """Weights of the terms, and the assignment of true boxes to anchors (TOOD)."""
+
+    box: float = Field(7.5, ge=0, description='complete IoU')
+    classes: float = Field(0.5, ge=0, description='binary cross-entropy of class scores')
+    distances: float = Field(1.5, ge=0, description='distribution focal loss')
+    objectness: float = Field(1.0, ge=0, description='of heads that have it')
+    topk: int = Field(10, ge=1, description='anchors that a box may claim')
+    alpha: float = Field(0.5, ge=0, description='exponent of the score in the alignment')
+    beta: float = Field(6.0, ge=0, description='exponent of the IoU in the alignment')
+
+
+class SemanticLossConfig(Settings):
+    """Weights of the terms over labelled pixels."""
+
+    cross_entropy: float = Field(1.0, ge=0)
+    dice: float = Field(0.0, ge=0)
+    focal: float = Field(0.0, ge=0, description='with gamma 2')
+    lovasz: float = Field(0.0, ge=0, description='Lovász-Softmax over classes that are present')
+    class_weights: tuple[float, ...] = Field((), description='one a class; none: all equal')
+    none_of: tuple[str, ...] = Field(
+        (), description='classes that pixels with id 254 are known not to be')
+
+
+class LossConfig(Settings):
+    """Losses by kind of head, and the balance between heads."""
+
+    detection: DetectionLossConfig = DetectionLossConfig()
+    semantic: dict[HeadName, SemanticLossConfig] = Field(
+        default_factory=dict, description='head -> its loss; others have the default')
+    heads: dict[str, float] = Field(
+        default_factory=dict, description='head (boxes, or a semantic one) -> weight; others 1')
+    balance: Literal['fixed', 'uncertainty'] = Field(
+        'fixed', description='uncertainty: weights of heads are learnt (Kendall et al. 2018)')

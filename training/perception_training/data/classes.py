@@ -1,0 +1,77 @@
+"""From the classes of a data set to the classes of a run."""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perception_training.data.sample import UNKNOWN, UNKNOWN_BOX
+from perception_training.errors import DataError
+
+IGNORE = 'ignore'
+
+
+class ClassMap:
+    """
+    Class ids of a set, turned into ours.
+
+    A class whose name we have needs no entry; any other must be mapped, or be named `ignore`:
+    what a set labels and we do not learn is a decision, not an accident.
+    """
+
+    def __init__(self, set_name: str, theirs: Sequence[str], ours: Sequence[str],
+                 given: Mapping[str, str]) -> None:
+        """
+        Pair the names.
+
+        :param given: name in the set -> our name or `ignore`.
+        :raises DataError: a name leads nowhere.
+        """
+        if unknown := sorted(set(given) - set(theirs)):
+            raise DataError(f'{set_name}: expected classes to name some of {list(theirs)}, got '
+                            f'{unknown}')
+        targets = {name: given.get(name, name) for name in theirs}
+        lost = {n: t for n, t in targets.items() if t != IGNORE and t not in ours}
+        if lost:
+            name, target = next(iter(lost.items()))
+            close = get_close_matches(target, ours, n=1)
+            hint = f' (perhaps {close[0]!r})' if close else ''
+            raise DataError(
+                f'{set_name}: class {name!r} leads to none of ours; add `{name}: <one of '
+                f'{list(ours)}>`{hint} or `{name}: {IGNORE}` to its classes')
+        self._ids = [UNKNOWN_BOX if t == IGNORE else ours.index(t) for t in targets.values()]
+        self._theirs = tuple(theirs)
+        self._set = set_name
+        self.labelled: NDArray[np.bool_] = np.isin(np.arange(len(ours)), self._ids)
+        """`[C]`: which of our classes the set labels."""
+        table = np.full(256, UNKNOWN, np.uint8)
+        table[:len(theirs)] = [UNKNOWN if i == UNKNOWN_BOX else i for i in self._ids]
+        self._table = table
+
+    def label(self, theirs: int, where: str) -> int:
+        """
+        Give our id of a box, or -1.
+
+        :param where: file and line, for the error.
+        :raises DataError: the set has no such class.
+        """
+        if not 0 <= theirs < len(self._ids):
+            raise DataError(f'{where}: expected a class id from 0 to {len(self._ids) - 1} '
+                            f'({", ".join(self._theirs)}), got {theirs}')
+        return self._ids[theirs]
+
+    def ids(self, theirs: NDArray[np.uint8], void: Sequence[int], where: str) -> NDArray[np.uint8]:
+        """
+        Give our ids of a label map `[H, W]`.
+
+        :param void: ids that stand for no class.
+        :raises DataError: an id is neither a class nor void.
+        """
+        present = np.flatnonzero(np.bincount(theirs.ravel(), minlength=256))
+        unknown = [int(i) for i in present if i >= len(self._ids) and i not in void]
+        if unknown:
+            raise DataError(
+                f'{where}: expected class ids from 0 to {len(self._ids) - 1} or {list(void)}, '
+                f'got {unknown}; is this a label map of {self._set}, and of ids, not of colours?')
+        return self._table[theirs]

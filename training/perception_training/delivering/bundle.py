@@ -1,0 +1,116 @@
+"""A checkpoint becomes a bundle: graph, manifest, proof and an honest card."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perception_ros.bundles import Bundle, write_bundle
+from perception_ros.bundles.importing import import_model
+from perception_ros.bundles.manifest import ProvenanceInfo
+from perception_ros.bundles.options import HeadOptions, ImportOptions
+from perception_ros.core.image import Image
+from perception_training.config import Config
+from perception_training.data.readers import open_source
+from perception_training.delivering.card import Facts, write_card
+from perception_training.delivering.export import export_onnx
+from perception_training.delivering.proof import prove
+from perception_training.fitting.loop import restored
+from perception_training.fitting.record import read_record
+from perception_training.measuring.evaluate import evaluate, Metrics
+from perception_training.measuring.predict import bundle_predictor, network_predictor, selection
+from perception_training.models import BOXES, BoxTask, build, Network, SemanticTask
+
+PICTURES = 6
+
+
+def make_bundle(config: Config, output: Path) -> Bundle:
+    """
+    Export the averaged weights of `run_dir/last.pt`, measure the bundle itself, write its card.
+
+    The numbers in card and manifest are those of the bundle in ONNX Runtime, so that they hold
+    for what ships and not for what was trained.
+
+    :raises TrainingError: there is no checkpoint or record, or the bundle answers differently.
+    """
+    record = read_record(config.run_dir)
+    network, step, seconds = restored(config)
+    raw = config.run_dir / 'raw.onnx'
+    export_onnx(network, raw, config.width, config.height)
+    images = pictures(config)
+    draft = import_model(
+        raw, config.run_dir / 'bundle' / output.name, overwrite=True,
+        family='decoded' if BOXES in network.tasks else 'semantic',
+        images=[Image.from_array(image) for image in images],
+        options=import_options(config, network, record))
+    agreement = prove(network, config, draft, images)
+    with bundle_predictor(draft.path) as predict:
+        metrics = evaluate(config, predict)
+    facts = Facts(record, step, round(seconds / 60, 1), metrics, _start(config), agreement)
+    (config.run_dir / 'bundle_metrics.json').write_text(json.dumps(
+        {'steps': step, 'minutes': facts.minutes, **metrics}, indent=2), encoding='utf-8')
+    provenance = draft.manifest.provenance.model_copy(update={'metrics': _short(metrics)})
+    manifest = draft.manifest.model_copy(update={'provenance': provenance})
+    card = write_card(manifest, config, facts)
+    return write_bundle(output, manifest, draft.graph_path.read_bytes(), card, overwrite=True)
+
+
+def import_options(config: Config, network: Network, record: dict[str, Any]) -> ImportOptions:
+    """Say to the runtime's importer what the exported graph's numbers mean."""
+    bundle = config.bundle
+    boxes = network.tasks.get(BOXES)
+    semantic = {head: task for head, task in network.tasks.items()
+                if isinstance(task, SemanticTask)}
+    return ImportOptions(
+        description=bundle.description,
+        classes=boxes.classes if boxes else None,
+        selection=selection(config, boxes) if isinstance(boxes, BoxTask) else None,
+        heads={head: HeadOptions(head, task.classes, bundle.semantic_stride)
+               for head, task in semantic.items()},
+        score_threshold=bundle.score_threshold, licence=bundle.licence,
+        provenance=ProvenanceInfo(
+            source='perception_training, this repository',
+            data='; '.join(f'{d.name} ({d.use})' for d in bundle.data) or 'not said',
+            commit=record.get('resumed', [record])[-1]['commit'], seed=record['seed'],
+            tools={'torch': record['torch'], 'python': record['python']}))
+
+
+def pictures(config: Config) -> list[NDArray[np.uint8]]:
+    """Give training images for the proof: noise would leave a box head silent."""
+    sources = [open_source(s.model_copy(update={'cache': False}), config.labels, config.data.root)
+               for s in config.data.train]
+    images: list[NDArray[np.uint8]] = []
+    for number in range(PICTURES):
+        source = sources[number % len(sources)]
+        images.append(source[number // len(sources) % len(source)].image)
+    return images
+
+
+def _start(config: Config) -> Metrics:
+    """
+    Measure the boxes of the network as it was before training, if it had learnt them elsewhere.
+
+    Were the training of no use, the card would have to show it.
+    """
+    network = build(config.model, config.labels, config.data.root)
+    if f'heads.{BOXES}.' not in network.pretrained:
+        return {}
+    return evaluate(config, network_predictor(network, config))
+
+
+def _short(metrics: Metrics) -> dict[str, Any]:
+    """Give the numbers that a manifest has room for."""
+    short: dict[str, Any] = {}
+    for name, heads in metrics.items():
+        key = name.replace(' ', '_')
+        for head, numbers in heads.items():
+            if head == BOXES:
+                classes = numbers['classes'].items()
+                short |= {f'{key}_map50': numbers['map50'],
+                          f'{key}_ap50': {n: c['ap50'] for n, c in classes},
+                          f'{key}_n': {n: c['n'] for n, c in classes}}
+            else:
+                short[f'{key}_{head}_miou'] = numbers['miou']
+    return short

@@ -1,0 +1,53 @@
+"""When a step goes wrong: what to keep, and what to say."""
+
+from pathlib import Path
+import re
+
+import numpy as np
+import torch
+
+from perception_training.config import Config
+from perception_training.data.sample import Batch
+from perception_training.errors import TrainingError
+
+
+def loss_is_not_finite(config: Config, batch: Batch, terms: dict[str, float], step: int,
+                       rank: int) -> TrainingError:
+    """Keep the batch beside the run, and give the error that says where."""
+    path = config.run_dir / f'bad_batch_{step}_{rank}.npz'
+    keep_batch(batch, path)
+    wrong = sorted(name for name, value in terms.items() if not np.isfinite(value))
+    return TrainingError(
+        f'the loss at step {step} is not finite: {", ".join(wrong) or "their sum"}; its batch is '
+        f'in {path} ({", ".join(batch.names)}). Look at its labels; else lower fit.optimiser.lr, '
+        'lengthen fit.schedule.warmup, or leave fit.precision at fp32, and start again: the last '
+        'checkpoint is from before')
+
+
+def keep_batch(batch: Batch, path: Path) -> None:
+    """Write a batch as plain arrays."""
+    arrays = {name: getattr(batch, name).cpu().numpy() for name in (
+        'images', 'boxes', 'labels', 'labelled', 'masks', 'semantic_weight')}
+    heads = {f'semantic_{head}': ids.cpu().numpy() for head, ids in batch.semantic.items()}
+    np.savez_compressed(path, names=np.array(batch.names), **arrays, **heads)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Say whether an error of torch is about memory, of a GPU or of the machine."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        re.search(r"can't allocate memory|not enough memory", str(error)) is not None)
+
+
+def out_of_memory(config: Config, error: RuntimeError) -> TrainingError:
+    """Give the error that says what to make smaller."""
+    fit, view = config.fit, config.augment
+    halved, doubled = max(fit.batch // 2, 1), fit.accumulate * 2
+    advice = []
+    if fit.batch > 1:
+        advice.append(f'fit.batch={halved} fit.accumulate={doubled} (the same images a step)')
+    if fit.precision == 'fp32':
+        advice.append('fit.precision=bf16')
+    advice.append(f'a smaller view than augment.width={view.width} augment.height={view.height}')
+    first = str(error).strip().splitlines()[0]
+    return TrainingError(f'out of memory with batches of {fit.batch}: {first} Try '
+                         + ', or '.join(advice))

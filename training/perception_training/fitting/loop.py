@@ -1,0 +1,171 @@
+"""Train a network: one readable loop."""
+
+from collections.abc import Callable, Iterator, Sequence
+import itertools
+import json
+import os
+import time
+from typing import Any
+
+import torch
+
+from perception_training.config import Config, printed
+from perception_training.data.pseudo import teach
+from perception_training.data.readers import open_source, Source
+from perception_training.data.sample import Batch
+from perception_training.data.stream import loader, Share, Stream
+from perception_training.errors import CheckpointError
+from perception_training.fitting import checkpoint
+from perception_training.fitting.distributed import joined, Place
+from perception_training.fitting.guard import is_out_of_memory, out_of_memory
+from perception_training.fitting.log import Log
+from perception_training.fitting.process import prepare_torch
+from perception_training.fitting.run import Run, Trained
+from perception_training.models import build
+
+LAST = 'last.pt'
+Evaluate = Callable[[Trained], dict[str, Any]]
+
+
+def fit(config: Config, sources: Sequence[Source] | None = None,
+        evaluate: Evaluate | None = None) -> Run:
+    """
+    Train until the schedule ends, resuming from `run_dir/last.pt` where there is one.
+
+    In each process that torchrun started this is called alike; the first one writes.
+
+    :param sources: images to use instead of `config.data.train`, one source for each of them.
+    :param evaluate: called by the first process every `evaluate_every` steps and at the end.
+    :raises TrainingError: data, checkpoint or memory do not allow it; what is there is kept.
+    """
+    prepare_torch(config.fit)
+    with joined(config.fit) as place:
+        config.run_dir.mkdir(parents=True, exist_ok=True)
+        run = Run(config, place)
+        with Log(config.run_dir, config.fit.steps, config.fit.tensorboard,
+                 silent=not place.first) as log:
+            log.say(f'settings:\n{printed(config)}')
+            _resume(run, log)
+            images = sources or open_all(config, place, log)
+            try:
+                _train(run, images, log, evaluate)
+            except RuntimeError as error:
+                if is_out_of_memory(error):
+                    raise out_of_memory(config, error) from error
+                raise
+        return run
+
+
+def is_first_process() -> bool:
+    """Whether this process, of all that torchrun started, is the one that writes."""
+    return int(os.environ.get('RANK', 0)) == 0
+
+
+def open_all(config: Config, place: Place, log: Log) -> list[Source]:
+    """Open the training sets, and let teachers label what they do not."""
+    sources = [open_source(s, config.labels, config.data.root) for s in config.data.train]
+    log.say('images: ' + ', '.join(f'{s.name} {len(s)}' for s in sources))
+    if not place.first:
+        place.wait()
+    taught = teach(sources, config)
+    if place.first:
+        place.wait()
+    return taught
+
+
+def _train(run: Run, sources: Sequence[Source], log: Log, evaluate: Evaluate | None) -> None:
+    config, place = run.config, run.place
+    stream = Stream(sources, config, Share(place.rank, place.processes), run.step)
+    batches = iter(loader(stream, config, pinned=place.device.type == 'cuda'))
+    sums = _Sums()
+    before = time.monotonic()
+    while run.progress < 1:
+        sums.add(run.train_step(_next(batches, config.fit.accumulate)))
+        now = time.monotonic()
+        # Everyone must agree on when a schedule ends that the clock ends.
+        spent = run.seconds + now - before
+        run.seconds = place.of_first(spent) if config.fit.max_minutes else spent
+        before = now
+        log.at(run.step)
+        if run.step % config.fit.log_every == 0:
+            _report(run, sums.means(place), log)
+        over = run.progress >= 1
+        if over or run.step % config.fit.save_every == 0:
+            _save(run, log, final=over)
+        every = config.fit.evaluate_every
+        if evaluate is not None and (over or (every and run.step % every == 0)):
+            if place.first:
+                metrics = evaluate(run.trained)
+                log.numbers(run.step, {'metrics': metrics})
+                log.say(f'metrics at step {run.step}: {json.dumps(metrics)}')
+            place.wait()
+            before = time.monotonic()  # looking at it is not training
+
+
+def _next(batches: Iterator[Batch], count: int) -> list[Batch]:
+    return list(itertools.islice(batches, count))
+
+
+class _Sums:
+    """Losses since the last report; on the device, for reading one waits for it."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, torch.Tensor] = {}
+        self._count = 0
+
+    def add(self, values: dict[str, torch.Tensor]) -> None:
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0) + value
+        self._count += 1
+
+    def means(self, place: Place) -> dict[str, float]:
+        values = place.mean(torch.stack(list(self._sums.values())) / self._count)
+        found = dict(zip(self._sums, values.tolist(), strict=True))
+        self._sums, self._count = {}, 0
+        return found
+
+
+def _report(run: Run, means: dict[str, float], log: Log) -> None:
+    rate = max(group['lr'] for group in run.optimiser.param_groups)
+    log.numbers(run.step, {**means, 'lr': rate, 'seconds': round(run.seconds, 2)})
+    log.say(f'step {run.step} {run.seconds / 60:.1f} min {run.progress:.1%} ' +
+            ' '.join(f'{name} {value:.3f}' for name, value in means.items()))
+
+
+def _save(run: Run, log: Log, final: bool) -> None:
+    if not run.place.first:
+        return
+    try:
+        checkpoint.write(run.config.run_dir / LAST, run.state(), run.config)
+    except CheckpointError as error:
+        if final:
+            raise
+        # Training goes on: the disk may have room again at the next checkpoint.
+        log.say(f'NOT SAVED at step {run.step}: {error}')
+
+
+def _resume(run: Run, log: Log) -> None:
+    path = run.config.run_dir / LAST
+    if not path.exists():
+        if run.started_from:
+            log.say(f'starts from {run.started_from}')
+        return
+    state, theirs = checkpoint.read(path)
+    checkpoint.require_same_network(path, theirs, run.config)
+    run.restore(state)
+    log.forget_after(run.step)
+    log.say(f'resumed at step {run.step}')
+
+
+def restored(config: Config) -> Trained:
+    """
+    Give the averaged network of `run_dir/last.pt` on the CPU, to measure or export it.
+
+    :raises CheckpointError: there is none, or it is of another network.
+    """
+    path = config.run_dir / LAST
+    state, theirs = checkpoint.read(path)
+    checkpoint.require_same_network(path, theirs, config)
+    network = build(config.model, config.labels)
+    network.load_state_dict(state['average'])
+    return Trained(network.eval(), int(state['step']), float(state['seconds']))

@@ -1,0 +1,68 @@
+"""Start from another run's weights, and hold layers still."""
+
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from torch import nn
+
+from perception_training.errors import CheckpointError, TrainingError
+from perception_training.fitting import checkpoint
+from perception_training.models.base import Network
+
+
+def take_over(network: Network, path: Path) -> str:
+    """
+    Copy the averaged weights of a checkpoint into layers of the same name and shape.
+
+    These layers become `pretrained`; layers of new classes keep their random weights.
+
+    :returns: what was taken over, and what was not, in a sentence.
+    :raises CheckpointError: nothing fits.
+    """
+    state, theirs = checkpoint.read(path)
+    ours = network.state_dict()
+    fitting = {name: tensor for name, tensor in state['average'].items()
+               if name in ours and ours[name].shape == tensor.shape}
+    if not fitting:
+        raise CheckpointError(f'{path}: expected weights for layers of this network, none of '
+                              f'those of model {theirs.model.name!r} fit')
+    network.load_state_dict(fitting, strict=False)
+    network.pretrained = tuple(fitting)
+    new = sorted({name.rpartition('.')[0] for name in set(ours) - set(fitting)})
+    rest = f'; new: {", ".join(new)}' if new else ''
+    return f'{len(fitting)} of {len(ours)} tensors from {path}{rest}'
+
+
+def freeze(network: nn.Module, patterns: tuple[str, ...]) -> int:
+    """
+    Take parameters out of training, by name with shell wildcards; return how many.
+
+    :raises TrainingError: a pattern fits no parameter.
+    """
+    frozen = 0
+    names = [name for name, _ in network.named_parameters()]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            close = get_close_matches(pattern, names, n=1, cutoff=0.3)
+            raise TrainingError(f'fit.start.freeze: {pattern!r} fits no layer; there is for '
+                                f'example {(close or names[:1])[0]!r}')
+    for name, parameter in network.named_parameters():
+        if any(fnmatchcase(name, pattern) for pattern in patterns):
+            parameter.requires_grad_(False)
+            frozen += 1
+    return frozen
+
+
+def thaw(network: nn.Module) -> None:
+    """Let all parameters learn again."""
+    network.requires_grad_(True)
+
+
+def train_mode(network: nn.Module) -> None:
+    """Switch to training; normalisation that is frozen keeps its statistics too."""
+    network.train()
+    for module in network.modules():
+        own = list(module.parameters(recurse=False))
+        if own and not any(parameter.requires_grad for parameter in own):
+            module.eval()

@@ -1,0 +1,79 @@
+"""From a run's folder to a bundle that the runtime opens, and a card that says how it was made."""
+
+from pathlib import Path
+from typing import Any
+
+from builders import make_config, sources
+import pytest
+import torch
+
+from perception_ros.bundles import Bundle
+from perception_training.config import Config
+from perception_training.delivering.bundle import make_bundle, pictures
+from perception_training.delivering.proof import prove
+from perception_training.errors import TrainingError
+from perception_training.fitting.loop import fit, restored
+from perception_training.fitting.record import read_record, start_record
+
+pytestmark = pytest.mark.filterwarnings('default')
+PERSON = {'semantic_classes': {'person': 'pedestrian'}}
+CHANGES: dict[str, Any] = {
+    'width': 96, 'height': 64, 'labels__boxes': ('car', 'person'), 'fit__steps': 2,
+    'data__train': [{'reader': 'shapes', 'count': 6, **PERSON}],
+    'data__val': [{'reader': 'shapes', 'count': 2, 'seed': 1, **PERSON}],
+    'bundle__data': [{'name': 'shapes', 'use': 'all', 'licence': 'none'}],
+    'bundle__limits': ['It has seen two steps.'], 'bundle__semantic_stride': 2}
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Bundle]:
+    """Give a run of two steps and its bundle."""
+    folder = tmp_path_factory.mktemp('run')
+    config = make_config(folder, **CHANGES)
+    for _ in range(2):
+        start_record(config, ['perception_train', 'fit'])
+    from perception_training.data.readers import open_source
+    fit(config, [open_source(config.data.train[0], config.labels, folder)])
+    return config, make_bundle(config, folder / 'tiny')
+
+
+def test_the_bundle_says_what_it_is_and_how_it_was_made(made: tuple[Config, Bundle]) -> None:
+    config, bundle = made
+    manifest = Bundle.load(bundle.path).manifest
+    assert manifest.tasks == ('detection', 'semantic:scene')
+    assert manifest.provenance.commit == read_record(config.run_dir)['commit']
+    assert manifest.provenance.metrics['shapes_1_n'].keys() == {'car', 'person'}
+    card = (bundle.path / 'CARD.md').read_text()
+    for said in ('2 steps of 2 images', 'Resumed', 'Mask `scene`, shapes 1, 2 images: mIoU',
+                 'Boxes, shapes 1, 2 images: mAP50', '| 5 | 5 |', '- It has seen two steps.'):
+        assert said in card, said
+    assert str(config.run_dir) not in card
+
+
+def test_the_proof_sees_weights_that_are_not_the_bundles(made: tuple[Config, Bundle]) -> None:
+    """A proof that cannot fail proves nothing."""
+    config, bundle = made
+    network = restored(config).network
+    assert all(row.ok for row in prove(network, config, bundle, pictures(config)))
+    with torch.no_grad():
+        network.heads['scene'].classes.bias[0] += 9
+        network.heads['boxes'].levels[0].objectness.bias += 0.1
+    with pytest.raises(TrainingError, match=r'batch 1: .*; batch 2: .*; batch 5: '):
+        prove(network, config, bundle, pictures(config))
+
+
+def test_without_a_record_there_is_no_bundle(tmp_path: Path) -> None:
+    config = make_config(tmp_path, fit__steps=1)
+    fit(config, sources())
+    with pytest.raises(TrainingError, match='perception_train fit'):
+        make_bundle(config, tmp_path / 'tiny')
+
+
+def test_a_resumption_is_noted_and_the_beginning_kept(config: Config) -> None:
+    """Weights of a run that was changed on the way must not claim one commit."""
+    start_record(config, ['perception_train', 'fit'])
+    first = read_record(config.run_dir)
+    start_record(config, ['perception_train', 'fit', 'fit.threads=1'])
+    record = read_record(config.run_dir)
+    assert record['started'] == first['started']
+    assert [r['command'][-1] for r in record['resumed']] == ['fit.threads=1']

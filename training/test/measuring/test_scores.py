@@ -1,0 +1,75 @@
+"""Metrics are 1 for the truth and fall for errors."""
+
+from pathlib import Path
+
+from builders import CLASSES, make_config, SCENE, sources, street, STREETS
+import numpy as np
+import pytest
+
+from perception_training.data.sample import Sample, UNKNOWN
+from perception_training.measuring.boxes import BoxScorer
+from perception_training.measuring.evaluate import measure
+from perception_training.measuring.predict import Prediction
+from perception_training.measuring.semantic import SemanticScorer
+
+
+def oracle(sample: Sample, shift: float = 0.0, label: int = 0) -> Prediction:
+    """Answer from a sample itself, boxes shifted and labels turned."""
+    return Prediction(sample.boxes + np.float32(shift),
+                      ((sample.labels + label) % 5).astype(np.int32),
+                      np.full(len(sample.boxes), 0.9, np.float32), dict(sample.semantic))
+
+
+def boxes(samples: tuple[Sample, ...], **wrong: float) -> dict:
+    scorer = BoxScorer(CLASSES)
+    for sample in samples:
+        scorer.add(sample, oracle(sample, **wrong))
+    return scorer.metrics()
+
+
+def test_true_boxes_score_one() -> None:
+    result = boxes(STREETS)
+    assert result['map50'] == result['map'] == 1
+    assert {n: c['n'] for n, c in result['classes'].items() if c['n']} == {'car': 1, 'truck': 1}
+
+
+@pytest.mark.parametrize('wrong', [{'shift': 30}, {'label': 1}], ids=['beside', 'other-class'])
+def test_wrong_boxes_score_nothing(wrong: dict[str, float]) -> None:
+    assert boxes(STREETS, **wrong)['map50'] == 0
+
+
+def test_absent_classes_count_in_neither_mean_nor_n() -> None:
+    """Classes without a true box have no AP; a zero there would be a lie in either direction."""
+    assert boxes(STREETS[:1])['map50'] == 1
+
+
+def test_classes_that_a_set_does_not_label_are_left_out() -> None:
+    sample = street('a', (20, 40, 60, 72))
+    sample.labelled[3:] = False
+    assert set(boxes((sample,))['classes']) == {'car', 'person', 'truck'}
+
+
+def test_unknown_pixels_and_absent_classes_are_not_counted() -> None:
+    truth = street('a', (20, 40, 60, 72)).semantic['scene']
+    guess = truth.copy()
+    truth[:10], guess[:10] = UNKNOWN, 5
+    scorer = SemanticScorer(SCENE)
+    scorer.add(truth, guess)
+    assert scorer.metrics()['pixel_accuracy'] == scorer.metrics()['miou'] == 1
+    assert set(scorer.metrics()['iou']) == {'sky', 'road', 'car'}
+
+
+def test_iou_is_intersection_over_union() -> None:
+    scorer = SemanticScorer(('a', 'b'))
+    scorer.add(np.array([[0, 0, 0, 1]], np.uint8), np.array([[0, 0, 1, 1]], np.uint8))
+    assert scorer.metrics()['iou'] == {'a': 0.6667, 'b': 0.5}
+
+
+def test_a_set_is_measured_on_what_it_labels_alone(tmp_path: Path) -> None:
+    config = make_config(tmp_path)
+    answers = {s.image.tobytes(): oracle(s) for s in STREETS}
+    found = measure(sources()[0], config, lambda image: answers[image.tobytes()])
+    assert found['boxes']['map50'] == found['scene']['miou'] == 1
+    bare = sources([street('a', (20, 40, 60, 72), boxes=False)])[0]
+    found = measure(bare, config, lambda image: answers[image.tobytes()])
+    assert set(found) == {'scene'}

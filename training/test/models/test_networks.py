@@ -1,0 +1,94 @@
+"""Every network keeps the one contract."""
+
+from importlib.util import find_spec
+from typing import Any
+
+from builders import batch_of, CLASSES, SCENE
+from pydantic import TypeAdapter
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from perception_training.config.labels import LabelsConfig
+from perception_training.config.loss import LossConfig
+from perception_training.config.model import ModelConfig, YoloConfig
+from perception_training.data.sample import to_input
+from perception_training.errors import TrainingError
+from perception_training.models import BOXES, build, MODELS, SemanticTask
+
+BOTH = LabelsConfig(boxes=CLASSES, semantic={'scene': SCENE, 'drivable': ('no', 'yes')})
+SCENE_ONLY = LabelsConfig(semantic={'scene': SCENE})
+NETWORKS = {
+    'roadscene': ({'name': 'roadscene'}, BOTH),
+    'yolo': ({'name': 'yolo', 'size': 'n'}, BOTH),
+    'unet': ({'name': 'unet', 'encoder': 'resnet18'}, SCENE_ONLY),
+    'deeplabv3plus': ({'name': 'deeplabv3plus', 'encoder': 'resnet18'}, SCENE_ONLY),
+}
+
+
+def made(name: str) -> Any:
+    if name in ('unet', 'deeplabv3plus') and find_spec('segmentation_models_pytorch') is None:
+        pytest.skip('segmentation-models-pytorch is not installed')
+    settings, labels = NETWORKS[name]
+    return build(TypeAdapter(ModelConfig).validate_python(settings), labels)
+
+
+def test_every_network_is_tested_here() -> None:
+    assert set(NETWORKS) == set(MODELS)
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_answers_have_the_shapes_that_the_contract_says(name: str) -> None:
+    """Training uses crops: nothing may be tied to one size."""
+    network = made(name).eval()
+    with torch.no_grad():
+        answers = network.answers(network(torch.rand(2, 3, 64, 96)))
+    wanted = {}
+    for head, task in network.tasks.items():
+        if isinstance(task, SemanticTask):
+            wanted[head] = (2, len(task.classes), 64 // task.stride, 96 // task.stride)
+        else:
+            wanted |= {BOXES: (2, 126, 4), 'scores': (2, 126, 5)}
+    assert {name: tuple(value.shape) for name, value in answers.items()} == wanted
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_every_weight_learns_from_every_batch(name: str) -> None:
+    """A weight without a gradient on one process would stop all the others."""
+    network = made(name).train()
+    batch = batch_of()
+    if 'drivable' in network.tasks:
+        batch.semantic['drivable'] = torch.full_like(batch.semantic['scene'], 255)
+    terms = network.losses(network(to_input(batch.images)), batch, LossConfig())
+    torch.stack([v for each in terms.values() for v in each.values()]).sum().backward()
+    assert [n for n, p in network.named_parameters() if p.grad is None] == []
+    assert set(terms) == set(network.tasks)
+
+
+# Millions of parameters, and 10^9 operations at 640 px, as published for YOLOv8 on COCO.
+@pytest.mark.parametrize(('size', 'parameters', 'operations'), [
+    ('n', 3.2, 8.7), ('s', 11.2, 28.6), ('m', 25.9, 78.9), ('l', 43.7, 165.2), ('x', 68.2, 257.8)])
+def test_the_one_stage_detector_has_the_published_sizes(
+    size: str, parameters: float, operations: float
+) -> None:
+    labels = LabelsConfig(boxes=tuple(f'class_{i}' for i in range(80)))
+    with torch.device('meta'):
+        network = build(YoloConfig(name='yolo', size=size), labels)
+        count = sum(p.numel() for p in network.parameters()) / 1e6
+        with FlopCounterMode(display=False) as flops, torch.no_grad():
+            network.trunk(torch.empty(1, 3, 640, 640))
+            features = {s: torch.empty(1, c, 640 // s, 640 // s)
+                        for s, c in network.trunk.channels.items()}
+            for levels in (network.heads[BOXES].box, network.heads[BOXES].classes):
+                for level, stride in zip(levels, (8, 16, 32), strict=True):
+                    level(features[stride])
+    assert count == pytest.approx(parameters, rel=0.02)
+    assert flops.get_total_flops() / 1e9 == pytest.approx(operations, rel=0.02)
+
+
+def test_a_network_without_a_head_for_the_labels_is_refused() -> None:
+    if find_spec('segmentation_models_pytorch') is None:
+        pytest.skip('segmentation-models-pytorch is not installed')
+    config = TypeAdapter(ModelConfig).validate_python({'name': 'unet'})
+    with pytest.raises(TrainingError, match='no head for boxes'):
+        build(config, BOTH)
