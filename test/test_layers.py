@@ -95,3 +95,9 @@ def test_nothing_outside_training_imports_torch() -> None:
     for path in [*PACKAGE.rglob('*.py'), *(ROOT / 'launch').glob('*.py')]:
         tops = {module.partition('.')[0] for module in imports(path)}
         assert not tops & {'torch', 'torchvision'}, path
+
+
+def test_the_pipeline_comes_without_onnx() -> None:
+    """A node, and each tool around it, would wait for it at every start."""
+    code = 'import sys, perception_ros.core.pipeline\nassert "onnx" not in sys.modules'
+    subprocess.run([sys.executable, '-c', code], cwd=ROOT, check=True)

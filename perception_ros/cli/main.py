@@ -53,6 +53,11 @@ def complain(message: str) -> None:
     typer.secho(f'error: {" ".join(message.split())}', fg=typer.colors.RED, err=True)
 
 
+def split_names(text: str) -> tuple[str, ...]:
+    """Return the names in 'front, rear'."""
+    return tuple(part.strip() for part in text.split(',') if part.strip())
+
+
 def _app(arguments: Sequence[str]) -> typer.Typer:
     """Return the application with the named command in full, and the others by their help."""
     named = next((argument for argument in arguments if not argument.startswith('-')), '')

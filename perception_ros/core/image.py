@@ -180,6 +180,23 @@ class Image:
         return array if code is None else _convert(array, code)
 
 
+def decode_file(data: bytes) -> Pixels:
+    """Return uint8 [H, W, 3] BGR of a picture file of any kind that OpenCV reads, upright.
+
+    :raises ImageError: it is none, is damaged, or is too large for OpenCV.
+    """
+    try:
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    except cv2.error as error:
+        raise ImageError(f'OpenCV refuses the file of {len(data)} bytes: {error}') from error
+    if decoded is None:
+        raise ImageError(
+            f'expected an image file such as JPEG or PNG, got {len(data)} bytes that are none, or '
+            'are damaged'
+        )
+    return np.asarray(decoded, np.uint8)
+
+
 def _convert(array: Pixels, code: int) -> Pixels:
     return np.asarray(cv2.cvtColor(array, code), dtype=np.uint8)
 

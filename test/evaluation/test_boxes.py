@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 import numpy as np
 from numpy.typing import NDArray
 import pytest

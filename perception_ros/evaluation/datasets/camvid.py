@@ -50,6 +50,6 @@ def read_camvid(root: Path, split: str, labels: Sequence[str] | None) -> MaskDat
                 f'{path}: expected class ids 0..{len(names) - 1}, or {UNLABELLED} where nothing '
                 f'is known, got {unknown[0]}; name its class in {root / "classes.txt"}'
             )
-        return index[ids]
+        return np.asarray(index[ids], np.uint8)
 
     return MaskDataset(str(root), classes, images, truth)
