@@ -21,7 +21,7 @@ from perception_ros.bundles import Bundle
 from perception_ros.cli.main import complain
 from perception_ros.core.errors import ConfigError, ImageError
 from perception_ros.core.files import write_text
-from perception_ros.core.image import decode_file, Image
+from perception_ros.core.image_file import read_image
 from perception_ros.core.model import Model
 from perception_ros.core.overlay import draw_result, Palette
 from perception_ros.core.types import Frame, Result
@@ -100,14 +100,7 @@ def infer(model: Model, path: Path) -> Result:
 
     :raises ImageError: the file cannot be read or decoded.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ImageError(f'expected a readable image file; {error.strerror}') from error
-    image = Image.compressed(data)
-    if not image.is_compressed:
-        image = _other_kind(data)
-    return model.infer([Frame(str(path), 1, 1, image)])[0]
+    return model.infer([Frame(str(path), 1, 1, read_image(path))])[0]
 
 
 def entry(path: Path, result: Result) -> dict[str, Any]:
@@ -132,12 +125,6 @@ def entry(path: Path, result: Result) -> dict[str, Any]:
             shares = zip(mask.class_names, counts, strict=False)
             answer['semantic'][head] = {name: round(float(share), 5) for name, share in shares}
     return answer
-
-
-def _other_kind(data: bytes) -> Image:
-    """Decode what cameras do not send, but people have on disk: BMP, WebP, TIFF."""
-    bgr = decode_file(data)
-    return Image.from_array(np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8))
 
 
 def _make(folder: Path | None) -> None:
