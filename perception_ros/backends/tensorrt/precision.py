@@ -65,11 +65,11 @@ def check_precision(claimed: str, shares: Mapping[str, float], origin: str) -> s
     got = max(shares, key=lambda name: shares[name])
     if got == claimed and (claimed != 'fp32' or len(shares) == 1):
         return got
-    found = ', '.join(f'{share:.1%} {name}' for name, share in shares.items())
+    found = ', '.join(f'{share:.1%} in {name}' for name, share in shares.items())
+    make = '' if claimed == 'fp32' else f' with `perception_ros quantize --precision {claimed}`'
     raise BackendError(
-        f'{origin}: expected a graph whose convolutions and matrix products are {claimed}, as '
-        f'bundle.yaml says; got {found}; correct `precision` there, or make the bundle anew with '
-        f'`perception_ros quantize --precision {claimed}`'
+        f'{origin}: expected convolutions and matrix products in {claimed}, as bundle.yaml says; '
+        f'got {found} of the work; correct `precision` there, or make the bundle anew{make}'
     )
 
 
