@@ -18,6 +18,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from types import TracebackType
 from typing import Literal, Protocol
 
@@ -68,6 +69,20 @@ class EngineInfo:
     """Width and height of the network's input in pixels."""
 
 
+@dataclass(frozen=True, slots=True)
+class Degradation:
+    """Why a bundle is not served by the backend that was asked for."""
+
+    reason: str
+    """'tensorrt failed 3 times in a row: out of memory'."""
+    since: datetime
+    """When it came to that, in UTC."""
+
+    def __str__(self) -> str:
+        """Return both in one line for people."""
+        return f'{self.reason} (since {self.since:%H:%M:%S} UTC)'
+
+
 class Request(ABC):
     """One slot of an engine: an input buffer, one run, and the outputs of that run.
 
@@ -111,6 +126,11 @@ class Engine(ABC):
     @abstractmethod
     def info(self) -> EngineInfo:
         """What this engine really is."""
+
+    @property
+    def degradation(self) -> Degradation | None:
+        """Why this is not the engine that was asked for; None: it is."""
+        return None
 
     @abstractmethod
     def request(self) -> Request:
