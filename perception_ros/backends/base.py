@@ -6,8 +6,8 @@ asynchronously, and holds its outputs until it is released::
 
     with open_engine(bundle, 'auto', EngineOptions(max_batch=8)) as engine:
         request = engine.request()            # waits for a free slot
-        request.images[:n] = pixels           # uint8 [n, H, W, 3] RGB, letterboxed
-        request.start(n)                      # returns at once
+        request.write(0, image, letterbox)    # a camera's image, as it came
+        request.start(1)                      # returns at once
         outputs = request.result()            # waits; name -> array [n, ...]
         ...                                   # outputs are valid until:
         request.release()
@@ -28,6 +28,8 @@ from typing_extensions import Self
 
 from perception_ros.bundles.bundle import Bundle
 from perception_ros.core.errors import BackendError
+from perception_ros.core.image import Image
+from perception_ros.core.letterbox import Letterbox
 
 Outputs = Mapping[str, NDArray[np.generic]]
 """Graph output name -> array whose first axis is the batch."""
@@ -93,7 +95,22 @@ class Request(ABC):
     @property
     @abstractmethod
     def images(self) -> NDArray[np.uint8]:
-        """Input, uint8 [max_batch, H, W, 3] RGB: write before `start`, then leave it alone."""
+        """Input, uint8 [max_batch, H, W, 3] RGB, for images that are letterboxed already.
+
+        Fill it before `start`, then leave it alone. Until `release`, each place of the batch is
+        filled either here or by `write`.
+        """
+
+    def write(self, index: int, image: Image, letterbox: Letterbox) -> None:
+        """Letterbox a camera's image, as it came, into place `index` of the batch.
+
+        This is done on the CPU, into `images`. A slot that has its input on a GPU does it there;
+        `images` then need not hold it. The image's data is no longer needed on return.
+
+        :raises ImageError: the image cannot be decoded; the place is still to be filled.
+        """
+        pixels, to_rgb = image.pixels()
+        letterbox.write(pixels, to_rgb, self.images[index])
 
     @abstractmethod
     def start(self, batch_size: int) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import onnx
+from typing import TYPE_CHECKING
 
 from perception_ros.bundles.manifest import Manifest
 from perception_ros.core.errors import BundleError
+
+if TYPE_CHECKING:
+    import onnx
 
 INPUT_NAME = 'images'
 LEAST_SCORE = 0.001
@@ -69,6 +71,8 @@ def check_graph(payload: bytes, manifest: Manifest, origin: str) -> None:
 
 
 def _parse(payload: bytes, origin: str) -> onnx.ModelProto:
+    import onnx  # here: who only names the contract's types need not wait for it
+
     try:
         model = onnx.load_from_string(payload)
     except Exception as error:  # protobuf's DecodeError
@@ -85,6 +89,8 @@ def _parse(payload: bytes, origin: str) -> onnx.ModelProto:
 
 
 def _describe(value: onnx.ValueInfoProto) -> TensorSpec:
+    import onnx
+
     tensor = value.type.tensor_type
     shape = tuple(
         dim.dim_value if dim.HasField('dim_value') else None for dim in tensor.shape.dim

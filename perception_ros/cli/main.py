@@ -26,6 +26,7 @@ class Command(NamedTuple):
 COMMANDS: Mapping[str, Command] = {
     'run': Command('run:run', 'Find objects and masks in image files.'),
     'inspect': Command('inspect:inspect', 'Check a bundle and show what it says about itself.'),
+    'evaluate': Command('evaluate:evaluate', 'Measure a bundle on labelled images.'),
     'bundles': Command('bundles:bundles', 'List the bundles that are there.'),
     'doctor': Command('doctor:doctor', 'Say what works here, what does not, and what to do.'),
     'demo': Command('demo:demo', 'Play pictures to the perception node over real topics.'),
@@ -50,6 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def complain(message: str) -> None:
     """Print one red line on stderr."""
     typer.secho(f'error: {" ".join(message.split())}', fg=typer.colors.RED, err=True)
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """Return the names in 'front, rear'."""
+    return tuple(part.strip() for part in text.split(',') if part.strip())
 
 
 def _app(arguments: Sequence[str]) -> typer.Typer:

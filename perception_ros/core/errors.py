@@ -24,6 +24,10 @@ class ImportModelError(PerceptionError):
     """A foreign model cannot be turned into a bundle."""
 
 
+class DatasetError(PerceptionError):
+    """Labelled data are missing, damaged, or share no class with the model."""
+
+
 class BackendError(PerceptionError):
     """An engine cannot be opened, or failed while it ran."""
 

@@ -22,6 +22,8 @@ from perception_ros.backends import (
 from perception_ros.backends.switching import SwitchingEngine
 from perception_ros.bundles.bundle import Bundle
 from perception_ros.core.errors import BackendError
+from perception_ros.core.image import Image
+from perception_ros.core.letterbox import Letterbox
 from test.builders import picture, write_real_bundle
 
 DOCUMENTED = 'reference'
@@ -105,6 +107,27 @@ def test_each_image_gets_its_own_answer_at_every_batch_size(engine: Engine) -> N
             np.testing.assert_allclose(array[0], together[name][index], atol=1e-6, err_msg=name)
     differing = [n for n, a in together.items() if not np.array_equal(a[0], a[1])]
     assert differing, 'a red and a green rectangle must not look the same'
+
+
+def test_a_camera_s_image_is_letterboxed_into_its_place(engine: Engine) -> None:
+    """Beside one that is letterboxed already, and as the CPU's letterbox does it."""
+    camera = np.ascontiguousarray(picture(150, 128, green=(0, 40, 150, 128))[..., ::-1])
+    image = Image(camera.data, 'bgr8', 150, 128, 450)
+    letterbox = Letterbox.fit((150, 128), engine.info.input_size)
+    placed = np.zeros((64, 96, 3), np.uint8)
+    letterbox.write(*image.pixels(), placed)
+    beside = images('red')
+    request = engine.request()
+    request.write(1, image, letterbox)
+    request.images[:1] = beside
+    request.start(2)
+    came = {name: array.copy() for name, array in request.result().items()}
+    request.release()
+    for name, array in run(engine, np.stack([beside[0], placed])).items():
+        if array.dtype == np.uint8:  # an edge may lie one grey level beside
+            assert (came[name] != array).mean() < 0.01, name
+        else:
+            np.testing.assert_allclose(came[name], array, atol=2 / 255, err_msg=name)
 
 
 def test_a_slot_is_reused_without_traces_of_the_last_batch(engine: Engine) -> None:
