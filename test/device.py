@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 import threading
 import time
 
@@ -22,6 +23,7 @@ class WatchedEngine(FakeEngine):
 
     def __init__(self, bundle: Bundle | None = None, *, max_batch: int = BATCH) -> None:
         super().__init__(bundle or fake_bundle(), max_batch=max_batch)
+        self._info = replace(self._info, backend='device')
         self.fails = False
         self.closed = 0
         """How often."""

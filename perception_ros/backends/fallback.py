@@ -110,7 +110,7 @@ class FallbackEngine(SwitchingEngine):
             name=f'open {candidate.name}',
         ).start()
 
-    def ran(self, member: Member, error: Exception | None) -> None:
+    def ran(self, member: Member, error: BackendError | None) -> None:
         """Count failures in a row of the preferred engine, and do not accept too many."""
         with self._lock:
             if member is not self._serving or self._closed or self._degradation:

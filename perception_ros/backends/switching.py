@@ -9,6 +9,8 @@ a broken device can take long, and the frames go on meanwhile.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 import logging
 import threading
 
@@ -18,6 +20,8 @@ from numpy.typing import NDArray
 from perception_ros.backends.base import Degradation, Engine, EngineInfo, Outputs, Request
 from perception_ros.backends.slots import CLOSED, NOT_STARTED, SlotEngine, SLOTS
 from perception_ros.core.errors import BackendError
+from perception_ros.core.image import Image
+from perception_ros.core.letterbox import Letterbox
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +91,7 @@ class SwitchingEngine(SlotEngine):
             member.lent += 1
         try:
             return member, member.engine.request()
-        except Exception as error:
+        except BackendError as error:
             self.return_slot(member)
             self.ran(member, error)
             raise
@@ -99,7 +103,7 @@ class SwitchingEngine(SlotEngine):
             if member in self._retired and not member.lent:
                 member.begin_closing()
 
-    def ran(self, member: Member, error: Exception | None) -> None:
+    def ran(self, member: Member, error: BackendError | None) -> None:
         """Take notice of how a run of an engine ended; the slots call this."""
 
     def _settle(self) -> None:
@@ -148,26 +152,23 @@ class _Slot(Request):
         _, request = self._borrow()
         return request.images
 
+    def write(self, index: int, image: Image, letterbox: Letterbox) -> None:
+        """Letterbox a camera's image into place `index`, wherever the engine does that."""
+        with self._watched() as request:
+            request.write(index, image, letterbox)
+
     def start(self, batch_size: int) -> None:
         """Begin a run of the first `batch_size` images."""
-        member, request = self._borrow()
-        try:
+        with self._watched() as request:
             request.start(batch_size)
-        except BackendError as error:
-            self._owner.ran(member, error)
-            raise
 
     def result(self) -> Outputs:
         """Wait for the run and return its outputs."""
         if self._borrowed is None:
             raise BackendError(NOT_STARTED)
-        member, request = self._borrowed
-        try:
+        with self._watched() as request:
             outputs = request.result()
-        except Exception as error:
-            self._owner.ran(member, error)
-            raise
-        self._owner.ran(member, None)
+        self._owner.ran(self._borrowed[0], None)
         return outputs
 
     def release(self) -> None:
@@ -178,6 +179,16 @@ class _Slot(Request):
             request.release()
             self._owner.return_slot(member)
         self._owner.give_back(self)
+
+    @contextmanager
+    def _watched(self) -> Iterator[Request]:
+        """Give the borrowed slot, and tell of an error of its engine."""
+        member, request = self._borrow()
+        try:
+            yield request
+        except BackendError as error:
+            self._owner.ran(member, error)
+            raise
 
     def _borrow(self) -> tuple[Member, Request]:
         if self._borrowed is None:

@@ -94,7 +94,7 @@ def test_failures_in_a_row_bring_in_the_fallback_once(
     with opened() as engine:
         device.engines[0].fails = True
         for _ in range(FAILURES):
-            assert engine.info.backend == 'fake' and not run(engine)
+            assert engine.info.backend == 'device' and not run(engine)
         wait_until(lambda: served_by(engine) is not WatchedEngine)
         assert run(engine)
         assert engine.degradation
@@ -150,7 +150,7 @@ def test_the_fallback_serves_while_the_preferred_backend_is_opened(
         wait_until(lambda: served_by(engine) is WatchedEngine)
         assert run(engine)
         assert engine.degradation is None
-        wait_until(lambda: 'bundle colours: fake on cpu serves from now on' in caplog.messages)
+        wait_until(lambda: 'bundle colours: device on cpu serves from now on' in caplog.messages)
 
 
 def test_the_fallback_goes_on_if_the_background_fails(

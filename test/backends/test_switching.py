@@ -23,7 +23,8 @@ from perception_ros.backends.base import Outputs, Request
 from perception_ros.backends.slots import SLOTS
 from perception_ros.backends.switching import SwitchingEngine
 from perception_ros.core.errors import BackendError
-from test.builders import fake_bundle, manifest
+from perception_ros.core.letterbox import Letterbox
+from test.builders import fake_bundle, frame, manifest
 from test.device import BATCH, wait_until, WatchedEngine
 
 
@@ -161,6 +162,20 @@ def test_a_slot_that_was_not_touched_yet_is_of_the_new_engine(
     assert (first.calls, second.calls) == ([], [1, 1])
 
 
+def test_the_engine_letterboxes_where_it_likes_to(
+    engine: SwitchingEngine, first: WatchedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a GPU's letterbox would be lost behind this engine."""
+    written = []
+    slot = first.request()
+    monkeypatch.setattr(type(slot), 'write', lambda self, index, *what: written.append(index))
+    slot.release()
+    request = engine.request()
+    request.write(2, frame().image, Letterbox.fit((64, 48), engine.info.input_size))
+    assert written == [2]
+    request.release()
+
+
 def test_who_waits_when_it_is_closed_is_told(engine: SwitchingEngine) -> None:
     held, errors = [engine.request(), engine.request()], []
 
@@ -192,7 +207,7 @@ def test_an_engine_for_other_batches_is_refused_and_closed(
     engine: SwitchingEngine, first: WatchedEngine
 ) -> None:
     smaller = WatchedEngine(max_batch=2)
-    with pytest.raises(BackendError, match='takes 2 images of 96x64 pixels, fake 3.*max_batch'):
+    with pytest.raises(BackendError, match='takes 2 images of 96x64 pixels, device 3.*max_batch'):
         engine.exchange(smaller)
     assert (smaller.closed, first.closed) == (1, 0)
     run(engine.request())
@@ -219,7 +234,7 @@ def test_an_engine_that_cannot_be_closed_costs_a_line_of_the_log(
         patch.setattr(first, 'close', fail)
         engine.exchange(WatchedEngine())
         engine.close()
-    assert 'fake could not be closed: CUDA error 700' in caplog.messages
+    assert 'device could not be closed: CUDA error 700' in caplog.messages
     first.close()
 
 

@@ -85,7 +85,7 @@ def test_an_engine_that_fails_on_the_road_is_stood_in_for(
     road = Road(bench, summary_file=str(summary))
     before = road.drive()
     wait_until(lambda: road.is_answered(before))
-    road.wait_for_status('on fake', level=DiagnosticStatus.OK)
+    road.wait_for_status('on device cpu', level=DiagnosticStatus.OK)
 
     device.engines[0].fails = True
     assert bench.node and bench.node._pipeline
@@ -119,7 +119,7 @@ def test_frames_are_answered_while_the_preferred_engine_is_being_opened(
     road.wait_for_status('device is being opened', level=DiagnosticStatus.WARN)
 
     device.ready.set()
-    road.wait_for_status('on fake', level=DiagnosticStatus.OK)
+    road.wait_for_status('on device cpu', level=DiagnosticStatus.OK)
     after = road.drive()
     wait_until(lambda: road.is_answered(after))
     assert device.engines[0].calls[-1] == 1
