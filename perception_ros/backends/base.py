@@ -37,6 +37,7 @@ Outputs = Mapping[str, NDArray[np.generic]]
 
 PerformanceHint = Literal['latency', 'throughput']
 GraphOptimization = Literal['disabled', 'basic', 'extended', 'all']
+HardwareCompatibility = Literal['none', 'ampere_plus', 'same_compute_capability']
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,12 @@ class EngineOptions:
     """'latency': all cores for one call; 'throughput': share them among the calls in flight."""
     graph_optimization: GraphOptimization = 'all'
     """How much the runtime may rewrite the graph."""
+    optimal_batch: int = 0
+    """Batch size that a built engine is tuned for; 0: max_batch."""
+    hardware_compatibility: HardwareCompatibility = 'none'
+    """Which other GPUs a built engine must run on besides the one that built it."""
+    dla_core: int = -1
+    """Deep-learning accelerator to build for, which takes full batches only; -1: the GPU."""
 
 
 @dataclass(frozen=True, slots=True)

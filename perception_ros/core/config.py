@@ -165,6 +165,26 @@ class ModelConfig(_Frozen):
     graph_optimization: Literal['disabled', 'basic', 'extended', 'all'] = parameter(
         'all', 'onnxruntime: how much of the graph it may rewrite; openvino always rewrites all'
     )
+    optimal_batch: int = parameter(
+        0,
+        'tensorrt, tensorrt_rtx: batch size that the engine is tuned for, at most max_batch; '
+        '0: max_batch',
+        ge=0,
+        le=256,
+    )
+    hardware_compatibility: Literal['none', 'ampere_plus', 'same_compute_capability'] = parameter(
+        'none',
+        'tensorrt: GPUs that the built engine runs on; none: the kind that built it; ampere_plus: '
+        'Ampere and newer; same_compute_capability: those of the same compute capability. More '
+        'GPUs may mean a slower engine',
+    )
+    dla_core: int = parameter(
+        -1,
+        'tensorrt: deep-learning accelerator to run on, where the platform has one; it takes '
+        'batches of max_batch only, and the GPU does what it cannot; -1: the GPU alone',
+        ge=-1,
+        le=7,
+    )
 
 
 class OverlayConfig(_Frozen):
