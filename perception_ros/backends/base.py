@@ -18,6 +18,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from types import TracebackType
 from typing import Literal, Protocol
 
@@ -75,6 +76,20 @@ class EngineInfo:
     """Most images that one call takes."""
     input_size: tuple[int, int]
     """Width and height of the network's input in pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Degradation:
+    """Why a bundle is not served by the backend that was asked for."""
+
+    reason: str
+    """'tensorrt failed 3 times in a row: out of memory'."""
+    since: datetime
+    """When it came to that, in UTC."""
+
+    def __str__(self) -> str:
+        """Return both in one line for people."""
+        return f'{self.reason} (since {self.since:%H:%M:%S} UTC)'
 
 
 class Request(ABC):
@@ -135,6 +150,11 @@ class Engine(ABC):
     @abstractmethod
     def info(self) -> EngineInfo:
         """What this engine really is."""
+
+    @property
+    def degradation(self) -> Degradation | None:
+        """Why this is not the engine that was asked for; None: it is."""
+        return None
 
     @abstractmethod
     def request(self) -> Request:

@@ -30,13 +30,13 @@ class SlotEngine(Engine):
     def __init__(self, info: EngineInfo) -> None:
         self._info = info
         self._closed = False
-        self._free: queue.SimpleQueue[Slot | None] = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
 
     @abstractmethod
     def _settle(self) -> None:
         """Wait for what runs and let nothing new begin. Called once, when the engine closes."""
 
-    def _offer(self, slots: Iterable[Slot]) -> None:
+    def _offer(self, slots: Iterable[Request]) -> None:
         for slot in slots:
             self._free.put(slot)
 
@@ -46,7 +46,7 @@ class SlotEngine(Engine):
         shape = (self._info.max_batch, height, width, 3)
         return [np.zeros(shape, np.uint8) for _ in range(SLOTS)]
 
-    def give_back(self, slot: Slot) -> None:
+    def give_back(self, slot: Request) -> None:
         """Make a slot free again."""
         if not self._closed:
             self._free.put(slot)

@@ -131,6 +131,17 @@ class ModelConfig(_Frozen):
         'auto: the best that works here; cpu; with onnxruntime cuda, cuda:<index>, tensorrt or '
         'tensorrt:<index>; with openvino gpu or gpu:<index>',
     )
+    fallback: str = parameter(
+        '',
+        'Backend that serves instead if the other one cannot be opened or fails three times in a '
+        'row, until the node is configured anew; empty: none, frames are dropped then',
+    )
+    fallback_device: str = parameter('auto', 'As device, for the fallback')
+    build: Literal['wait', 'background'] = parameter(
+        'wait',
+        'wait: configure lasts until the backend is ready, which may mean to build its engine for '
+        'minutes; background: the fallback serves until then',
+    )
     max_batch: int = parameter(8, 'Most images in one engine call', ge=1, le=256)
     cameras: tuple[str, ...] = parameter((), 'Cameras whose frames this model gets; empty: all')
     max_rate_hz: float = parameter(
@@ -256,7 +267,29 @@ class PerceptionConfig(_Frozen):
                     f'model {name!r} names cameras {unknown} that do not exist: '
                     f'expected some of {sorted(self.cameras)}'
                 )
+            self._check_fallback(name, model)
         return self
+
+    def _check_fallback(self, name: str, model: ModelConfig) -> None:
+        if not model.fallback:
+            if model.build == 'background':
+                raise ValueError(
+                    f'model {name!r} has build background and no fallback: name the backend that '
+                    'serves while the other one is built'
+                )
+        elif model.fallback == 'auto':
+            raise ValueError(
+                f'model {name!r} has fallback auto, which might take the backend that failed: '
+                'expected the name of a backend'
+            )
+        elif (model.backend or self.backend, model.device) == (
+            model.fallback, model.fallback_device
+        ):
+            raise ValueError(
+                f'model {name!r} has backend and fallback {model.fallback!r}, both on device '
+                f'{model.device!r}: what fails there would fail again. Name another fallback or '
+                'fallback_device, or none'
+            )
 
     def cameras_of(self, model: str) -> tuple[str, ...]:
         """Return the cameras whose frames `model` gets, in configured order."""

@@ -30,3 +30,7 @@ class DatasetError(PerceptionError):
 
 class BackendError(PerceptionError):
     """An engine cannot be opened, or failed while it ran."""
+
+
+class NotInstalledError(BackendError):
+    """The runtime of a backend is not installed."""

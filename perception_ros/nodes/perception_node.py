@@ -168,6 +168,9 @@ class PerceptionNode(LifecycleNode):
             EngineOptions(**{
                 option.name: getattr(settings, option.name) for option in fields(EngineOptions)
             }),
+            fallback=settings.fallback,
+            fallback_device=settings.fallback_device,
+            background=settings.build == 'background',
         )
         engine.warm_up()
         info = engine.info

@@ -19,6 +19,7 @@ from perception_ros.backends import (
     load_backend,
     open_engine,
 )
+from perception_ros.backends.switching import SwitchingEngine
 from perception_ros.bundles.bundle import Bundle
 from perception_ros.core.errors import BackendError
 from perception_ros.core.image import Image
@@ -29,6 +30,9 @@ DOCUMENTED = 'reference'
 """The example of docs/backends.md."""
 
 ALL = [*BACKENDS, DOCUMENTED]
+
+EXCHANGED = 'exchanged'
+"""ONNX Runtime, behind an engine that served with the fake one before."""
 
 
 @pytest.fixture(scope='module')
@@ -48,9 +52,16 @@ def example(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
     monkeypatch.setitem(BACKENDS, DOCUMENTED, Backend('documented_backend', auto=False))
 
 
-@pytest.fixture(params=ALL)
+@pytest.fixture(params=[*ALL, EXCHANGED])
 def engine(request: pytest.FixtureRequest, bundle: Bundle) -> Iterator[Engine]:
-    with open_engine(bundle, request.param, EngineOptions(max_batch=4, device='cpu')) as opened:
+    options = EngineOptions(max_batch=4, device='cpu')
+    if request.param == EXCHANGED:
+        switching = SwitchingEngine(open_engine(bundle, 'fake', options))
+        switching.exchange(open_engine(bundle, 'onnxruntime', options))
+        opened: Engine = switching
+    else:
+        opened = open_engine(bundle, request.param, options)
+    with opened:
         yield opened
 
 
@@ -168,7 +179,8 @@ def test_a_failed_run_leaves_the_engine_usable(
         raise BackendError('out of memory')
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine, '_run', fail)
+        runs = engine.serving if isinstance(engine, SwitchingEngine) else engine
+        patch.setattr(runs, '_run', fail)
         request = engine.request()
         request.start(1)
         with pytest.raises(BackendError, match='out of memory'):

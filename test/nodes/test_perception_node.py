@@ -30,11 +30,9 @@ from perception_ros.ros.domain import private_environment
 from perception_ros.ros.messages import to_header
 from perception_ros.ros.qos import make_qos
 from test.builders import COLOURS, manifest, picture, write_real_bundle
-from test.nodes.bench import Bench, wait_until
+from test.nodes.bench import Bench, image, RED, wait_until
 
 pytestmark = pytest.mark.dds
-
-RED = (20, 30, 60, 70)
 
 
 @pytest.fixture(scope='module')
@@ -47,14 +45,6 @@ def bench(bundle: Path) -> Iterator[Bench]:
     made = Bench(bundle)
     yield made
     made.close()
-
-
-def image(stamp_s: int = 1, frame_id: str = 'front_optical', **box: Any) -> Image:
-    pixels = picture(128, 96, **(box or {'red': RED}))
-    message = Image(header=to_header(stamp_s * 10**9, frame_id), encoding='bgr8')
-    message.height, message.width, message.step = 96, 128, 3 * 128
-    message.data = pixels[..., ::-1].tobytes()
-    return message
 
 
 def test_a_frame_goes_from_topic_to_topics(bench: Bench) -> None:
