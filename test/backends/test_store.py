@@ -17,7 +17,8 @@ import tempfile
 import time
 from typing import Any
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 import pytest
 
 from perception_ros.backends.store import default_folder, EngineStore

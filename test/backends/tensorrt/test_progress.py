@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 import pytest
 
 from perception_ros.backends.tensorrt.progress import LogProgress, Phases
