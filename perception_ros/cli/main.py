@@ -31,6 +31,8 @@ COMMANDS: Mapping[str, Command] = {
     'doctor': Command('doctor:doctor', 'Say what works here, what does not, and what to do.'),
     'demo': Command('demo:demo', 'Play pictures to the perception node over real topics.'),
     'parameters': Command('parameters:parameters', 'Print every parameter of the node.'),
+    'build': Command('build:build', 'Build TensorRT engines ahead of time.'),
+    'cache': Command('cache:cache', 'List the engines that were built, or remove old ones.'),
     'import': Command('import_model:import_', 'Turn a foreign ONNX model into a bundle.'),
 }
 

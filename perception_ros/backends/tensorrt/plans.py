@@ -69,7 +69,9 @@ def plan_for(
     store = store or EngineStore()
     name = bundle.manifest.name
     progress = progress or LogProgress(_log, f'{name} with {library}')
-    timings = {'timing_cache_of': str(library), 'gpu': gpu}
+    timings = {
+        'holds': 'timings', 'library': library.name, 'library_version': library.version, 'gpu': gpu
+    }
 
     def build() -> tuple[bytes, dict[str, Any]]:
         cached = store.load(timings)
@@ -77,9 +79,9 @@ def plan_for(
             bundle, options, library, progress, cached.payload if cached else b''
         )
         if built.timing_cache:
-            store.save(timings, built.timing_cache, {}, f'the timing cache of {library}')
+            store.save(timings, built.timing_cache, {'name': 'timings'}, f'timings of {library}')
         about = {
-            'bundle': name,
+            'name': name,
             'precision': built.precision,
             'shares': built.shares,
             'layers': built.layers,
