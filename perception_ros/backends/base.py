@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+import threading
 from types import TracebackType
 from typing import Literal, Protocol
 
@@ -60,6 +61,8 @@ class EngineOptions:
     """Which other GPUs a built engine must run on besides the one that built it."""
     dla_core: int = -1
     """Deep-learning accelerator to build for, which takes full batches only; -1: the GPU."""
+    cancel: threading.Event | None = field(default=None, compare=False)
+    """Set by whoever no longer wants the engine: opening it, where that lasts, is given up."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,6 +234,18 @@ def test_cameras_that_are_not_in_use_may_stay_in_the_file(bench: Bench) -> None:
     assert bench.transition(Transition.TRANSITION_CONFIGURE)
 
 
+def test_a_misspelt_camera_is_a_warning_and_another_one_is_not(
+    bench: Bench, capfd: pytest.CaptureFixture[str]
+) -> None:
+    others = {f'cameras__{name}__topic': f'/{name}' for name in ('frnt', 'rear', 'cam2')}
+    bench.launch('front', 'cam1', **others)
+    assert bench.transition(Transition.TRANSITION_CONFIGURE)
+    lines = capfd.readouterr().err.splitlines()
+    told = {line.split('cameras.')[1].split('.')[0]: line for line in lines if 'effect' in line}
+    assert "did you mean 'front'?" in told['frnt'] and '[WARN]' in told['frnt']
+    assert '[INFO]' in told['rear'] and '[INFO]' in told['cam2']
+
+
 def test_a_failing_activate_leaves_nothing_behind(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

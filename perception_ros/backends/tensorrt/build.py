@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 import logging
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -107,6 +108,7 @@ def build_plan(
     precision = check_precision(bundle.manifest.precision, shares, str(bundle.graph_path))
     config = _configure(builder, network, options, profile, library)
     _use_timing_cache(config, timing_cache, library)
+    progress = _until(options.cancel, progress)
     payload = _build(builder, network, config, progress, bundle, library)
     return Built(
         payload=payload,
@@ -116,6 +118,19 @@ def build_plan(
         timing_cache=_timing_cache_of(config, library),
         build_s=time.monotonic() - started,
     )
+
+
+def _until(cancel: threading.Event | None, progress: Progress) -> Progress:
+    """Return a progress that also ends the build when somebody cancels it."""
+    if cancel is None:
+        return progress
+
+    def tell(phase: str, done: float) -> None:
+        if cancel.is_set():
+            raise BackendError(f'the build was cancelled at {done:.0%}, during {phase}')
+        progress(phase, done)
+
+    return tell
 
 
 def parse(bundle: Bundle, builder: trt.Builder, library: Library) -> trt.INetworkDefinition:

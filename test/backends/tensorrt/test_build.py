@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 import sys
+import threading
 from types import ModuleType
 
 from onnx import helper
@@ -44,6 +45,21 @@ def test_what_is_raised_while_it_builds_cancels_the_build(
 
     with pytest.raises(KeyboardInterrupt):
         build_plan(bundle, EngineOptions(), library, interrupt)
+
+
+def test_a_build_that_nobody_waits_for_any_more_is_given_up(
+    bundle: Bundle, library: Library
+) -> None:
+    """A process that ended within the builder would crash."""
+    options, shares = EngineOptions(cancel=threading.Event()), []
+
+    def cancel(phase: str, done: float) -> None:
+        shares.append(done)
+        options.cancel.set()  # type: ignore[union-attr]
+
+    with pytest.raises(BackendError, match='the build was cancelled'):
+        build_plan(bundle, options, library, cancel)
+    assert len(shares) == 1
 
 
 def test_nodes_that_it_refuses_are_named(tmp_path: Path, library: Library) -> None:
