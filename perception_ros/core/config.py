@@ -250,6 +250,11 @@ class PerceptionConfig(_Frozen):
     autostart: bool = parameter(
         False, 'Whether the node configures and activates itself when it starts'
     )
+    build_only: bool = parameter(
+        False,
+        'Open the engine of every model, which builds and stores it where that has not been done, '
+        'and end; the exit status is 0 if all could be opened',
+    )
     lazy: bool = parameter(
         True, 'Infer only what somebody subscribes to; false: always infer everything', live=True
     )

@@ -26,7 +26,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
-from perception_ros.backends import EngineOptions, open_engine
+from perception_ros.backends import Engine, EngineOptions, open_engine
 from perception_ros.bundles.bundle import Bundle
 from perception_ros.core.config import ModelConfig, PerceptionConfig
 from perception_ros.core.errors import ConfigError, PerceptionError
@@ -91,6 +91,10 @@ class PerceptionNode(LifecycleNode, EmptyListsNode):
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free everything, so that the node can be configured anew."""
         return self._attempt('recover', self.close)
+
+    def build(self) -> bool:
+        """Open every model's engine once and free it; return whether all could be opened."""
+        return self._attempt('build', self._build) is TransitionCallbackReturn.SUCCESS
 
     def interrupt(self) -> None:
         """Give up engines that are being opened, which lets a long configure fail; any thread."""
@@ -170,6 +174,16 @@ class PerceptionNode(LifecycleNode, EmptyListsNode):
         self, name: str, settings: ModelConfig, ignore: dict[str, IgnoreMask]
     ) -> Model:
         bundle = Bundle.load(settings.bundle or name)
+        engine = self._open_engine(name, bundle, settings)
+        detection = bundle.manifest.detection
+        of_bundle = detection.score_threshold if detection else 0.0
+
+        def score_threshold(camera: str) -> float:
+            return self._config.score_threshold(camera, name, of_bundle)
+
+        return Model(name, bundle.manifest, engine, score_threshold=score_threshold, ignore=ignore)
+
+    def _open_engine(self, name: str, bundle: Bundle, settings: ModelConfig) -> Engine:
         engine = open_engine(
             bundle,
             settings.backend or self._config.backend,
@@ -192,14 +206,17 @@ class PerceptionNode(LifecycleNode, EmptyListsNode):
             f'model {name}: bundle {bundle.manifest.name}, {", ".join(bundle.manifest.tasks)}, '
             f'on {info.backend} {info.device}, {info.precision}, batch 1..{info.max_batch}'
         )
+        return engine
 
-        detection = bundle.manifest.detection
-        of_bundle = detection.score_threshold if detection else 0.0
-
-        def score_threshold(camera: str) -> float:
-            return self._config.score_threshold(camera, name, of_bundle)
-
-        return Model(name, bundle.manifest, engine, score_threshold=score_threshold, ignore=ignore)
+    def _build(self) -> None:
+        """Open each model's own engine, which builds and stores it, and close it again."""
+        self._config = self._declared.load()
+        if not self._config.models:
+            raise ConfigError('there are no models: expected at least one name in model_names')
+        own = {'fallback': '', 'build': 'wait'}
+        for name, settings in self._config.models.items():
+            bundle = Bundle.load(settings.bundle or name)
+            self._open_engine(name, bundle, settings.model_copy(update=own)).close()
 
     def _on_set_parameters(self, parameters: list[Parameter[Any]]) -> SetParametersResult:
         """Refuse what cannot change now, and let what can take effect at once."""
@@ -253,6 +270,8 @@ def main(args: list[str] | None = None) -> int:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
+        if node.get_parameter('build_only').value:
+            return 0 if node.build() else 1
         autostart = node.get_parameter('autostart').value
         configured = autostart and node.trigger_configure() is TransitionCallbackReturn.SUCCESS
         if configured and not ended.is_set():

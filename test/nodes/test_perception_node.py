@@ -334,6 +334,32 @@ def test_a_signal_ends_it_cleanly(bench: Bench, tmp_path: Path, number: signal.S
     assert told['frames_inferred'] == {'means': 1}
 
 
+@pytest.mark.parametrize(
+    ('backend', 'status', 'says'),
+    [('onnxruntime', 0, 'model means: bundle means'), ('missing', 1, "backend 'missing'")],
+    ids=['what can be opened', 'what cannot'],
+)
+def test_build_only_opens_the_engines_and_ends_with_a_status(
+    bench: Bench, tmp_path: Path, backend: str, status: int, says: str
+) -> None:
+    """A fallback would hide that the engine is not there, and must not count."""
+    model = {'bundle': str(bench.bundle), 'backend': backend, 'fallback': 'fake'}
+    values = {'model_names': ['means'], 'models': {'means': model}, 'build_only': True}
+    file = tmp_path / 'parameters.yaml'
+    file.write_text(yaml.safe_dump({'/**': {'ros__parameters': values}}))
+    node = [sys.executable, '-m', 'perception_ros.nodes.perception_node']
+    done = subprocess.run(
+        [*node, '--ros-args', '--params-file', str(file)],
+        env=private_environment(bench.domain),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == status, done.stdout
+    assert says in done.stdout and 'Traceback' not in done.stdout
+
+
 def test_instances_come_out_beside_the_boxes(bench: Bench, tmp_path: Path) -> None:
     detection = manifest().detection
     assert detection is not None
