@@ -41,6 +41,7 @@ class Backend(NamedTuple):
 BACKENDS: dict[str, Backend] = {
     'onnxruntime': Backend(f'{__name__}.onnxruntime', 'pip install onnxruntime'),
     'openvino': Backend(f'{__name__}.openvino', "pip install 'openvino>=2026.4'"),
+    'triton': Backend(f'{__name__}.triton', "pip install 'tritonclient[grpc]'", auto=False),
     'fake': Backend(f'{__name__}.fake', auto=False),
 }
 """Every backend by its name; 'auto' tries them in this order."""

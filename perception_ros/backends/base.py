@@ -61,6 +61,12 @@ class EngineOptions:
     """Which other GPUs a built engine must run on besides the one that built it."""
     dla_core: int = -1
     """Deep-learning accelerator to build for, which takes full batches only; -1: the GPU."""
+    server: str = 'localhost:8001'
+    """Host and gRPC port of an inference server."""
+    server_timeout_ms: int = 5000
+    """Longest time that a server may take for one call."""
+    server_priority: int = 0
+    """Which requests a server takes first: 1 before 2; 0: as the model is configured there."""
     cancel: threading.Event | None = field(default=None, compare=False)
     """Set by whoever no longer wants the engine: opening it, where that lasts, is given up."""
 

@@ -109,6 +109,25 @@ class Slot(Request):
         """Wait until nothing reads the input any more, and forget the run and its errors."""
 
 
+class FutureSlot(Slot):
+    """A slot whose run is a future, which `_begin` sets."""
+
+    def __init__(self, engine: SlotEngine, images: NDArray[np.uint8]) -> None:
+        super().__init__(engine, images)
+        self._future: Future[Outputs] | None = None
+
+    def result(self) -> Outputs:
+        """Wait for the run and return its outputs."""
+        if self._future is None:
+            raise BackendError(NOT_STARTED)
+        return self._future.result()
+
+    def _rest(self) -> None:
+        if self._future is not None and not self._future.cancel():
+            self._future.exception()  # waits
+        self._future = None
+
+
 class BlockingEngine(SlotEngine):
     """An engine whose runtime has one blocking call, `_run`, and a thread for it."""
 
@@ -135,21 +154,10 @@ class BlockingEngine(SlotEngine):
         self._executor.shutdown(wait=True)
 
 
-class _BlockingSlot(Slot):
+class _BlockingSlot(FutureSlot):
     def __init__(self, engine: BlockingEngine, images: NDArray[np.uint8]) -> None:
         super().__init__(engine, images)
         self._engine = engine
-        self._future: Future[Outputs] | None = None
-
-    def result(self) -> Outputs:
-        if self._future is None:
-            raise BackendError(NOT_STARTED)
-        return self._future.result()
 
     def _begin(self, batch_size: int) -> None:
         self._future = self._engine.submit(self._images[:batch_size])
-
-    def _rest(self) -> None:
-        if self._future is not None and not self._future.cancel():
-            self._future.exception()  # waits
-        self._future = None

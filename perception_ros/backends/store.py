@@ -19,6 +19,7 @@ import json
 import logging
 import os
 from pathlib import Path
+import threading
 import time
 from typing import Any
 
@@ -31,6 +32,8 @@ VARIABLE = 'PERCEPTION_ROS_CACHE'
 
 _STALE_S = 3600.0
 """An unfinished file of this age belongs to nobody: no write takes so long."""
+_LOCK_PERIOD_S = 0.2
+"""Whoever waits for another builder looks so often whether it is done."""
 _UNFINISHED = '.unfinished'
 
 Key = Mapping[str, Any]
@@ -95,7 +98,11 @@ class EngineStore:
         self.folder = default_folder() if folder is None else folder
 
     def get_or_build(
-        self, key: Key, build: Callable[[], tuple[bytes, Mapping[str, Any]]], what: str
+        self,
+        key: Key,
+        build: Callable[[], tuple[bytes, Mapping[str, Any]]],
+        what: str,
+        cancel: threading.Event | None = None,
     ) -> Stored:
         """Return what lies under a key, or build and store it.
 
@@ -104,10 +111,12 @@ class EngineStore:
         :param build: returns the payload and what is known of it, ready for JSON. What it raises
             is passed on, and nothing is stored.
         :param what: name of the engine, for the log.
+        :param cancel: set by whoever no longer wants it: another builder is not waited for.
+        :raises BackendError: it was cancelled while another process built it.
         """
         if found := self.load(key):
             return found
-        with self._locked(key, what) as writable:
+        with self._locked(key, what, cancel) as writable:
             try:
                 if found := self._read(key):  # built by whoever we have waited for
                     return found
@@ -203,12 +212,14 @@ class EngineStore:
                 path.unlink(missing_ok=True)
 
     @contextmanager
-    def _locked(self, key: Key, what: str) -> Iterator[bool]:
+    def _locked(
+        self, key: Key, what: str, cancel: threading.Event | None = None
+    ) -> Iterator[bool]:
         """Hold the key's lock, waiting for whoever has it; false: the folder cannot be used."""
         path = self._path(key, '.lock')
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle = _lock(path, what)
+            handle = _lock(path, what, cancel or threading.Event())
         except OSError as error:
             _log.warning(
                 'the engine store %s cannot be written to: %s; %s is built for this process '
@@ -224,19 +235,14 @@ class EngineStore:
             os.close(handle)
 
 
-def _lock(path: Path, what: str) -> int:
+def _lock(path: Path, what: str, cancel: threading.Event) -> int:
     """Return a handle that holds the lock of a file; closing it, or dying, lets it go."""
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                owner = os.read(handle, 20).decode(errors='replace') or 'another'
-                _log.info('waiting for process %s, which builds %s', owner, what)
-                fcntl.flock(handle, fcntl.LOCK_EX)
+            _take(handle, what, cancel)
             # Whoever had the lock removed the file; a newer one may stand there.
-            if os.path.exists(path) and os.path.samestat(os.fstat(handle), os.stat(path)):
+            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
                 os.ftruncate(handle, 0)
                 os.write(handle, str(os.getpid()).encode())
                 return handle
@@ -244,6 +250,20 @@ def _lock(path: Path, what: str) -> int:
             os.close(handle)
             raise
         os.close(handle)
+
+
+def _take(handle: int, what: str, cancel: threading.Event) -> None:
+    told = False
+    while True:
+        try:
+            return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not told:
+                owner = os.pread(handle, 20, 0).decode(errors='replace') or 'another'
+                _log.info('waiting for process %s, which builds %s', owner, what)
+                told = True
+        if cancel.wait(_LOCK_PERIOD_S):
+            raise BackendError(f'{what} was cancelled while another process built it')
 
 
 def _put(path: Path, payload: bytes) -> None:

@@ -35,6 +35,9 @@ COMMANDS: Mapping[str, Command] = {
     'build': Command('build:build', 'Build TensorRT engines ahead of time.'),
     'cache': Command('cache:cache', 'List the engines that were built, or remove old ones.'),
     'import': Command('import_model:import_', 'Turn a foreign ONNX model into a bundle.'),
+    'triton-repository': Command(
+        'triton_repository:triton_repository', 'Write what a Triton server loads to serve bundles.'
+    ),
 }
 
 

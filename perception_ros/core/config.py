@@ -136,7 +136,8 @@ class ModelConfig(_Frozen):
     device: str = parameter(
         'auto',
         'auto: the best that works here; cpu; with onnxruntime cuda, cuda:<index>, tensorrt or '
-        'tensorrt:<index>; with openvino gpu or gpu:<index>',
+        'tensorrt:<index>; with openvino gpu or gpu:<index>; with triton gpu, where the server '
+        'must run it then',
     )
     fallback: str = parameter(
         '',
@@ -192,6 +193,21 @@ class ModelConfig(_Frozen):
         ge=-1,
         le=7,
     )
+    server: str = parameter('localhost:8001', 'triton: host and gRPC port of the server')
+    server_timeout_ms: int = parameter(
+        5000,
+        'triton: longest time that the server may take for one batch; its frames are dropped then',
+        unit='ms',
+        ge=1,
+        le=600_000,
+    )
+    server_priority: int = parameter(
+        0,
+        'triton: whose requests for this model the server takes first, 1 before 2; 0: the default '
+        'of the model there',
+        ge=0,
+        le=1000,
+    )
 
 
 class OverlayConfig(_Frozen):
@@ -235,8 +251,8 @@ class PerceptionConfig(_Frozen):
     )
     backend: str = parameter(
         'auto',
-        'auto (the first of the next two that works here), onnxruntime, openvino, or fake (no '
-        'inference, for tests and timing)',
+        'auto (the first of the next two that works here), onnxruntime, openvino, triton (a '
+        'server), or fake (no inference, for tests and timing)',
     )
     autostart: bool = parameter(
         False, 'Whether the node configures and activates itself when it starts'

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 import re
 import threading
@@ -20,10 +22,12 @@ from perception_ros.backends import (
     open_engine,
 )
 from perception_ros.backends.switching import SwitchingEngine
+from perception_ros.backends.triton.repository import Serving, write_repository
 from perception_ros.bundles.bundle import Bundle
 from perception_ros.core.errors import BackendError
 from perception_ros.core.image import Image
 from perception_ros.core.letterbox import Letterbox
+from test.backends.triton.process import ServerProcess
 from test.builders import picture, write_real_bundle
 
 DOCUMENTED = 'reference'
@@ -33,6 +37,9 @@ ALL = [*BACKENDS, DOCUMENTED]
 
 EXCHANGED = 'exchanged'
 """ONNX Runtime, behind an engine that served with the fake one before."""
+
+MESSAGES = 'triton, messages'
+"""Triton without shared memory."""
 
 
 @pytest.fixture(scope='module')
@@ -52,15 +59,37 @@ def example(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
     monkeypatch.setitem(BACKENDS, DOCUMENTED, Backend('documented_backend', auto=False))
 
 
-@pytest.fixture(params=[*ALL, EXCHANGED])
-def engine(request: pytest.FixtureRequest, bundle: Bundle) -> Iterator[Engine]:
-    options = EngineOptions(max_batch=4, device='cpu')
-    if request.param == EXCHANGED:
+@pytest.fixture(scope='module')
+def server(
+    tmp_path_factory: pytest.TempPathFactory, bundle: Bundle
+) -> Iterator[Callable[[str], str]]:
+    """Return a function from the name of a backend to the address of a server for it."""
+    repository = tmp_path_factory.mktemp('served') / 'models'
+    write_repository(repository, [bundle], Serving(max_batch=4, queue_timeout_ms=0))
+    with ExitStack() as stack:
+
+        @cache
+        def address(backend: str) -> str:
+            if not backend.startswith('triton'):
+                return ''
+            process = ServerProcess(repository, shared=backend != MESSAGES)
+            return stack.enter_context(process).address
+
+        yield address
+
+
+@pytest.fixture(params=[*ALL, EXCHANGED, MESSAGES])
+def engine(
+    request: pytest.FixtureRequest, bundle: Bundle, server: Callable[[str], str]
+) -> Iterator[Engine]:
+    name = request.param
+    options = EngineOptions(max_batch=4, device='cpu', server=server(name))
+    if name == EXCHANGED:
         switching = SwitchingEngine(open_engine(bundle, 'fake', options))
         switching.exchange(open_engine(bundle, 'onnxruntime', options))
         opened: Engine = switching
     else:
-        opened = open_engine(bundle, request.param, options)
+        opened = open_engine(bundle, name.partition(',')[0], options)
     with opened:
         yield opened
 
@@ -82,7 +111,7 @@ def test_it_says_what_it_is(engine: Engine) -> None:
     assert engine.info.max_batch == 4
     assert engine.info.input_size == (96, 64)
     assert engine.info.precision == 'fp32'
-    assert engine.info.device == 'cpu'
+    assert engine.info.device.split()[0] == 'cpu'
 
 
 @pytest.mark.parametrize('n', [1, 2, 3, 4])
@@ -208,7 +237,10 @@ def test_warm_up_leaves_all_slots_free(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize('backend', ALL)
-def test_it_says_what_would_run_here(backend: str) -> None:
+def test_it_says_what_would_run_here(
+    backend: str, server: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('perception_ros.backends.triton.engine.LOCAL', server(backend))
     assert re.match(rf'{backend}\b.*: .*cpu', load_backend(backend).probe())
 
 
@@ -227,7 +259,7 @@ def test_closing_frees_the_session(bundle: Bundle) -> None:
     assert vars(engine)['_session'] is None
 
 
-@pytest.mark.parametrize('backend', [name for name in ALL if name != 'fake'])
+@pytest.mark.parametrize('backend', [name for name in ALL if name not in ('fake', 'triton')])
 def test_a_graph_that_the_runtime_refuses_is_a_clear_error(
     bundle: Bundle, tmp_path: Path, backend: str
 ) -> None:

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from typing import Any
 
@@ -218,6 +219,16 @@ def test_a_builder_that_is_killed_blocks_nobody(
     assert line(second.stdout) == 'building'
     assert second.communicate('\n')[0] == 'built by second True\n'
     assert files(store) == {'.bin', '.json'}
+
+
+def test_who_waits_may_give_up(
+    start: Callable[[str], subprocess.Popen[str]], store: EngineStore
+) -> None:
+    assert line(start('first').stdout) == 'building'
+    cancel = threading.Event()
+    cancel.set()
+    with pytest.raises(BackendError, match='x was cancelled while another process built it'):
+        store.get_or_build({'key': 1}, never, 'x', cancel)
 
 
 def test_threads_of_one_process_build_once(store: EngineStore) -> None:

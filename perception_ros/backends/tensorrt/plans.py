@@ -90,7 +90,7 @@ def plan_for(
         return built.payload, about
 
     stored = store.get_or_build(
-        plan_key(bundle, options, library, gpu), build, f'{name} with {library}'
+        plan_key(bundle, options, library, gpu), build, f'{name} with {library}', options.cancel
     )
     about = stored.about
     return Plan(
