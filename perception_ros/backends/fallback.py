@@ -69,14 +69,18 @@ def open_with_fallback(
     return opened
 
 
-def open_warm(candidate: Candidate, max_batch: int) -> Engine:
+def open_warm(
+    candidate: Candidate, max_batch: int, is_wanted: Callable[[], bool] = lambda: True
+) -> Engine:
     """Return an engine that has run its smallest and its greatest batch.
 
+    :param is_wanted: whether that is worth the while, once the engine is open.
     :raises BackendError: it cannot be opened, or cannot run them.
     """
     engine = candidate.open(max_batch)
     try:
-        engine.warm_up()
+        if is_wanted():
+            engine.warm_up()
     except BaseException:
         engine.close()
         raise
@@ -129,7 +133,7 @@ class FallbackEngine(SwitchingEngine):
     def _change_to(self, candidate: Candidate, reason: str) -> None:
         try:
             # A server may have allowed the present engine less than was asked for.
-            engine = open_warm(candidate, self.info.max_batch)
+            engine = open_warm(candidate, self.info.max_batch, lambda: not self._closed)
             self.exchange(engine, _degradation(reason) if reason else None)
         except Exception as error:
             self._stay(candidate, reason, error)
