@@ -90,6 +90,9 @@ def engine(
     ] = 0.5,
     threads: Annotated[int, typer.Option(min=0, help="0: the runtime's choice.")] = 0,
     performance_hint: Annotated[str, typer.Option(help='latency or throughput.')] = 'latency',
+    server: Annotated[
+        str, typer.Option(help='HOST:PORT of a Triton server that serves the bundles.')
+    ] = '',
     json_file: Annotated[
         Path | None, typer.Option('--json', help='Write the report to this file.')
     ] = None,
@@ -113,7 +116,7 @@ def engine(
     open_datasets(dataset or [], split=split, labels=labels, rename=rename)  # says what is wrong
     plan = EnginePlan(
         bundles=opened,
-        backends=split_names(backends) or default_backends(),
+        backends=split_names(backends) or default_backends(server),
         batches=_batches(batches),
         images=images,
         image_count=image_count,
@@ -125,6 +128,7 @@ def engine(
         seconds=seconds,
         threads=threads,
         performance_hint=_hint(performance_hint),
+        server=server,
     )
     report = _measure(plan)
     console = Console()
