@@ -103,11 +103,9 @@ class FallbackEngine(SwitchingEngine):
 
         :param reason: why it has to stand in; '': it is the preferred one.
         """
+        # No daemon: a process that ended within a runtime's compiler would crash.
         threading.Thread(
-            target=self._change_to,
-            args=(candidate, reason),
-            daemon=True,
-            name=f'open {candidate.name}',
+            target=self._change_to, args=(candidate, reason), name=f'open {candidate.name}'
         ).start()
 
     def ran(self, member: Member, error: BackendError | None) -> None:
