@@ -226,8 +226,8 @@ def _use_dla(
     if not able:
         raise BackendError(
             f'dla_core {core}: expected layers that can run on it, got {len(heavy)} convolutions '
-            'and matrix products that all go to the GPU; it computes in fp16 and int8: take such a '
-            'bundle, or set dla_core to -1'
+            'and matrix products that all go to the GPU; it computes in fp16 and int8: take such '
+            'a bundle, or set dla_core to -1'
         )
     _log.info(
         'DLA core %d takes %d of %d convolutions and matrix products', core, able, len(heavy)
