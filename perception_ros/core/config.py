@@ -107,8 +107,8 @@ class CameraConfig(_Frozen):
 
     max_megapixels: float = parameter(
         32.0,
-        'Images with more pixels than this many millions are dropped before they are decoded: a '
-        'damaged JPEG or PNG header must not take the time of the other cameras',
+        'Images with more million pixels are dropped before they are decoded: a damaged header '
+        'must not take the time of the other cameras',
         ge=0.1,
         le=134.0,
     )
@@ -293,8 +293,7 @@ class PerceptionConfig(_Frozen):
         if not model.fallback:
             if model.build == 'background':
                 raise ValueError(
-                    f'model {name!r} has build background and no fallback: name the backend that '
-                    'serves while the other one is built'
+                    f'model {name!r} has build background and no fallback that serves meanwhile'
                 )
         elif model.fallback == 'auto':
             raise ValueError(
@@ -306,8 +305,7 @@ class PerceptionConfig(_Frozen):
         ):
             raise ValueError(
                 f'model {name!r} has backend and fallback {model.fallback!r}, both on device '
-                f'{model.device!r}: what fails there would fail again. Name another fallback or '
-                'fallback_device, or none'
+                f'{model.device!r}: what fails there would fail again. Name another, or none'
             )
 
     def cameras_of(self, model: str) -> tuple[str, ...]:
