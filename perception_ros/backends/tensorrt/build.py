@@ -17,6 +17,7 @@ from perception_ros.backends.tensorrt.library import Library
 from perception_ros.backends.tensorrt.monitor import progress_monitor
 from perception_ros.backends.tensorrt.precision import (
     check_precision,
+    heavy_layers,
     layer_types,
     Layers,
     shares_of_work,
@@ -160,9 +161,11 @@ def make_static(network: trt.INetworkDefinition, batch_size: int, library: Libra
 
 
 def _describe(error: trt.ParserError) -> str:
-    where = f'node {error.node_name()!r} ({error.node_operator()})' if error.node_name() else ''
+    where = f'node {error.node_name()!r} ({error.node_operator()}): ' if error.node_name() else ''
+    # The description is often a condition of the parser's own code, and as little as 'false'.
+    kind = str(error.code()).rpartition('.')[2].lower().replace('_', ' ')
     said = ' '.join(error.desc().split())
-    return f'{where}: {said}' if where else said
+    return where + kind if said == 'false' else f'{where}{kind}: {said}'
 
 
 def _configure(
@@ -189,7 +192,7 @@ def _configure(
             levels, options.hardware_compatibility.upper()
         )
     if options.dla_core >= 0:
-        _use_dla(config, builder, options.dla_core, library)
+        _use_dla(config, builder, network, options.dla_core, library)
     if profile.least == profile.greatest:
         make_static(network, profile.greatest, library)
         return config
@@ -204,7 +207,11 @@ def _configure(
 
 
 def _use_dla(
-    config: trt.IBuilderConfig, builder: trt.Builder, core: int, library: Library
+    config: trt.IBuilderConfig,
+    builder: trt.Builder,
+    network: trt.INetworkDefinition,
+    core: int,
+    library: Library,
 ) -> None:
     if core >= builder.num_DLA_cores:
         raise BackendError(
@@ -214,6 +221,17 @@ def _use_dla(
     config.default_device_type = library.module.DeviceType.DLA
     config.DLA_core = core
     config.set_flag(library.module.BuilderFlag.GPU_FALLBACK)
+    heavy = list(heavy_layers(network, library))
+    able = sum(config.can_run_on_DLA(layer) for layer in heavy)
+    if not able:
+        raise BackendError(
+            f'dla_core {core}: expected layers that can run on it, got {len(heavy)} convolutions '
+            'and matrix products that all go to the GPU; it computes in fp16 and int8: take such '
+            'a bundle, or set dla_core to -1'
+        )
+    _log.info(
+        'DLA core %d takes %d of %d convolutions and matrix products', core, able, len(heavy)
+    )
 
 
 def _use_timing_cache(config: trt.IBuilderConfig, payload: bytes, library: Library) -> None:

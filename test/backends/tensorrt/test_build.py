@@ -62,10 +62,21 @@ def test_a_build_that_nobody_waits_for_any_more_is_given_up(
     assert len(shares) == 1
 
 
-def test_nodes_that_it_refuses_are_named(tmp_path: Path, library: Library) -> None:
-    strange = helper.make_node('Mystery', ['features'], ['logits'], 'my_node', domain='custom')
-    bundle = write_network(tmp_path / 'network', 'fp32', extra=[strange])
-    with pytest.raises(BackendError, match=r"_rtx .* refuses .*node 'my_node' \(Mystery\)"):
+@pytest.mark.parametrize(
+    ('operator', 'domain', 'says'),
+    [
+        ('Mystery', 'custom', r"node 'my_node' \(Mystery\): invalid node: .*Plugin not found"),
+        ('Det', '', r"node 'my_node' \(Det\): unsupported node"),
+    ],
+    ids=['unknown', 'unsupported'],
+)
+def test_nodes_that_it_refuses_are_named(
+    tmp_path: Path, library: Library, operator: str, domain: str, says: str
+) -> None:
+    strange = helper.make_node(operator, ['features'], ['strange'], 'my_node', domain=domain)
+    product = helper.make_node('Mul', ['features', 'strange'], ['logits'], 'product')
+    bundle = write_network(tmp_path / 'network', 'fp32', extra=[strange, product])
+    with pytest.raises(BackendError, match=rf'tensorrt_rtx .* refuses .*{says}'):
         build_plan(bundle, EngineOptions(), library, quiet)
 
 
