@@ -104,13 +104,14 @@ def build_plan(
         raise BackendError(
             f'{library} cannot build here: {library.explain()}; it needs a GPU and its driver'
         ) from error
-    network = parse(bundle, builder, library)
+    network, parser = parse(bundle, builder, library)
     shares = shares_of_work(network, library)
     precision = check_precision(bundle.manifest.precision, shares, str(bundle.graph_path))
     config = _configure(builder, network, options, profile, library)
     _use_timing_cache(config, timing_cache, library)
     progress = _until(options.cancel, progress)
     payload = _build(builder, network, config, progress, bundle, library)
+    del parser  # its weights have been built in
     return Built(
         payload=payload,
         precision=precision,
@@ -134,10 +135,12 @@ def _until(cancel: threading.Event | None, progress: Progress) -> Progress:
     return tell
 
 
-def parse(bundle: Bundle, builder: trt.Builder, library: Library) -> trt.INetworkDefinition:
+def parse(
+    bundle: Bundle, builder: trt.Builder, library: Library
+) -> tuple[trt.INetworkDefinition, trt.OnnxParser]:
     """Parse a bundle's graph into a strongly typed network.
 
-    The network refers to weights that the builder holds: it must not outlive it.
+    The parser, which is returned too, holds the weights: it must outlive all use of the network.
 
     :raises BackendError: naming each node that the library refuses.
     """
@@ -151,7 +154,7 @@ def parse(bundle: Bundle, builder: trt.Builder, library: Library) -> trt.INetwor
             f'{library} refuses {bundle.graph_path}: {said or library.explain()}; '
             'export the model without these operators, or take another backend'
         )
-    return network
+    return network, parser
 
 
 def make_static(network: trt.INetworkDefinition, batch_size: int, library: Library) -> None:
@@ -191,19 +194,25 @@ def _configure(
         config.hardware_compatibility_level = getattr(
             levels, options.hardware_compatibility.upper()
         )
-    if options.dla_core >= 0:
-        _use_dla(config, builder, network, options.dla_core, library)
     if profile.least == profile.greatest:
         make_static(network, profile.greatest, library)
-        return config
+    else:
+        config.add_optimization_profile(_shapes(builder, network, profile, library))
+    if options.dla_core >= 0:
+        _use_dla(config, builder, network, options.dla_core, library)
+    return config
+
+
+def _shapes(
+    builder: trt.Builder, network: trt.INetworkDefinition, profile: Profile, library: Library
+) -> trt.IOptimizationProfile:
     shapes = builder.create_optimization_profile()
     rest = network.get_input(0).shape[1:]
     least, optimal, greatest = (
-        tensorrt.Dims([n, *rest]) for n in (profile.least, profile.optimal, profile.greatest)
+        library.module.Dims([n, *rest]) for n in (profile.least, profile.optimal, profile.greatest)
     )
     shapes.set_shape(INPUT_NAME, least, optimal, greatest)
-    config.add_optimization_profile(shapes)
-    return config
+    return shapes
 
 
 def _use_dla(

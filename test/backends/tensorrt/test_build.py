@@ -98,7 +98,7 @@ def test_rtx_needs_no_hardware_compatibility(bundle: Bundle, library: Library) -
 def test_a_static_network_has_no_dynamic_dimension(bundle: Bundle, library: Library) -> None:
     """What a DLA demands; the network that is parsed is that of every other plan."""
     builder = library.module.Builder(library.logger)
-    network = parse(bundle, builder, library)
+    network, _parser = parse(bundle, builder, library)
     assert network.get_input(0).shape[:] == (-1, HEIGHT, WIDTH, 3)
     make_static(network, 4, library)
     tensors = [network.get_input(0), network.get_output(0)]
