@@ -1,4 +1,4 @@
-"""Bundles in other precisions without calibration: good enough for a parser, useless on the road."""
+"""Bundles in other precisions, without calibration: enough for a parser, useless on the road."""
 
 from __future__ import annotations
 
