@@ -29,7 +29,7 @@ for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):
 """
 
 
-@pytest.mark.parametrize('package', ['core', 'bundles', 'backends', 'evaluation'])
+@pytest.mark.parametrize('package', ['core', 'bundles', 'backends', 'evaluation', 'benchmarks'])
 def test_it_imports_without_ros_and_torch(package: str) -> None:
     """Replay, evaluation and training use these on machines that have never seen ROS."""
     done = subprocess.run(
@@ -61,10 +61,11 @@ LAYERS = {
     'bundles': {'core', 'bundles'},
     'backends': {'core', 'bundles', 'backends'},
     'evaluation': {'core', 'bundles', 'backends.base', 'evaluation'},
+    'benchmarks': {'core', 'bundles', 'backends', 'evaluation', 'benchmarks'},
     'ros': {'core', 'bundles', 'backends', 'ros'},
     'nodes': {'core', 'bundles', 'backends', 'ros', 'nodes'},
     'demo': {'core', 'bundles', 'backends', 'ros', 'demo'},
-    'cli': {'core', 'bundles', 'backends', 'evaluation', 'ros', 'demo', 'cli'},
+    'cli': {'core', 'bundles', 'backends', 'evaluation', 'benchmarks', 'ros', 'demo', 'cli'},
 }
 
 

@@ -60,8 +60,8 @@ def check_graph(payload: bytes, manifest: Manifest, origin: str) -> None:
     inputs = {i.name: _describe(i) for i in graph.input if i.name not in initializers}
     outputs = {o.name: _describe(o) for o in graph.output}
     problems = [
-        *_differences('input', {INPUT_NAME: expected_input(manifest)}, inputs),
-        *_differences('output', expected_outputs(manifest), outputs),
+        *differences('input', {INPUT_NAME: expected_input(manifest)}, inputs),
+        *differences('output', expected_outputs(manifest), outputs),
     ]
     if problems:
         raise BundleError(
@@ -99,9 +99,10 @@ def _describe(value: onnx.ValueInfoProto) -> TensorSpec:
     return TensorSpec({'float': 'float32', 'double': 'float64'}.get(elem, elem), shape)
 
 
-def _differences(
+def differences(
     kind: str, expected: Mapping[str, TensorSpec], came: Mapping[str, TensorSpec]
 ) -> list[str]:
+    """Return one line for each input or output (`kind`) that is not as expected."""
     problems = []
     for name, spec in expected.items():
         if name not in came:

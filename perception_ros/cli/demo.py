@@ -48,7 +48,9 @@ def demo(
         float, typer.Option(min=0, help='Frame sets per second; 0: as fast as all models keep up.')
     ] = 0.0,
     transport: Annotated[str, typer.Option(help='raw or compressed.')] = 'raw',
-    backend: Annotated[str, typer.Option(help='auto, onnxruntime, openvino or fake.')] = 'auto',
+    backend: Annotated[
+        str, typer.Option(help='auto, onnxruntime, openvino, triton or fake.')
+    ] = 'auto',
 ) -> None:
     """Show cameras in, boxes and masks out, over real topics.
 

@@ -98,13 +98,8 @@ def open_datasets(
 
     :raises DatasetError: they cannot be used; the message says why.
     """
-    renamed = {}
-    for item in rename or []:
-        old, equals, new = item.partition('=')
-        if not equals or not old or not new:
-            raise DatasetError(f'--rename: expected CLASS=CLASS, got {item!r}')
-        renamed[old] = new
-    opened = [open_dataset(reference, _names(labels), split) for reference in references]
+    renamed = renames(rename)
+    opened = [open_dataset(reference, class_names(labels), split) for reference in references]
     known = {name for data in opened for name in data.classes}
     if unknown := sorted(renamed.keys() - known):
         raise DatasetError(
@@ -123,7 +118,25 @@ def figures(results: Sequence[Accuracy]) -> dict[str, float | None]:
     return {name: sum(values) / len(values) if values else None for name, values in found.items()}
 
 
-def _names(text: str) -> tuple[str, ...] | None:
+def renames(items: Sequence[str] | None) -> dict[str, str]:
+    """Return what `--rename` says: class of the data -> what the model calls it.
+
+    :raises DatasetError: it is not CLASS=CLASS.
+    """
+    renamed = {}
+    for item in items or []:
+        old, equals, new = item.partition('=')
+        if not equals or not old or not new:
+            raise DatasetError(f'--rename: expected CLASS=CLASS, got {item!r}')
+        renamed[old] = new
+    return renamed
+
+
+def class_names(text: str) -> tuple[str, ...] | None:
+    """Return what `--labels` says: names, or the lines of a file; None where it says nothing.
+
+    :raises DatasetError: it is a file that cannot be read.
+    """
     if not text:
         return None
     if Path(text).suffix in ('.txt', '.names') or Path(text).is_file():

@@ -44,7 +44,9 @@ def run(
     score_threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Least score; default: the bundle's.")
     ] = None,
-    backend: Annotated[str, typer.Option(help='auto, onnxruntime, openvino or fake.')] = 'auto',
+    backend: Annotated[
+        str, typer.Option(help='auto, onnxruntime, openvino, triton or fake.')
+    ] = 'auto',
     device: Annotated[
         str, typer.Option(help='auto, cpu, or what the backend knows, such as cuda:0.')
     ] = 'auto',

@@ -129,7 +129,19 @@ class ModelConfig(_Frozen):
     device: str = parameter(
         'auto',
         'auto: the best that works here; cpu; with onnxruntime cuda, cuda:<index>, tensorrt or '
-        'tensorrt:<index>; with openvino gpu or gpu:<index>',
+        'tensorrt:<index>; with openvino gpu or gpu:<index>; with triton gpu, where the server '
+        'must run it then',
+    )
+    fallback: str = parameter(
+        '',
+        'Backend that serves instead if the other one cannot be opened or fails three times in a '
+        'row, until the node is configured anew; empty: none, frames are dropped then',
+    )
+    fallback_device: str = parameter('auto', 'As device, for the fallback')
+    build: Literal['wait', 'background'] = parameter(
+        'wait',
+        'wait: configure lasts until the backend is ready, which may mean to build its engine for '
+        'minutes; background: the fallback serves until then',
     )
     max_batch: int = parameter(8, 'Most images in one engine call', ge=1, le=256)
     cameras: tuple[str, ...] = parameter((), 'Cameras whose frames this model gets; empty: all')
@@ -153,6 +165,41 @@ class ModelConfig(_Frozen):
     )
     graph_optimization: Literal['disabled', 'basic', 'extended', 'all'] = parameter(
         'all', 'onnxruntime: how much of the graph it may rewrite; openvino always rewrites all'
+    )
+    optimal_batch: int = parameter(
+        0,
+        'tensorrt, tensorrt_rtx: batch size that the engine is tuned for, at most max_batch; '
+        '0: max_batch',
+        ge=0,
+        le=256,
+    )
+    hardware_compatibility: Literal['none', 'ampere_plus', 'same_compute_capability'] = parameter(
+        'none',
+        'tensorrt: GPUs that the built engine runs on; none: the kind that built it; ampere_plus: '
+        'Ampere and newer; same_compute_capability: those of the same compute capability. More '
+        'GPUs may mean a slower engine',
+    )
+    dla_core: int = parameter(
+        -1,
+        'tensorrt: deep-learning accelerator to run on, where the platform has one; it takes '
+        'batches of max_batch only, and the GPU does what it cannot; -1: the GPU alone',
+        ge=-1,
+        le=7,
+    )
+    server: str = parameter('localhost:8001', 'triton: host and gRPC port of the server')
+    server_timeout_ms: int = parameter(
+        5000,
+        'triton: longest time that the server may take for one batch; its frames are dropped then',
+        unit='ms',
+        ge=1,
+        le=600_000,
+    )
+    server_priority: int = parameter(
+        0,
+        'triton: whose requests for this model the server takes first, 1 before 2; 0: the default '
+        'of the model there',
+        ge=0,
+        le=1000,
     )
 
 
@@ -197,11 +244,16 @@ class PerceptionConfig(_Frozen):
     )
     backend: str = parameter(
         'auto',
-        'auto (the first of the next two that works here), onnxruntime, openvino, or fake (no '
-        'inference, for tests and timing)',
+        'auto (the first of the next two that works here), onnxruntime, openvino, triton (a '
+        'server), or fake (no inference, for tests and timing)',
     )
     autostart: bool = parameter(
         False, 'Whether the node configures and activates itself when it starts'
+    )
+    build_only: bool = parameter(
+        False,
+        'Open the engine of every model, which builds and stores it where that has not been done, '
+        'and end; the exit status is 0 if all could be opened',
     )
     lazy: bool = parameter(
         True, 'Infer only what somebody subscribes to; false: always infer everything', live=True
@@ -236,7 +288,29 @@ class PerceptionConfig(_Frozen):
                     f'model {name!r} names cameras {unknown} that do not exist: '
                     f'expected some of {sorted(self.cameras)}'
                 )
+            self._check_fallback(name, model)
         return self
+
+    def _check_fallback(self, name: str, model: ModelConfig) -> None:
+        if not model.fallback:
+            if model.build == 'background':
+                raise ValueError(
+                    f'model {name!r} has build background and no fallback: name the backend that '
+                    'serves while the other one is built'
+                )
+        elif model.fallback == 'auto':
+            raise ValueError(
+                f'model {name!r} has fallback auto, which might take the backend that failed: '
+                'expected the name of a backend'
+            )
+        elif (model.backend or self.backend, model.device) == (
+            model.fallback, model.fallback_device
+        ):
+            raise ValueError(
+                f'model {name!r} has backend and fallback {model.fallback!r}, both on device '
+                f'{model.device!r}: what fails there would fail again. Name another fallback or '
+                'fallback_device, or none'
+            )
 
     def cameras_of(self, model: str) -> tuple[str, ...]:
         """Return the cameras whose frames `model` gets, in configured order."""

@@ -30,3 +30,11 @@ class DatasetError(PerceptionError):
 
 class BackendError(PerceptionError):
     """An engine cannot be opened, or failed while it ran."""
+
+
+class BenchmarkError(PerceptionError):
+    """A benchmark cannot be run, or a process that it measures has failed."""
+
+
+class NotInstalledError(BackendError):
+    """The runtime of a backend is not installed."""

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from perception_ros.core.boxes import match, overlaps
+
 Boxes = NDArray[np.float64]
 """(x1, y1, x2, y2) in pixels of the source image, float64 [N, 4]."""
 
@@ -85,25 +87,7 @@ class Harvest:
 
 def count_matches(wanted: Boxes, offered: Boxes, iou: float) -> int:
     """Return how many of `wanted` have an own partner in `offered`, best overlaps first."""
-    if not len(wanted) or not len(offered):
-        return 0
-    overlaps = _overlaps(wanted, offered)
-    matches = 0
-    while overlaps.max() >= iou:
-        row, column = np.unravel_index(overlaps.argmax(), overlaps.shape)
-        overlaps[row, :] = overlaps[:, column] = -1.0
-        matches += 1
-    return matches
-
-
-def _overlaps(a: Boxes, b: Boxes) -> Boxes:
-    """Return the intersection over union of each pair, float64 [len(a), len(b)]."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = np.prod(np.clip(high - low, 0.0, None), axis=2)
-    areas_a, areas_b = (np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (a, b))
-    result: Boxes = shared / np.maximum(areas_a[:, None] + areas_b[None, :] - shared, 1e-9)
-    return result
+    return len(match(overlaps(wanted, offered), iou))
 
 
 def write_film(harvest: Harvest, cameras: tuple[str, ...], path: Path, rate_hz: float) -> bool:

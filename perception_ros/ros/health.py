@@ -118,6 +118,7 @@ class Health:
                     'device': model.engine.info.device,
                     'precision': model.engine.info.precision,
                     'max_batch': model.engine.info.max_batch,
+                    'degradation': str(model.engine.degradation or ''),
                 }
                 for name, model in self._models.items()
             ],
@@ -164,8 +165,13 @@ class Health:
                 'device': info.device,
                 'precision': info.precision,
             }
+            level = DiagnosticStatus.OK
             text = f'{inferred} frames/s in {calls} calls/s on {info.backend} {info.device}'
-            statuses[f'model {name}'] = (DiagnosticStatus.OK, text, values)
+            if degradation := model.engine.degradation:
+                level, text = DiagnosticStatus.WARN, f'{text}: {degradation}'
+                values['degraded_by'] = degradation.reason
+                values['degraded_since'] = degradation.since.isoformat(timespec='seconds')
+            statuses[f'model {name}'] = (level, text, values)
         return statuses
 
     def _new(self, counters: dict[str, Any], table: str, key: str) -> int:

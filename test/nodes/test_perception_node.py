@@ -30,11 +30,9 @@ from perception_ros.ros.domain import private_environment
 from perception_ros.ros.messages import to_header
 from perception_ros.ros.qos import make_qos
 from test.builders import COLOURS, manifest, picture, write_real_bundle
-from test.nodes.bench import Bench, wait_until
+from test.nodes.bench import Bench, image, RED, wait_until
 
 pytestmark = pytest.mark.dds
-
-RED = (20, 30, 60, 70)
 
 
 @pytest.fixture(scope='module')
@@ -47,14 +45,6 @@ def bench(bundle: Path) -> Iterator[Bench]:
     made = Bench(bundle)
     yield made
     made.close()
-
-
-def image(stamp_s: int = 1, frame_id: str = 'front_optical', **box: Any) -> Image:
-    pixels = picture(128, 96, **(box or {'red': RED}))
-    message = Image(header=to_header(stamp_s * 10**9, frame_id), encoding='bgr8')
-    message.height, message.width, message.step = 96, 128, 3 * 128
-    message.data = pixels[..., ::-1].tobytes()
-    return message
 
 
 def test_a_frame_goes_from_topic_to_topics(bench: Bench) -> None:
@@ -244,6 +234,18 @@ def test_cameras_that_are_not_in_use_may_stay_in_the_file(bench: Bench) -> None:
     assert bench.transition(Transition.TRANSITION_CONFIGURE)
 
 
+def test_a_misspelt_camera_is_a_warning_and_another_one_is_not(
+    bench: Bench, capfd: pytest.CaptureFixture[str]
+) -> None:
+    others = {f'cameras__{name}__topic': f'/{name}' for name in ('frnt', 'rear', 'cam2')}
+    bench.launch('front', 'cam1', **others)
+    assert bench.transition(Transition.TRANSITION_CONFIGURE)
+    lines = capfd.readouterr().err.splitlines()
+    told = {line.split('cameras.')[1].split('.')[0]: line for line in lines if 'effect' in line}
+    assert "did you mean 'front'?" in told['frnt'] and '[WARN]' in told['frnt']
+    assert '[INFO]' in told['rear'] and '[INFO]' in told['cam2']
+
+
 def test_a_failing_activate_leaves_nothing_behind(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -330,6 +332,32 @@ def test_a_signal_ends_it_cleanly(bench: Bench, tmp_path: Path, number: signal.S
     assert 'Traceback' not in said
     told = json.loads((tmp_path / 'summary.json').read_text())
     assert told['frames_inferred'] == {'means': 1}
+
+
+@pytest.mark.parametrize(
+    ('backend', 'status', 'says'),
+    [('onnxruntime', 0, 'model means: bundle means'), ('missing', 1, "backend 'missing'")],
+    ids=['what can be opened', 'what cannot'],
+)
+def test_build_only_opens_the_engines_and_ends_with_a_status(
+    bench: Bench, tmp_path: Path, backend: str, status: int, says: str
+) -> None:
+    """A fallback would hide that the engine is not there, and must not count."""
+    model = {'bundle': str(bench.bundle), 'backend': backend, 'fallback': 'fake'}
+    values = {'model_names': ['means'], 'models': {'means': model}, 'build_only': True}
+    file = tmp_path / 'parameters.yaml'
+    file.write_text(yaml.safe_dump({'/**': {'ros__parameters': values}}))
+    node = [sys.executable, '-m', 'perception_ros.nodes.perception_node']
+    done = subprocess.run(
+        [*node, '--ros-args', '--params-file', str(file)],
+        env=private_environment(bench.domain),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == status, done.stdout
+    assert says in done.stdout and 'Traceback' not in done.stdout
 
 
 def test_instances_come_out_beside_the_boxes(bench: Bench, tmp_path: Path) -> None:
