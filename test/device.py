@@ -47,6 +47,8 @@ class Device:
         """All that were opened, the last one last."""
         self.asked_for: list[str] = []
         """The device that was asked for, of each attempt to open one."""
+        self.greatest_batch = 256
+        """More than that the engines do not take, whatever is asked for."""
         self.refuses = ''
         """Why an engine cannot be opened; '': it can."""
         self.ready = threading.Event()
@@ -61,7 +63,8 @@ class Device:
         self.asked_for.append(options.device)
         if self.refuses:
             raise BackendError(self.refuses)
-        self.engines.append(WatchedEngine(bundle, max_batch=options.max_batch))
+        max_batch = min(options.max_batch, self.greatest_batch)
+        self.engines.append(WatchedEngine(bundle, max_batch=max_batch))
         return self.engines[-1]
 
 

@@ -18,7 +18,7 @@ import time
 import pytest
 import yaml
 
-from perception_ros.core.config import flat_fields, NAME_LISTS
+from perception_ros.core.parameters import flat_fields, NAME_LISTS
 from perception_ros.core.playback import PlayerConfig
 from perception_ros.ros.domain import free_domain, private_environment
 from test.builders import write_real_bundle

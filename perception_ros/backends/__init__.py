@@ -68,12 +68,17 @@ def open_engine(
         return _open(bundle, backend, options)
     for name in (backend, fallback):
         _check_name(name)  # now, not on the day when it is needed
+
+    def candidate(name: str, device: str) -> Candidate:
+        return Candidate(
+            name, lambda n: _open(bundle, name, replace(options, max_batch=n, device=device))
+        )
+
     return open_with_fallback(
         bundle.manifest.name,
-        Candidate(backend, lambda: _open(bundle, backend, options)),
-        Candidate(
-            fallback, lambda: _open(bundle, fallback, replace(options, device=fallback_device))
-        ),
+        candidate(backend, options.device),
+        candidate(fallback, fallback_device),
+        options.max_batch,
         background=background,
     )
 

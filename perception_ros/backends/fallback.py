@@ -33,12 +33,17 @@ class Candidate(NamedTuple):
     """A backend that could serve a bundle."""
 
     name: str
-    open: Callable[[], Engine]
-    """Returns an engine; raises BackendError if the backend cannot."""
+    open: Callable[[int], Engine]
+    """Greatest batch -> engine; raises BackendError if the backend cannot."""
 
 
 def open_with_fallback(
-    bundle: str, preferred: Candidate, fallback: Candidate, *, background: bool = False
+    bundle: str,
+    preferred: Candidate,
+    fallback: Candidate,
+    max_batch: int,
+    *,
+    background: bool = False,
 ) -> Engine:
     """Open the preferred backend, or the fallback if that fails; then watch the runs.
 
@@ -49,29 +54,33 @@ def open_with_fallback(
     """
     degradation = None
     if background:
-        engine = open_warm(fallback)
+        engine = open_warm(fallback, max_batch)
         degradation = _degradation(f'{preferred.name} is being opened in the background')
     else:
         try:
-            engine = open_warm(preferred)
+            engine = open_warm(preferred, max_batch)
         except BackendError as error:
             degradation = _degradation(f'{preferred.name} cannot be opened: {error}')
             _log.error('bundle %s: %s; going on with %s', bundle, degradation, fallback.name)
-            engine = _open_instead(fallback, error)
+            engine = _open_instead(fallback, max_batch, error)
     opened = FallbackEngine(bundle, engine, degradation, preferred.name, fallback)
     if background:
         opened.change_to(preferred)
     return opened
 
 
-def open_warm(candidate: Candidate) -> Engine:
+def open_warm(
+    candidate: Candidate, max_batch: int, is_wanted: Callable[[], bool] = lambda: True
+) -> Engine:
     """Return an engine that has run its smallest and its greatest batch.
 
+    :param is_wanted: whether that is worth the while, once the engine is open.
     :raises BackendError: it cannot be opened, or cannot run them.
     """
-    engine = candidate.open()
+    engine = candidate.open(max_batch)
     try:
-        engine.warm_up()
+        if is_wanted():
+            engine.warm_up()
     except BaseException:
         engine.close()
         raise
@@ -103,11 +112,9 @@ class FallbackEngine(SwitchingEngine):
 
         :param reason: why it has to stand in; '': it is the preferred one.
         """
+        # No daemon: a process that ended within a runtime's compiler would crash.
         threading.Thread(
-            target=self._change_to,
-            args=(candidate, reason),
-            daemon=True,
-            name=f'open {candidate.name}',
+            target=self._change_to, args=(candidate, reason), name=f'open {candidate.name}'
         ).start()
 
     def ran(self, member: Member, error: BackendError | None) -> None:
@@ -125,7 +132,8 @@ class FallbackEngine(SwitchingEngine):
 
     def _change_to(self, candidate: Candidate, reason: str) -> None:
         try:
-            engine = open_warm(candidate)
+            # A server may have allowed the present engine less than was asked for.
+            engine = open_warm(candidate, self.info.max_batch, lambda: not self._closed)
             self.exchange(engine, _degradation(reason) if reason else None)
         except Exception as error:
             self._stay(candidate, reason, error)
@@ -150,9 +158,9 @@ class FallbackEngine(SwitchingEngine):
         _log.error('bundle %s: %s; going on with %s', self._bundle, problem, self.info.backend)
 
 
-def _open_instead(fallback: Candidate, error: BackendError) -> Engine:
+def _open_instead(fallback: Candidate, max_batch: int, error: BackendError) -> Engine:
     try:
-        return open_warm(fallback)
+        return open_warm(fallback, max_batch)
     except BackendError as second:
         raise BackendError(f'{error}. Its fallback {fallback.name}: {second}') from error
 

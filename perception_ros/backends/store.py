@@ -241,8 +241,7 @@ def _lock(path: Path, what: str, cancel: threading.Event) -> int:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             _take(handle, what, cancel)
-            # Whoever had the lock removed the file; a newer one may stand there.
-            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+            if _stands_at(handle, path):
                 os.ftruncate(handle, 0)
                 os.write(handle, str(os.getpid()).encode())
                 return handle
@@ -264,6 +263,14 @@ def _take(handle: int, what: str, cancel: threading.Event) -> None:
                 told = True
         if cancel.wait(_LOCK_PERIOD_S):
             raise BackendError(f'{what} was cancelled while another process built it')
+
+
+def _stands_at(handle: int, path: Path) -> bool:
+    """Say whether a file is still the one of that name: whoever had its lock removed it."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _put(path: Path, payload: bytes) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 import logging
 import threading
 
@@ -74,7 +75,7 @@ class SwitchingEngine(SlotEngine):
                 self._degradation = degradation
                 self._retired.append(before)
                 if not before.lent:
-                    before.begin_closing()
+                    self._begin_closing(before)
         except BackendError:
             engine.close()
             raise
@@ -101,42 +102,44 @@ class SwitchingEngine(SlotEngine):
         with self._lock:
             member.lent -= 1
             if member in self._retired and not member.lent:
-                member.begin_closing()
+                self._begin_closing(member)
 
     def ran(self, member: Member, error: BackendError | None) -> None:
         """Take notice of how a run of an engine ended; the slots call this."""
 
     def _settle(self) -> None:
         with self._lock:
-            members = [*self._retired, self._serving]
-            for member in members:
-                member.begin_closing()
-        for member in members:
-            member.wait_until_closed()
+            closing = [self._begin_closing(m) for m in (*self._retired, self._serving)]
+        for thread in closing:
+            thread.join()
 
+    def _begin_closing(self, member: Member) -> threading.Thread:
+        """Close an engine, once, in a thread, which is returned. Holds the lock."""
+        if member.closing is None:
+            member.closing = threading.Thread(
+                target=self._close_engine, args=(member,), name='close engine', daemon=True
+            )
+            member.closing.start()
+        return member.closing
 
-class Member:
-    """One of the engines, and how many of its slots are in use."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.lent = 0
-        self._closing = threading.Thread(target=self._close, name='close engine', daemon=True)
-
-    def begin_closing(self) -> None:
-        """Close the engine in a thread of its own, once. The caller holds the owner's lock."""
-        if self._closing.ident is None:
-            self._closing.start()
-
-    def wait_until_closed(self) -> None:
-        """Wait for what `begin_closing` began."""
-        self._closing.join()
-
-    def _close(self) -> None:
+    def _close_engine(self, member: Member) -> None:
         try:
-            self.engine.close()
+            member.engine.close()
         except Exception as error:  # of a runtime whose device is gone, most likely
-            _log.warning('%s could not be closed: %s', self.engine.info.backend, error)
+            _log.warning('%s could not be closed: %s', member.engine.info.backend, error)
+        with self._lock:
+            if member in self._retired:
+                self._retired.remove(member)  # and with it the engine's buffers
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """One of the engines."""
+
+    engine: Engine
+    lent: int = 0
+    """How many of its slots are in use."""
+    closing: threading.Thread | None = None
 
 
 class _Slot(Request):
@@ -176,9 +179,13 @@ class _Slot(Request):
         if self._borrowed is not None:
             member, request = self._borrowed
             self._borrowed = None
-            request.release()
-            self._owner.return_slot(member)
-        self._owner.give_back(self)
+            try:
+                request.release()
+            finally:  # a device that is gone must not take our slots with it
+                self._owner.return_slot(member)
+                self._owner.give_back(self)
+        else:
+            self._owner.give_back(self)
 
     @contextmanager
     def _watched(self) -> Iterator[Request]:

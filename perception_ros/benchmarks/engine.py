@@ -19,7 +19,13 @@ import numpy as np
 
 from perception_ros.benchmarks.difference import Answers, difference
 from perception_ros.benchmarks.images import letterboxed, read_pictures
-from perception_ros.benchmarks.plan import EnginePlan, LabelledData, model_of, REFERENCE
+from perception_ros.benchmarks.plan import (
+    EnginePlan,
+    LabelledData,
+    model_of,
+    REFERENCE,
+    SERVED,
+)
 from perception_ros.benchmarks.process import WORKER, WorkerProcess
 from perception_ros.benchmarks.report import (
     AccuracyRow,
@@ -130,6 +136,10 @@ class _Run:
             backend.partition('@')[0] for backend in (REFERENCE, *self._plan.backends)
         )
         for name in names:
+            if name == SERVED and self._plan.server:  # its probe knows the usual address alone
+                self._works.add(name)
+                yield BackendState(name=name, found=f'at {self._plan.server}', reason=None)
+                continue
             self._announce(f'looking for {name}')
             with self._process() as process:
                 try:
@@ -181,6 +191,7 @@ class _Run:
             'device': device or 'auto',
             'threads': self._plan.threads,
             'performance_hint': self._plan.performance_hint,
+            **({'server': self._plan.server} if self._plan.server else {}),
         }
         engine.side = Side(lambda: engine.process.ask('turn', _ASK_S, seconds=self._plan.seconds))
         try:

@@ -17,7 +17,7 @@ _HOW_TO_READ = """\
   is the slowest of them. **images/s** is with both slots of the engine busy, as the pipeline
   keeps them.
 - **Memory** is the most that a process with this engine alone has held, Python and the runtime
-  included.
+  included; with Triton of the client alone.
 - **Differences** are the largest over all batches, on {images} real images: of the corners of
   boxes in pixels of the network's input, of their scores (0..1), and the share of mask pixels.
   Boxes of one class are paired by overlap. Scores below 0.01 and what lies in the padding

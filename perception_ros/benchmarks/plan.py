@@ -18,6 +18,8 @@ from perception_ros.evaluation.datasets import Dataset, open_dataset
 
 REFERENCE = 'onnxruntime@cpu'
 """What an FP32 bundle does in it, all others are compared with."""
+SERVED = 'triton'
+"""The backend that needs a server."""
 
 _PRECISION_SUFFIX = re.compile(r'[-_.](fp32|fp16|int8)$')
 
@@ -72,7 +74,7 @@ class EnginePlan:
 
     `backends` are NAME or NAME@DEVICE; `images` is a folder, a video or a picture, of which
     `image_count` images are taken. In each of the `rounds` every engine has its turn: `seconds`
-    kept busy, then as long call by call.
+    kept busy, then as long call by call. `server` is the address of a Triton server.
     """
 
     bundles: tuple[Bundle, ...]
@@ -85,6 +87,7 @@ class EnginePlan:
     seconds: float = 0.5
     threads: int = 0
     performance_hint: PerformanceHint = 'latency'
+    server: str = ''
 
     def check(self) -> None:
         """Raise BenchmarkError for what cannot be measured."""
@@ -112,10 +115,11 @@ def _class_names(manifest: Manifest) -> set[str]:
     return {item.name for part in parts if part is not None for item in part.classes}
 
 
-def default_backends() -> tuple[str, ...]:
-    """Return the reference, and every other backend that `backend: auto` may take."""
+def default_backends(server: str = '') -> tuple[str, ...]:
+    """Return the reference, every other backend that `auto` may take, and a server if named."""
     others = (name for name, backend in BACKENDS.items() if backend.auto)
-    return (REFERENCE, *(name for name in others if name != REFERENCE.partition('@')[0]))
+    served = (SERVED,) if server else ()
+    return (REFERENCE, *(name for name in others if name != REFERENCE.partition('@')[0]), *served)
 
 
 def model_of(bundle: Bundle) -> str:

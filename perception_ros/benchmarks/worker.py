@@ -25,7 +25,7 @@ from perception_ros.backends import Engine, EngineOptions, load_backend, open_en
 from perception_ros.backends.slots import SLOTS
 from perception_ros.benchmarks.environment import device_memory_bytes
 from perception_ros.bundles import Bundle
-from perception_ros.core.errors import PerceptionError
+from perception_ros.core.errors import BenchmarkError, PerceptionError
 from perception_ros.core.machine import peak_memory_bytes
 from perception_ros.evaluation import evaluate, open_dataset
 
@@ -52,9 +52,14 @@ class Worker:
         begun = time.perf_counter()
         self._bundle = Bundle.load(bundle)
         self._engine = open_engine(self._bundle, backend, EngineOptions(**options))
+        self._batch = options['max_batch']
+        if self._engine.info.max_batch < self._batch:
+            raise BenchmarkError(
+                f'expected an engine for batches of {self._batch}, got one for at most '
+                f'{self._engine.info.max_batch}; a server must be configured for it'
+            )
         self._engine.warm_up()
         open_s = time.perf_counter() - begun
-        self._batch = self._engine.info.max_batch
         self._images = np.load(images, mmap_mode='r')
         _fill(self._engine, self._images)
         return {'engine': asdict(self._engine.info), 'open_s': open_s}

@@ -25,6 +25,7 @@ from perception_ros.benchmarks.plan import default_backends, EnginePlan, Labelle
 from perception_ros.benchmarks.plot import draw
 from perception_ros.benchmarks.report import EngineReport, EngineSettings
 from perception_ros.bundles import Bundle
+from perception_ros.bundles.manifest import Precision
 from perception_ros.cli.evaluate import (
     class_names,
     DATASET_HELP,
@@ -89,6 +90,9 @@ def engine(
     ] = 0.5,
     threads: Annotated[int, typer.Option(min=0, help="0: the runtime's choice.")] = 0,
     performance_hint: Annotated[str, typer.Option(help='latency or throughput.')] = 'latency',
+    server: Annotated[
+        str, typer.Option(help='HOST:PORT of a Triton server that serves the bundles.')
+    ] = '',
     json_file: Annotated[
         Path | None, typer.Option('--json', help='Write the report to this file.')
     ] = None,
@@ -105,13 +109,14 @@ def engine(
     """
     for file in (json_file, markdown, plot):
         _check_target(file)
-    opened = tuple(Bundle.load(name) for name in bundles)
-    if kept := split_names(precisions):
-        opened = tuple(bundle for bundle in opened if bundle.manifest.precision in kept)
+    kept = _precisions(precisions)
+    opened = tuple(
+        bundle for name in bundles if (bundle := Bundle.load(name)).manifest.precision in kept
+    )
     open_datasets(dataset or [], split=split, labels=labels, rename=rename)  # says what is wrong
     plan = EnginePlan(
         bundles=opened,
-        backends=split_names(backends) or default_backends(),
+        backends=split_names(backends) or default_backends(server),
         batches=_batches(batches),
         images=images,
         image_count=image_count,
@@ -123,6 +128,7 @@ def engine(
         seconds=seconds,
         threads=threads,
         performance_hint=_hint(performance_hint),
+        server=server,
     )
     report = _measure(plan)
     console = Console()
@@ -160,6 +166,14 @@ def _measure(plan: EnginePlan) -> EngineReport:
         rows=measured.rows,
         accuracy=measured.accuracy,
     )
+
+
+def _precisions(text: str) -> tuple[str, ...]:
+    known = get_args(Precision)
+    names = split_names(text) or known
+    if unknown := [name for name in names if name not in known]:
+        raise ConfigError(f'--precisions: expected some of {", ".join(known)}, got {unknown[0]!r}')
+    return names
 
 
 def _hint(text: str) -> PerformanceHint:

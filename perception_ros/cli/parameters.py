@@ -16,15 +16,9 @@ import typer
 import yaml
 
 from perception_ros.cli.main import split_names
-from perception_ros.core.config import (
-    flat_fields,
-    is_live,
-    is_name,
-    NAME_LISTS,
-    NAME_RULE,
-    unit_of,
-)
+from perception_ros.core.config import is_name, NAME_RULE
 from perception_ros.core.errors import ConfigError
+from perception_ros.core.parameters import flat_fields, is_live, NAME_LISTS, unit_of
 
 CAMERAS = ('front_left', 'front', 'front_right')
 MODELS = ('roadscene',)

@@ -6,7 +6,7 @@ while the node runs (`live`). The objects are frozen: a change makes a new objec
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 import re
 from typing import Any, Literal
 
@@ -18,19 +18,18 @@ from pydantic import (
     model_validator,
     ValidationError,
 )
-from pydantic.fields import FieldInfo
 from typing_extensions import Self
 
 from perception_ros.core.errors import ConfigError
 
-_NAME = re.compile(r'^[A-Za-z][A-Za-z0-9_]*$')
-_TOPIC = re.compile(r'^(~?/)?[A-Za-z_]\w*(/[A-Za-z_]\w*)*$', re.ASCII)
+_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]*')
+_TOPIC = re.compile(r'(~?/)?[A-Za-z_]\w*(/[A-Za-z_]\w*)*', re.ASCII)
 NAME_RULE = 'a letter, then letters, digits and underscores (it becomes part of a topic name)'
 
 
 def is_name(name: str) -> bool:
     """Say whether a name of a camera or model can be part of a topic; see `NAME_RULE`."""
-    return bool(_NAME.match(name))
+    return bool(_NAME.fullmatch(name))
 
 
 def parameter(
@@ -106,10 +105,18 @@ class CameraConfig(_Frozen):
         'mostly there are left out, masks are 255 there. Scaled to the size of the images',
     )
 
+    max_megapixels: float = parameter(
+        32.0,
+        'Images with more million pixels are dropped before they are decoded: a damaged header '
+        'must not take the time of the other cameras',
+        ge=0.1,
+        le=134.0,
+    )
+
     @field_validator('topic')
     @classmethod
     def _is_a_topic(cls, value: str) -> str:
-        if value and not _TOPIC.match(value):
+        if value and not _TOPIC.fullmatch(value):
             raise ValueError('expected a topic name such as /front/image_raw')
         return value
 
@@ -272,15 +279,6 @@ class PerceptionConfig(_Frozen):
 
     @model_validator(mode='after')
     def _references_hold(self) -> Self:
-        topics: dict[str, str] = {}
-        for name, camera in self.cameras.items():
-            topic = camera.topic_for(name)
-            if topic in topics:
-                raise ValueError(
-                    f'cameras {topics[topic]!r} and {name!r} have the same topic {topic!r}: '
-                    'give each camera a topic of its own, or remove one of them'
-                )
-            topics[topic] = name
         for name, model in self.models.items():
             unknown = sorted(set(model.cameras) - set(self.cameras))
             if unknown:
@@ -295,8 +293,7 @@ class PerceptionConfig(_Frozen):
         if not model.fallback:
             if model.build == 'background':
                 raise ValueError(
-                    f'model {name!r} has build background and no fallback: name the backend that '
-                    'serves while the other one is built'
+                    f'model {name!r} has build background and no fallback that serves meanwhile'
                 )
         elif model.fallback == 'auto':
             raise ValueError(
@@ -308,8 +305,7 @@ class PerceptionConfig(_Frozen):
         ):
             raise ValueError(
                 f'model {name!r} has backend and fallback {model.fallback!r}, both on device '
-                f'{model.device!r}: what fails there would fail again. Name another fallback or '
-                'fallback_device, or none'
+                f'{model.device!r}: what fails there would fail again. Name another, or none'
             )
 
     def cameras_of(self, model: str) -> tuple[str, ...]:
@@ -351,62 +347,3 @@ def describe(error: ValidationError) -> str:
         shown = '' if isinstance(came, (dict, BaseModel)) else f' (got {came!r})'
         lines.append(f'{key}: {message}{shown}' if key else f'{message}{shown}')
     return '; '.join(lines)
-
-
-NAME_LISTS = {
-    'camera_names': 'Names of the cameras, in the order in which they are batched. Each brings '
-    'its own parameters cameras.<name>.*',
-    'model_names': 'Names of the models. Each brings its own parameters models.<name>.*',
-}
-"""The two parameters that are lists of names: ROS has no mappings."""
-
-
-def flat_fields(cameras: Iterable[str], models: Iterable[str]) -> dict[str, FieldInfo]:
-    """Return every parameter by its flat name, such as 'cameras.front.topic', in order.
-
-    :param cameras: names of the cameras, which become part of their parameters' names.
-    :param models: likewise.
-    """
-    sections: dict[str, type[BaseModel]] = {
-        'synchronizer': SynchronizerConfig,
-        **{f'cameras.{name}': CameraConfig for name in cameras},
-        **{f'models.{name}': ModelConfig for name in models},
-        'overlay': OverlayConfig,
-    }
-    nested = {section.partition('.')[0] for section in sections} | {'cameras', 'models'}
-    fields = {n: f for n, f in PerceptionConfig.model_fields.items() if n not in nested}
-    for section, its_class in sections.items():
-        fields |= {f'{section}.{name}': f for name, f in its_class.model_fields.items()}
-    return fields
-
-
-def is_live(field: FieldInfo) -> bool:
-    """Say whether a parameter may change while the node runs."""
-    extra = field.json_schema_extra
-    return isinstance(extra, dict) and bool(extra.get('live'))
-
-
-def unit_of(field: FieldInfo) -> str:
-    """Return the unit of a parameter, '' for none."""
-    extra = field.json_schema_extra
-    return str(extra.get('unit') or '') if isinstance(extra, dict) else ''
-
-
-def from_flat(
-    values: Mapping[str, Any], cameras: Iterable[str], models: Iterable[str]
-) -> PerceptionConfig:
-    """Validate flat values by the names of `flat_fields`.
-
-    :raises ConfigError: as `load_config`.
-    """
-    nested: dict[str, Any] = {
-        'cameras': {name: {} for name in cameras},
-        'models': {name: {} for name in models},
-    }
-    for name, value in values.items():
-        *path, last = name.split('.')
-        place = nested
-        for part in path:
-            place = place.setdefault(part, {})
-        place[last] = value
-    return load_config(nested)

@@ -101,8 +101,9 @@ class Image:
         layout = LAYOUTS.get(self.encoding.lower())
         if layout is None:
             raise ImageError(
-                f'unknown encoding {self.encoding!r}; expected one of {", ".join(RAW_ENCODINGS)} '
-                "or a JPEG or PNG file. Set the camera driver's pixel format to one of these"
+                f'unknown encoding {_short(self.encoding)}; expected one of '
+                f'{", ".join(RAW_ENCODINGS)} or a JPEG or PNG file. Set the camera driver\'s '
+                'pixel format to one of these'
             )
         return layout
 
@@ -161,6 +162,11 @@ def decode_file(data: bytes) -> Pixels:
 
 def _convert(array: Pixels, code: int) -> Pixels:
     return np.asarray(cv2.cvtColor(array, code), dtype=np.uint8)
+
+
+def _short(text: str) -> str:
+    """Return a string that came from outside, fit for a line of the log."""
+    return repr(text) if len(text) <= 40 else f'{text[:40]!r}... ({len(text)} characters)'
 
 
 def _check_raw(image: Image, layout: Layout) -> None:

@@ -16,9 +16,9 @@ from typing import Any
 import yaml
 
 from perception_ros.bundles import Bundle
-from perception_ros.core.config import from_flat
 from perception_ros.core.errors import ConfigError
 from perception_ros.core.files import write_text
+from perception_ros.core.parameters import from_flat
 from perception_ros.core.sources import DEFAULT_CAMERAS, open_source
 from perception_ros.demo.harvest import Harvest, write_film
 from perception_ros.demo.listener import Listener

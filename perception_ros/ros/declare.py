@@ -18,8 +18,9 @@ from rclpy.exceptions import InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from perception_ros.core.config import describe, unit_of
+from perception_ros.core.config import describe
 from perception_ros.core.errors import ConfigError
+from perception_ros.core.parameters import unit_of
 
 _ConfigT = TypeVar('_ConfigT', bound=BaseModel)
 

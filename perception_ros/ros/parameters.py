@@ -17,14 +17,9 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from perception_ros.core.config import (
-    flat_fields,
-    from_flat,
-    is_live,
-    NAME_LISTS,
-    PerceptionConfig,
-)
+from perception_ros.core.config import PerceptionConfig
 from perception_ros.core.errors import ConfigError
+from perception_ros.core.parameters import flat_fields, from_flat, is_live, NAME_LISTS
 from perception_ros.ros.declare import Declarations, misspelt
 
 

@@ -109,6 +109,25 @@ def test_failures_in_a_row_bring_in_the_fallback_once(
     assert device.asked_for == ['auto'], 'the preferred one is not tried again'
 
 
+def test_the_fallback_takes_the_batches_that_the_failing_engine_took(device: Device) -> None:
+    """A server may take fewer than was asked for, and the pipeline makes its batches for that."""
+    device.greatest_batch = 2
+    with opened() as engine:
+        assert engine.info.max_batch == 2
+        device.engines[0].fails = True
+        for _ in range(FAILURES):
+            run(engine)
+        wait_until(lambda: served_by(engine) is not WatchedEngine)
+        assert engine.info.max_batch == 2
+
+
+def test_a_preferred_engine_for_smaller_batches_does_not_come_in_later(device: Device) -> None:
+    device.greatest_batch = 2
+    with opened(background=True) as engine:
+        wait_until(lambda: 'set max_batch to the smaller' in str(engine.degradation))
+        assert run(engine)
+
+
 def test_failures_with_successes_between_them_change_nothing(device: Device) -> None:
     with opened() as engine:
         for n in range(5 * FAILURES):
@@ -186,7 +205,7 @@ def test_closing_does_not_wait_for_the_background_and_nothing_is_left_of_it(
     device.ready.set()
     opening.join(5)
     assert not opening.is_alive()
-    assert all(late.closed == 1 for late in device.engines)
+    assert all((late.closed, late.calls) == (1, []) for late in device.engines)
     assert not caplog.records, 'nobody cares any more'
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import contextlib
+import gc
 import threading
+import weakref
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ from hypothesis.stateful import (
 import pytest
 
 from perception_ros.backends.base import Outputs, Request
-from perception_ros.backends.slots import SLOTS
+from perception_ros.backends.slots import FutureSlot, SLOTS
 from perception_ros.backends.switching import SwitchingEngine
 from perception_ros.core.errors import BackendError
 from perception_ros.core.letterbox import Letterbox
@@ -143,6 +145,44 @@ def test_a_request_in_hand_stays_with_its_engine(
     wait_closed(first)
     run(engine.request())
     assert second.calls == [1]
+
+
+def test_a_slot_survives_an_engine_that_cannot_take_its_own_back(
+    engine: SwitchingEngine, first: WatchedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = [engine.request(), engine.request()]
+    for request in requests:
+        run(request)
+
+    def fail(self: object) -> None:
+        raise BackendError('CUDA error 700')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FutureSlot, 'release', fail)
+        for request in requests:
+            with pytest.raises(BackendError, match='700'):
+                request.release()
+    engine.exchange(WatchedEngine())
+    wait_closed(first)
+    for request in [engine.request(), engine.request()]:
+        run(request)
+        request.release()
+
+
+def test_nothing_is_kept_of_an_engine_that_was_closed(engine: SwitchingEngine) -> None:
+    """Its buffers for the images are large."""
+    second = WatchedEngine()
+    engine.exchange(second)
+    gone = weakref.ref(second)
+    engine.exchange(WatchedEngine())
+    wait_closed(second)
+    del second
+
+    def is_freed() -> bool:
+        gc.collect()
+        return gone() is None
+
+    wait_until(is_freed)
 
 
 def test_a_slot_that_was_not_touched_yet_is_of_the_new_engine(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from perception_ros.backends import Backend, BACKENDS
+from perception_ros.backends.triton.repository import Serving, write_repository
 from perception_ros.benchmarks.engine import measure, Measured
 from perception_ros.benchmarks.plan import (
     default_backends,
@@ -18,9 +19,11 @@ from perception_ros.benchmarks.plan import (
     LabelledData,
     model_of,
     REFERENCE,
+    SERVED,
 )
 from perception_ros.bundles import Bundle
 from perception_ros.core.errors import BenchmarkError, DatasetError, ImageError
+from test.backends.triton.process import ServerProcess
 from test.builders import fake_bundle, picture, write_real_bundle
 
 BREAKING = (sys.executable, '-m', 'test.benchmarks.breaking_worker')
@@ -190,6 +193,26 @@ def test_what_auto_may_take_is_measured_and_the_reference_first() -> None:
     names = default_backends()
     assert names[0] == REFERENCE and 'openvino' in names and 'fake' not in names
     assert 'onnxruntime' not in names, 'it is the reference'
+    assert SERVED not in names and default_backends('host:8001')[-1] == SERVED
+
+
+@pytest.mark.slow
+def test_a_server_is_measured_where_one_is_named(
+    bundles: tuple[Bundle, ...], folder: Path, tmp_path: Path
+) -> None:
+    """It takes two images at once, so four are no figure but a reason."""
+    write_repository(tmp_path / 'models', [bundles[1]], Serving(max_batch=2, queue_timeout_ms=0))
+    with ServerProcess(tmp_path / 'models') as server:
+        measured = measure(
+            EnginePlan(
+                bundles[1:], (SERVED,), (2, 4), folder / 'images', rounds=1, seconds=0.0,
+                server=server.address,
+            ),
+            without_news,
+        )
+    two, four = measured.rows
+    assert two.problem is None and server.address in two.engine.device
+    assert 'expected an engine for batches of 4, got one for at most 2' in four.problem
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,7 @@ def test_where_nothing_works_each_reason_is_listed_and_the_command_fails(
         pytest.param(['--batches', '1,x'], '--batches: expected whole numbers', id='batches'),
         pytest.param(['--batches', '0'], 'batch: expected 1 or more, got 0', id='batch of none'),
         pytest.param(['--precisions', 'int8'], 'bundle: expected one or more', id='no bundle'),
+        pytest.param(['--precisions', 'int9'], 'expected some of fp32, fp16', id='precision'),
         pytest.param(['--performance-hint', 'x'], 'expected latency or throughput', id='hint'),
         pytest.param(['--images', 'nowhere'], 'nothing to play at nowhere', id='no images'),
         pytest.param(['--dataset', 'coco:nowhere'], 'there is no nowhere', id='no data'),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+import subprocess
+import sys
 import time
 
 import pytest
@@ -12,6 +14,8 @@ import pytest
 from perception_ros.backends.store import EngineStore
 from test.backends.tensorrt.networks import write_network
 from test.cli.test_commands import call, CAPTURE
+
+ROOT = Path(__file__).parents[2]
 
 needs_builder = pytest.mark.usefixtures('builder')
 
@@ -68,6 +72,20 @@ def test_a_bundle_that_cannot_be_built_does_not_stop_the_others(
     done = capsys.readouterr()
     assert '100.0% in fp32' in done.err and 'missing' in done.err
     assert 'good' in done.out and 'liar' not in done.out
+
+
+@needs_builder
+def test_two_processes_at_once_build_once(tmp_path: Path) -> None:
+    bundle = write_network(tmp_path / 'network', 'fp16')
+    code = 'from perception_ros.cli.main import main; main()'
+    command = [sys.executable, '-c', code, 'build', str(bundle.path), '--backend', 'tensorrt_rtx']
+    processes = [
+        subprocess.Popen([*command, '--json'], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [json.loads(process.communicate(timeout=60)[0])['built'][0] for process in processes]
+    assert sorted(built['was_built'] for built in said) == [False, True]
+    assert said[0]['path'] == said[1]['path']
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from perception_ros.cli.parameters import as_markdown, as_yaml, CAMERAS, MODELS
-from perception_ros.core.config import from_flat, load_config, PerceptionConfig
+from perception_ros.core.config import load_config, PerceptionConfig
+from perception_ros.core.parameters import from_flat
 from test.cli.test_commands import call, CAPTURE
 
 ROOT = Path(__file__).parents[2]

@@ -443,7 +443,26 @@ def test_latency_and_diagnostics_are_published(bench: Bench) -> None:
         if status.name.endswith('camera left') and status.level == b'\x02'
     ]
     assert silent, 'a silent camera is an error that a planner can see'
-    assert 'silent' in silent[0].message
+    assert 'silent, nobody publishes /left/image_raw' in silent[0].message
+
+
+def test_a_topic_of_another_type_is_told_not_silent(bench: Bench) -> None:
+    """A driver of compressed images on the topic of raw ones: DDS says nothing of it."""
+    bench.launch('front')
+    bench.active()
+    diagnostics = bench.listen(DiagnosticArray, '/diagnostics')
+    bench.me.create_publisher(CompressedImage, '/front/image_raw', make_qos('reliable', 10))
+    expected = (
+        'no frames: /front/image_raw carries sensor_msgs/msg/CompressedImage; expected '
+        'sensor_msgs/msg/Image. Set cameras.front.transport'
+    )
+    wait_until(
+        lambda: any(
+            status.message.startswith(expected)
+            for message in diagnostics
+            for status in message.status
+        )
+    )
 
 
 def test_a_qos_mismatch_is_told_not_silent(

@@ -17,6 +17,7 @@ from perception_ros.backends.tensorrt.library import Library
 from perception_ros.backends.tensorrt.monitor import progress_monitor
 from perception_ros.backends.tensorrt.precision import (
     check_precision,
+    heavy_layers,
     layer_types,
     Layers,
     shares_of_work,
@@ -103,13 +104,14 @@ def build_plan(
         raise BackendError(
             f'{library} cannot build here: {library.explain()}; it needs a GPU and its driver'
         ) from error
-    network = parse(bundle, builder, library)
+    network, parser = parse(bundle, builder, library)
     shares = shares_of_work(network, library)
     precision = check_precision(bundle.manifest.precision, shares, str(bundle.graph_path))
     config = _configure(builder, network, options, profile, library)
     _use_timing_cache(config, timing_cache, library)
     progress = _until(options.cancel, progress)
     payload = _build(builder, network, config, progress, bundle, library)
+    del parser  # its weights have been built in
     return Built(
         payload=payload,
         precision=precision,
@@ -133,10 +135,12 @@ def _until(cancel: threading.Event | None, progress: Progress) -> Progress:
     return tell
 
 
-def parse(bundle: Bundle, builder: trt.Builder, library: Library) -> trt.INetworkDefinition:
+def parse(
+    bundle: Bundle, builder: trt.Builder, library: Library
+) -> tuple[trt.INetworkDefinition, trt.OnnxParser]:
     """Parse a bundle's graph into a strongly typed network.
 
-    The network refers to weights that the builder holds: it must not outlive it.
+    The parser, which is returned too, holds the weights: it must outlive all use of the network.
 
     :raises BackendError: naming each node that the library refuses.
     """
@@ -150,7 +154,7 @@ def parse(bundle: Bundle, builder: trt.Builder, library: Library) -> trt.INetwor
             f'{library} refuses {bundle.graph_path}: {said or library.explain()}; '
             'export the model without these operators, or take another backend'
         )
-    return network
+    return network, parser
 
 
 def make_static(network: trt.INetworkDefinition, batch_size: int, library: Library) -> None:
@@ -160,9 +164,11 @@ def make_static(network: trt.INetworkDefinition, batch_size: int, library: Libra
 
 
 def _describe(error: trt.ParserError) -> str:
-    where = f'node {error.node_name()!r} ({error.node_operator()})' if error.node_name() else ''
+    where = f'node {error.node_name()!r} ({error.node_operator()}): ' if error.node_name() else ''
+    # The description is often a condition of the parser's own code, and as little as 'false'.
+    kind = str(error.code()).rpartition('.')[2].lower().replace('_', ' ')
     said = ' '.join(error.desc().split())
-    return f'{where}: {said}' if where else said
+    return where + kind if said == 'false' else f'{where}{kind}: {said}'
 
 
 def _configure(
@@ -188,23 +194,33 @@ def _configure(
         config.hardware_compatibility_level = getattr(
             levels, options.hardware_compatibility.upper()
         )
-    if options.dla_core >= 0:
-        _use_dla(config, builder, options.dla_core, library)
     if profile.least == profile.greatest:
         make_static(network, profile.greatest, library)
-        return config
-    shapes = builder.create_optimization_profile()
-    rest = network.get_input(0).shape[1:]
-    least, optimal, greatest = (
-        tensorrt.Dims([n, *rest]) for n in (profile.least, profile.optimal, profile.greatest)
-    )
-    shapes.set_shape(INPUT_NAME, least, optimal, greatest)
-    config.add_optimization_profile(shapes)
+    else:
+        config.add_optimization_profile(_shapes(builder, network, profile, library))
+    if options.dla_core >= 0:
+        _use_dla(config, builder, network, options.dla_core, library)
     return config
 
 
+def _shapes(
+    builder: trt.Builder, network: trt.INetworkDefinition, profile: Profile, library: Library
+) -> trt.IOptimizationProfile:
+    shapes = builder.create_optimization_profile()
+    rest = network.get_input(0).shape[1:]
+    least, optimal, greatest = (
+        library.module.Dims([n, *rest]) for n in (profile.least, profile.optimal, profile.greatest)
+    )
+    shapes.set_shape(INPUT_NAME, least, optimal, greatest)
+    return shapes
+
+
 def _use_dla(
-    config: trt.IBuilderConfig, builder: trt.Builder, core: int, library: Library
+    config: trt.IBuilderConfig,
+    builder: trt.Builder,
+    network: trt.INetworkDefinition,
+    core: int,
+    library: Library,
 ) -> None:
     if core >= builder.num_DLA_cores:
         raise BackendError(
@@ -214,6 +230,17 @@ def _use_dla(
     config.default_device_type = library.module.DeviceType.DLA
     config.DLA_core = core
     config.set_flag(library.module.BuilderFlag.GPU_FALLBACK)
+    heavy = list(heavy_layers(network, library))
+    able = sum(config.can_run_on_DLA(layer) for layer in heavy)
+    if not able:
+        raise BackendError(
+            f'dla_core {core}: expected layers that can run on it, got {len(heavy)} convolutions '
+            'and matrix products that all go to the GPU; it computes in fp16 and int8: take such '
+            'a bundle, or set dla_core to -1'
+        )
+    _log.info(
+        'DLA core %d takes %d of %d convolutions and matrix products', core, able, len(heavy)
+    )
 
 
 def _use_timing_cache(config: trt.IBuilderConfig, payload: bytes, library: Library) -> None:

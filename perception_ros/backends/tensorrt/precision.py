@@ -53,6 +53,11 @@ def shares_of_work(network: trt.INetworkDefinition, library: Library) -> dict[st
     return {name: amount / total for name, amount in work.most_common()}
 
 
+def heavy_layers(network: trt.INetworkDefinition, library: Library) -> Iterator[trt.ILayer]:
+    """Yield the layers that a network spends its time in."""
+    return (layer for layer in _layers(network) if _multiplications(layer, library))
+
+
 def check_precision(claimed: str, shares: Mapping[str, float], origin: str) -> str:
     """Return the precision that most of the work is done in, which must be the one claimed.
 

@@ -25,7 +25,7 @@ from perception_ros.backends.triton.connection import Connection
 from perception_ros.backends.triton.memory import remove_leftovers, SharedRegion
 from perception_ros.backends.triton.server import check, describe, Served
 from perception_ros.backends.triton.tensors import (
-    forget,
+    forget_leftovers,
     MessageTensors,
     SharedTensors,
     Tensors,
@@ -34,7 +34,6 @@ from perception_ros.bundles.bundle import Bundle
 from perception_ros.bundles.contract import expected_outputs
 from perception_ros.core.errors import BackendError
 
-DEVICES = ('auto', 'cpu', 'gpu')
 LOCAL = EngineOptions().server
 """Where `probe` looks for a server."""
 
@@ -71,10 +70,9 @@ class TritonEngine(SlotEngine):
     """
 
     def __init__(self, bundle: Bundle, options: EngineOptions) -> None:
-        if options.device not in DEVICES:
+        if options.device not in ('auto', 'cpu', 'gpu'):
             raise BackendError(
-                f'device {options.device!r}: expected {", ".join(DEVICES[:-1])} or {DEVICES[-1]} '
-                'with backend triton'
+                f'device {options.device!r}: expected auto, cpu or gpu with backend triton'
             )
         self._manifest, self._options = bundle.manifest, options
         self._connection = Connection(options.server, options.server_timeout_ms / 1000)
@@ -103,10 +101,9 @@ class TritonEngine(SlotEngine):
         self._says_why_not_shared = True
         self._executor = ThreadPoolExecutor(SLOTS, thread_name_prefix='triton')
         self._slots = [_Slot(self, *self._memory()) for _ in range(SLOTS)]
-        for name in remove_leftovers():
-            forget(self._connection, name)
+        forget_leftovers(self._connection, remove_leftovers())
         for slot in self._slots:
-            self._attach(slot, served)
+            self._attach(slot, served, losses=0)
         self._offer(self._slots)
 
     def submit(self, slot: _Slot, batch_size: int) -> Future[Outputs]:
@@ -118,8 +115,10 @@ class TritonEngine(SlotEngine):
 
     def _run(self, slot: _Slot, batch_size: int) -> Outputs:
         try:
-            if slot.attached != self._connection.losses:
-                self._attach(slot, check(self._connection, self._manifest, self._options))
+            losses = self._connection.losses
+            if slot.attached != losses:
+                served = check(self._connection, self._manifest, self._options)
+                self._attach(slot, served, losses)
             request = messages.ModelInferRequest(
                 model_name=self._manifest.name, model_version=slot.version
             )
@@ -131,9 +130,9 @@ class TritonEngine(SlotEngine):
             slot.attached = None
             raise
 
-    def _attach(self, slot: _Slot, served: Served) -> None:
-        """Let a server that has been checked know the slot's memory."""
-        slot.attached = self._connection.losses
+    def _attach(self, slot: _Slot, served: Served, losses: int) -> None:
+        """Let a server that was checked after so many losses know the slot's memory."""
+        slot.attached = losses
         slot.version = served.version
         slot.tensors.close(self._connection)
         slot.tensors = self._tensors(slot)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from itertools import count
 import logging
 from math import prod
 from typing import Any
@@ -25,6 +26,7 @@ _ALIGNMENT_BYTES = 64
 _FORGET_TIMEOUT_S = 1.0
 """Closing must not wait long for a server that hangs."""
 
+_numbers = count()
 _log = logging.getLogger(__name__)
 
 
@@ -118,8 +120,11 @@ class SharedTensors(Tensors):
     ) -> None:
         super().__init__(images, specs)
         self._offsets, size_bytes = _lay_out(specs, len(images))
-        self._region = region
         self._results = SharedRegion(size_bytes)
+        # A server that is still busy with a late request keeps the names that it knows.
+        self._input_name, self._results_name = (
+            f'{item.name}.{next(_numbers)}' for item in (region, self._results)
+        )
         self._arrays = {
             name: self._results.array(
                 spec.dtype, (len(images), *_sizes(spec)), self._offsets[name]
@@ -127,13 +132,8 @@ class SharedTensors(Tensors):
             for name, spec in specs.items()
         }
         try:
-            for item in (self._region, self._results):
-                connection.call(
-                    connection.stub.SystemSharedMemoryRegister,
-                    messages.SystemSharedMemoryRegisterRequest(
-                        name=item.name, key=item.key, byte_size=item.size_bytes
-                    ),
-                )
+            _register(connection, self._input_name, region)
+            _register(connection, self._results_name, self._results)
         except BackendError:
             self.close(connection)
             raise
@@ -141,17 +141,17 @@ class SharedTensors(Tensors):
     def fill(self, request: Any, batch_size: int) -> None:
         """Say in a request where the first images are, and where the outputs go."""
         images = self._add_input(request, batch_size)
-        _say_where(images, self._region, self._images[:batch_size].nbytes)
+        _say_where(images, self._input_name, self._images[:batch_size].nbytes)
         for name, array in self._arrays.items():
             output = request.outputs.add(name=name)
             size_bytes = array[:batch_size].nbytes
-            _say_where(output, self._results, size_bytes, self._offsets[name])
+            _say_where(output, self._results_name, size_bytes, self._offsets[name])
 
     def close(self, connection: Connection) -> None:
         """Let the server forget both regions, and give the outputs' back."""
         self._results.close()
-        for region in (self._region, self._results):
-            forget(connection, region.name)
+        for name in (self._input_name, self._results_name):
+            _unregister(connection, name)
 
     def _contents(
         self, name: str, answer: Any, place: int, batch_size: int
@@ -159,9 +159,36 @@ class SharedTensors(Tensors):
         return self._arrays[name][:batch_size]
 
 
-def forget(connection: Connection, region: str) -> None:
+def forget_leftovers(connection: Connection, regions: Collection[str]) -> None:
+    """Let the server forget regions that dead processes have left behind."""
+    if not regions:
+        return
+    request = messages.SystemSharedMemoryStatusRequest()
+    try:
+        known = connection.call(connection.stub.SystemSharedMemoryStatus, request).regions
+    except BackendError as error:
+        _log.debug('%s', error)
+        return
+    for name, item in known.items():
+        if item.key.removeprefix('/') in regions:
+            _unregister(connection, name)
+
+
+def datatype(spec: TensorSpec) -> str:
+    """Return Triton's name of a type: 'FP32'."""
+    return str(np_to_triton_dtype(np.dtype(spec.dtype).type))
+
+
+def _register(connection: Connection, name: str, region: SharedRegion) -> None:
+    request = messages.SystemSharedMemoryRegisterRequest(
+        name=name, key=region.key, byte_size=region.size_bytes
+    )
+    connection.call(connection.stub.SystemSharedMemoryRegister, request)
+
+
+def _unregister(connection: Connection, name: str) -> None:
     """Let the server forget a region, if it is there and knows it."""
-    request = messages.SystemSharedMemoryUnregisterRequest(name=region)
+    request = messages.SystemSharedMemoryUnregisterRequest(name=name)
     try:
         connection.call(
             connection.stub.SystemSharedMemoryUnregister, request, _FORGET_TIMEOUT_S
@@ -170,15 +197,8 @@ def forget(connection: Connection, region: str) -> None:
         _log.debug('%s', error)
 
 
-def datatype(spec: TensorSpec) -> str:
-    """Return Triton's name of a type: 'FP32'."""
-    return str(np_to_triton_dtype(np.dtype(spec.dtype).type))
-
-
-def _say_where(
-    tensor: Any, region: SharedRegion, size_bytes: int, offset_bytes: int = 0
-) -> None:
-    tensor.parameters['shared_memory_region'].string_param = region.name
+def _say_where(tensor: Any, name: str, size_bytes: int, offset_bytes: int = 0) -> None:
+    tensor.parameters['shared_memory_region'].string_param = name
     tensor.parameters['shared_memory_byte_size'].int64_param = size_bytes
     tensor.parameters['shared_memory_offset'].int64_param = offset_bytes
 

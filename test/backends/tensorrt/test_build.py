@@ -62,10 +62,21 @@ def test_a_build_that_nobody_waits_for_any_more_is_given_up(
     assert len(shares) == 1
 
 
-def test_nodes_that_it_refuses_are_named(tmp_path: Path, library: Library) -> None:
-    strange = helper.make_node('Mystery', ['features'], ['logits'], 'my_node', domain='custom')
-    bundle = write_network(tmp_path / 'network', 'fp32', extra=[strange])
-    with pytest.raises(BackendError, match=r"_rtx .* refuses .*node 'my_node' \(Mystery\)"):
+@pytest.mark.parametrize(
+    ('operator', 'domain', 'says'),
+    [
+        ('Mystery', 'custom', r"node 'my_node' \(Mystery\): invalid node: .*Plugin not found"),
+        ('Det', '', r"node 'my_node' \(Det\): unsupported node"),
+    ],
+    ids=['unknown', 'unsupported'],
+)
+def test_nodes_that_it_refuses_are_named(
+    tmp_path: Path, library: Library, operator: str, domain: str, says: str
+) -> None:
+    strange = helper.make_node(operator, ['features'], ['strange'], 'my_node', domain=domain)
+    product = helper.make_node('Mul', ['features', 'strange'], ['logits'], 'product')
+    bundle = write_network(tmp_path / 'network', 'fp32', extra=[strange, product])
+    with pytest.raises(BackendError, match=rf'tensorrt_rtx .* refuses .*{says}'):
         build_plan(bundle, EngineOptions(), library, quiet)
 
 
@@ -87,7 +98,7 @@ def test_rtx_needs_no_hardware_compatibility(bundle: Bundle, library: Library) -
 def test_a_static_network_has_no_dynamic_dimension(bundle: Bundle, library: Library) -> None:
     """What a DLA demands; the network that is parsed is that of every other plan."""
     builder = library.module.Builder(library.logger)
-    network = parse(bundle, builder, library)
+    network, _parser = parse(bundle, builder, library)
     assert network.get_input(0).shape[:] == (-1, HEIGHT, WIDTH, 3)
     make_static(network, 4, library)
     tensors = [network.get_input(0), network.get_output(0)]

@@ -10,10 +10,13 @@ with which status, follows Triton's documentation and source. It is no Triton.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 import mmap
 from pathlib import Path
+import threading
 from typing import Any
 
 import grpc
@@ -65,12 +68,25 @@ def told(method: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+@dataclass
+class Region:
+    """Shared memory that a client has registered."""
+
+    key: str
+    memory: mmap.mmap
+    uses: int = 0
+    """Requests that are under way with it."""
+    unwanted: bool = False
+    """It goes once the last of them has been answered, and keeps its name until then."""
+
+
 class Service(GRPCInferenceServiceServicer):
     """The calls that the backend makes."""
 
     def __init__(self, repository: Path, *, allow_client_shm: bool) -> None:
         self._allow_client_shm = allow_client_shm
-        self._regions: dict[str, tuple[str, mmap.mmap]] = {}
+        self._regions: dict[str, Region] = {}
+        self._lock = threading.Lock()
         self._models: dict[str, Model] = {}
         self._broken: dict[str, str] = {}
         for folder in sorted(path for path in repository.iterdir() if path.is_dir()):
@@ -130,10 +146,10 @@ class Service(GRPCInferenceServiceServicer):
     @told
     def SystemSharedMemoryStatus(self, request: Any) -> Any:
         answer = pb.SystemSharedMemoryStatusResponse()
-        for name, (key, memory) in self._regions.items():
+        for name, region in self._regions.items():
             answer.regions[name].name = name
-            answer.regions[name].key = key
-            answer.regions[name].byte_size = len(memory)
+            answer.regions[name].key = region.key
+            answer.regions[name].byte_size = len(region.memory)
         return answer
 
     @told
@@ -151,17 +167,49 @@ class Service(GRPCInferenceServiceServicer):
             raise RefusedError(
                 grpc.StatusCode.INTERNAL, f"Unable to open shared memory region: '{request.key}'"
             ) from error
-        self._regions[request.name] = request.key, memory
+        self._regions[request.name] = Region(request.key, memory)
         return pb.SystemSharedMemoryRegisterResponse()
 
     @told
     def SystemSharedMemoryUnregister(self, request: Any) -> Any:
         self._check_allowed()
-        self._regions.pop(request.name, None)
+        with self._lock:
+            region = self._regions.get(request.name)
+            if region and region.uses:
+                region.unwanted = True
+            elif region:
+                del self._regions[request.name]
         return pb.SystemSharedMemoryUnregisterResponse()
 
     @told
     def ModelInfer(self, request: Any) -> Any:
+        with self._in_use(
+            item.parameters['shared_memory_region'].string_param
+            for item in [*request.inputs, *request.outputs]
+            if 'shared_memory_region' in item.parameters
+        ):
+            return self._infer(request)
+
+    @contextmanager
+    def _in_use(self, names: Iterable[str]) -> Iterator[None]:
+        """Keep regions until the request has been answered."""
+        with self._lock:
+            used = {name: self._region(name) for name in names}
+            for region in used.values():
+                region.uses += 1
+        try:
+            yield
+        finally:
+            self._release(used)
+
+    def _release(self, used: dict[str, Region]) -> None:
+        with self._lock:
+            for name, region in used.items():
+                region.uses -= 1
+                if region.unwanted and not region.uses:
+                    del self._regions[name]
+
+    def _infer(self, request: Any) -> Any:
         model = self._model(request.model_name, request.model_version)
         priority = request.parameters['priority'].uint64_param
         wanted = {item.name: item for item in request.outputs}
@@ -213,16 +261,19 @@ class Service(GRPCInferenceServiceServicer):
         name = parameters['shared_memory_region'].string_param
         size = parameters['shared_memory_byte_size'].int64_param
         offset = parameters['shared_memory_offset'].int64_param
-        if name not in self._regions:
-            raise RefusedError(
-                grpc.StatusCode.NOT_FOUND, f"Unable to find shared memory region: '{name}'"
-            )
-        memory = self._regions[name][1]
+        memory = self._region(name).memory
         if offset + size > len(memory):
             raise RefusedError(
                 INVALID, f"Invalid offset + byte size for shared memory region: '{name}'"
             )
         return np.frombuffer(memory, np.uint8, size, offset)
+
+    def _region(self, name: str) -> Region:
+        if name not in self._regions:
+            raise RefusedError(
+                grpc.StatusCode.NOT_FOUND, f"Unable to find shared memory region: '{name}'"
+            )
+        return self._regions[name]
 
     def _model(self, name: str, version: str = '') -> Model:
         if name not in self._models:
