@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from perception_ros.evaluation import open_dataset
 from perception_ros.quantization import Gate, Outcome, quantize, Request
 from perception_ros.quantization.quantize import LowPrecision
 from perception_ros.quantization.record import speeds
-from test.quantization.networks import write_colours, write_labelled, write_pictures
+from test.quantization.networks import untracked, write_colours, write_labelled, write_pictures
 
 LOUD = 300.0
 """Int8 has no steps left for the channels that matter."""
@@ -34,10 +33,6 @@ def run(
         bundle, tmp_path / 'lower', precision, (pictures,), Gate(tuple(data)), **changes
     )
     return quantize(request, lambda sentence: None, untracked)
-
-
-def untracked(items: Sequence[Any], description: str) -> Iterable[Any]:
-    return items
 
 
 @pytest.mark.parametrize('precision', ['fp16', 'int8'])
