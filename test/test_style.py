@@ -5,6 +5,7 @@ from pathlib import Path
 import subprocess
 import sys
 
+from mend_stubs import mend
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,7 +31,19 @@ def test_ruff() -> None:
 def test_types() -> None:
     if ON_DISTRIBUTION:
         pytest.skip('types are checked without a distribution')
+    assert mend() is not None  # else nothing checks the TensorRT backend
     run('mypy', '--no-error-summary')
+
+
+@pytest.mark.slow
+def test_calls_of_tensorrt_are_checked_against_its_stubs(tmp_path: Path) -> None:
+    """They cannot be run here: what TensorRT does not have must at least not pass for right."""
+    if ON_DISTRIBUTION:
+        pytest.skip('types are checked without a distribution')
+    mend()
+    (tmp_path / 'wrong.py').write_text('import tensorrt\ntensorrt.Builder.build_plan()\n')
+    with pytest.raises(AssertionError, match='"type\\[Builder\\]" has no attribute "build_plan"'):
+        run('mypy', str(tmp_path / 'wrong.py'))
 
 
 def test_environment_holds_no_torch() -> None:

@@ -4,9 +4,8 @@ from typing import Any
 
 from perception_training.config import Config
 from perception_training.data.readers import open_source, Source
-from perception_training.measuring.boxes import BoxScorer
 from perception_training.measuring.predict import Predictor
-from perception_training.measuring.semantic import SemanticScorer
+from perception_training.measuring.scores import BoxScores, SemanticScores
 from perception_training.models import BOXES
 
 Metrics = dict[str, dict[str, Any]]
@@ -21,8 +20,8 @@ def evaluate(config: Config, predict: Predictor) -> Metrics:
 
 def measure(source: Source, config: Config, predict: Predictor) -> dict[str, Any]:
     """Measure each head that a set labels, in one pass over its images."""
-    boxes = BoxScorer(config.labels.boxes)
-    maps = {head: SemanticScorer(names) for head, names in config.labels.semantic.items()}
+    boxes = BoxScores(config.labels.boxes)
+    maps = {head: SemanticScores(names) for head, names in config.labels.semantic.items()}
     for i in range(len(source)):
         sample = source[i]
         guess = predict(sample.image)

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from perception_training.data.sample import Sample, UNKNOWN
-from perception_training.measuring.boxes import BoxScorer
 from perception_training.measuring.evaluate import measure
 from perception_training.measuring.predict import Prediction
-from perception_training.measuring.semantic import SemanticScorer
+from perception_training.measuring.scores import BoxScores, SemanticScores
 
 
 def oracle(sample: Sample, shift: float = 0.0, label: int = 0) -> Prediction:
@@ -21,7 +20,7 @@ def oracle(sample: Sample, shift: float = 0.0, label: int = 0) -> Prediction:
 
 
 def boxes(samples: tuple[Sample, ...], **wrong: float) -> dict:
-    scorer = BoxScorer(CLASSES)
+    scorer = BoxScores(CLASSES)
     for sample in samples:
         scorer.add(sample, oracle(sample, **wrong))
     return scorer.metrics()
@@ -53,14 +52,14 @@ def test_unknown_pixels_and_absent_classes_are_not_counted() -> None:
     truth = street('a', (20, 40, 60, 72)).semantic['scene']
     guess = truth.copy()
     truth[:10], guess[:10] = UNKNOWN, 5
-    scorer = SemanticScorer(SCENE)
+    scorer = SemanticScores(SCENE)
     scorer.add(truth, guess)
     assert scorer.metrics()['pixel_accuracy'] == scorer.metrics()['miou'] == 1
     assert set(scorer.metrics()['iou']) == {'sky', 'road', 'car'}
 
 
 def test_iou_is_intersection_over_union() -> None:
-    scorer = SemanticScorer(('a', 'b'))
+    scorer = SemanticScores(('a', 'b'))
     scorer.add(np.array([[0, 0, 0, 1]], np.uint8), np.array([[0, 0, 1, 1]], np.uint8))
     assert scorer.metrics()['iou'] == {'a': 0.6667, 'b': 0.5}
 
