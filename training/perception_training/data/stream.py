@@ -123,15 +123,13 @@ def random_view(sample: Sample, rng: np.random.Generator, config: Config) -> Sam
 def loader(stream: Stream, config: Config, pinned: bool) -> DataLoader[Batch]:
     """Make the batches of a stream ahead, in worker processes."""
     workers = config.data.workers
+    if workers:
+        # Threads of OpenCV do not survive in the processes, which would wait for them for ever;
+        # and processes that use all cores have no need of them.
+        cv2.setNumThreads(1)
     return DataLoader(
         stream, batch_size=None, num_workers=workers, pin_memory=pinned,
-        prefetch_factor=config.data.prefetch if workers else None,
-        worker_init_fn=_alone if workers else None)
-
-
-def _alone(worker: int) -> None:
-    # Workers are there to use all cores; threads of each would take them from one another.
-    cv2.setNumThreads(1)
+        prefetch_factor=config.data.prefetch if workers else None)
 
 
 def _log_uniform(rng: np.random.Generator, augment: AugmentConfig) -> float:

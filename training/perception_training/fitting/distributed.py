@@ -63,11 +63,16 @@ def joined(config: FitConfig) -> Iterator[Place]:
     if 'RANK' not in os.environ:
         yield Place(device)
         return
+    store, rank, count = next(distributed.rendezvous('env://', timeout=PATIENCE))
+    # torchrun keeps its store when it starts processes again: the addresses of those that died
+    # are still in it, and a new process that reads one waits for an answer for ever.
+    attempt = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')
     distributed.init_process_group(
-        'nccl' if device.type == 'cuda' else 'gloo', timeout=PATIENCE,
+        'nccl' if device.type == 'cuda' else 'gloo', timeout=PATIENCE, rank=rank,
+        world_size=count, store=distributed.PrefixStore(f'attempt_{attempt}', store),
         device_id=device if device.type == 'cuda' else None)
     try:
-        yield Place(device, distributed.get_rank(), distributed.get_world_size())
+        yield Place(device, rank, count)
     finally:
         distributed.destroy_process_group()
 
