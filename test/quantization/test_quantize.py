@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from perception_ros.core.errors import BundleError, DatasetError, QuantizationEr
 from perception_ros.evaluation import open_dataset
 from perception_ros.quantization import Gate, Outcome, quantize, Request
 from perception_ros.quantization.quantize import LowPrecision
-from perception_ros.quantization.record import speeds
+from perception_ros.quantization.record import doubts, speeds
 from test.quantization.networks import untracked, write_colours, write_labelled, write_pictures
 
 LOUD = 300.0
@@ -94,6 +95,16 @@ def test_latency_is_measured_in_every_backend_that_works(tmp_path: Path) -> None
     assert [speed.problem for speed in speeds(outcome)] == [None] * len(list(speeds(outcome)))
     card = Bundle.load(tmp_path / 'lower').card_path.read_text()
     assert '| onnxruntime@cpu |' in card and '| openvino |' in card
+    assert not list(doubts(outcome))
+    # A backend that says something else than the one that the gate asked is named.
+    (row,) = [r for r in outcome.rows if r.backend == 'openvino' and r.bundle == 'colours_fp16']
+    assert row.difference is not None
+    other = row.model_copy(
+        update={'difference': row.difference.model_copy(update={'mask_share': 0.1})}
+    )
+    rows = [other if r is row else r for r in outcome.rows]
+    (doubt,) = doubts(replace(outcome, rows=tuple(rows)))
+    assert doubt.startswith('Measure its accuracy in openvino before it is used there: masks')
 
 
 def test_a_bundle_that_is_no_longer_fp32_is_refused(tmp_path: Path) -> None:
