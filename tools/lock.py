@@ -23,8 +23,9 @@ LOCKS = (
     ('requirements/standalone.lock', '3.10', (), ('requirements/standalone.in',)),
     ('requirements/distribution.lock', '3.10', (), ('requirements/distribution.in',)),
     ('requirements/demo.lock', '3.10', ('--no-deps',), ('requirements/demo.in',)),
-    ('training/requirements.lock', '3.11', (), (
-        'training/requirements.in', 'requirements/runtime.in', 'requirements/test.in')),
+    ('training/requirements.lock', '3.11', ('--override', 'training/overrides.in'), (
+        'training/requirements.in', 'training/exporters.in', 'requirements/runtime.in',
+        'requirements/test.in')),
 )
 
 
