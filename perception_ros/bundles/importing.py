@@ -87,6 +87,12 @@ def import_model(
     if report:
         report(proof)
     proof.require()
+    if proof.found == 0:
+        notes.append(
+            'the original finds nothing in these images, so that no box could be compared: give '
+            'images with what it was trained on (--verify).'
+        )
+        tell(notes[-1])
     card = options.card or write_card(manifest, proof, notes)
     return write_bundle(output, manifest, payload, card, overwrite=overwrite)
 
