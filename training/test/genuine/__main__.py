@@ -1,4 +1,4 @@
-"""Prints the table of docs/bundles.md: every export, and how far its bundle is from its library."""
+"""Prints the table of docs/bundles.md: each export, and how far its bundle is from its library."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def line(name: str, case: Genuine, result: Result) -> str:
             f'{max(item.px for item in found):.0e}', f'{max(item.score for item in found):.0e}',
             f'{max(item.mask for item in found):.0e}' if masks else '']
     else:
-        cells += [''] * 4
+        cells += ['with the original' if case.half else '', '', '', '']
     cells.append(f'{max(item.cells for item in found):.3%}' if case.heads else '')
     return f'| {" | ".join(cells)} |'
 

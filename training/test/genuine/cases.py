@@ -25,7 +25,8 @@ CASES = {
         'yolox', YOLOX, lib.yolox, ('output',), lib.yolox_boxes, opset=11, dynamic=False,
         **_PIXELS_BGR),
     'YOLOX-nano, decoded': Genuine(
-        'yolov5', YOLOX, lib.yolox_decoded, ('output',), lib.yolox_boxes, opset=12, slow=True, **_PIXELS_BGR),
+        'yolov5', YOLOX, lib.yolox_decoded, ('output',), lib.yolox_boxes, opset=12,
+        slow=True, **_PIXELS_BGR),
     'YOLOX-nano, half precision': Genuine(
         'yolox', YOLOX, lib.yolox, ('output',), half=True, **_PIXELS_BGR),
     "YOLOv8's head": Genuine(
@@ -54,7 +55,8 @@ CASES = {
         **_NANODET),
     'RT-DETR': Genuine('detr', HF, lib.rtdetr, _DETR, _rtdetr_boxes, opset=16, options=_BEST),
     'RT-DETRv2': Genuine(
-        'detr', HF, lib.rtdetrv2, _DETR, _rtdetr_boxes, dynamic=False, options=_BEST, says=_LOOPS, slow=True),
+        'detr', HF, lib.rtdetrv2, _DETR, _rtdetr_boxes, dynamic=False, options=_BEST, says=_LOOPS,
+        slow=True),
     'RT-DETR deployed': Genuine(
         'detr', HF, lambda: lib.Deployed(lib.rtdetr()), ('labels', 'boxes', 'scores'),
         _rtdetr_boxes, opset=16, deployed=True, options=_BEST, slow=True),
