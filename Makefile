@@ -11,7 +11,7 @@ OUTPUT ?= out/demo
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format train-setup train-test lock clean distclean
+.PHONY: help setup demo test lint format benchmarks train-setup train-test lock clean distclean
 
 help:  ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,44 @@ lint: setup  ## Linters and types alone
 
 format: setup  ## Mend what the linter can mend by itself
 	$(BIN)/ruff check --fix .
+
+# What is measured: our model and two foreign ones, at the precisions that pass the gate of
+# `quantize`. A bundle that is there is not made anew: `rm -r .cache/benchmarks` starts afresh.
+DATA ?= ../shared/data
+BUNDLES := .cache/benchmarks
+BOXES := --dataset yolo:$(DATA)/idd@training/splits/idd_val_drives.txt \
+  --labels car,bus,truck,person,motorbike,bicycle
+MASKS := --dataset camvid:$(DATA)/camvid@val
+ROAD := --rename road=drivable
+STREETS := --calibration $(DATA)/idd --calibration $(DATA)/camvid/train
+GATED := $(foreach model,roadscene yolox_nano twinlitenet,$(foreach precision,fp16 int8,\
+  $(BUNDLES)/$(model)_$(precision)))
+
+$(BUNDLES)/yolox_nano:
+	$(BIN)/perception_ros import $(DATA)/models/yolox_nano.onnx --output $@
+
+$(BUNDLES)/twinlitenet:
+	$(BIN)/perception_ros import $(DATA)/models/twinlitenet.onnx --output $@ \
+	  --head drivable=da --labels drivable=background,drivable \
+	  --head lane=ll --labels lane=background,lane
+
+# The gate refuses what loses too much; then this precision is not there to be measured.
+quantize = -$(BIN)/perception_ros quantize $(1) --precision $(lastword $(subst _, ,$@)) \
+  --output $@ --no-latency $(2)
+
+$(BUNDLES)/roadscene_%: | setup
+	$(call quantize,roadscene,$(STREETS) $(BOXES) $(MASKS))
+
+$(BUNDLES)/yolox_nano_%: | $(BUNDLES)/yolox_nano
+	$(call quantize,$(BUNDLES)/yolox_nano,$(STREETS) $(BOXES))
+
+$(BUNDLES)/twinlitenet_%: | $(BUNDLES)/twinlitenet
+	$(call quantize,$(BUNDLES)/twinlitenet,$(STREETS) $(MASKS) $(ROAD))
+
+benchmarks: setup $(GATED)  ## Measure every engine side by side; prints docs/benchmarks.md
+	$(BIN)/perception_ros bench engine roadscene $(BUNDLES)/* \
+	  --images $(DATA)/idd/images $(BOXES) $(MASKS) $(ROAD) --json out/benchmarks.json \
+	  --markdown docs/benchmarks.md --plot docs/images/benchmarks.png $(ARGS)
 
 train-setup:  ## Make .venv-train, the only environment with torch
 	$(call set_up,train)

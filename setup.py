@@ -64,7 +64,11 @@ setup(
     # cv2 has several names on the registry and comes with a ROS 2 distribution: hence an extra.
     install_requires=requirements('runtime.in'),
     extras_require={
+        'cuda': requirements('cuda.in'),
+        'evaluation': requirements('evaluation.in'),
         'openvino': requirements('openvino.in'),
+        'tensorrt_rtx': requirements('tensorrt_rtx.in'),
+        'triton': requirements('triton.in'),
         'opencv': ['opencv-python-headless>=4.5'],
         'test': requirements('test.in'),
     },

@@ -5,13 +5,17 @@
 `config` is a parameter file; config/perception.yaml is the one to start from. The other arguments
 override what it says. With autostart the node configures and activates itself; without it wait for
 somebody else to do so: ros2 lifecycle set /perception/perception_node configure.
+
+With build_only it builds the engines that the config names, stores them, and ends: its exit status
+is 0 if each could be built and opened on this machine.
 """
 
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
+from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode
 
@@ -21,8 +25,9 @@ ARGUMENTS = {
     'config': (str(SHARE / 'config' / 'perception.yaml'), 'Parameter file of the node'),
     'namespace': ('perception', 'Namespace of the node and of its topics'),
     'cameras': ('', 'Names of the cameras, with commas; empty: as in the config'),
-    'backend': ('', 'auto, onnxruntime, openvino or fake; empty: as in the config'),
+    'backend': ('', 'auto, onnxruntime, openvino, triton or fake; empty: as in the config'),
     'autostart': ('true', 'Whether the node configures and activates itself'),
+    'build_only': ('false', 'Build the engines that the config names, and end with a status'),
     'use_sim_time': ('false', 'Whether time comes from /clock, as when a bag is played'),
     'log_level': ('info', 'debug, info, warn or error'),
 }
@@ -33,6 +38,7 @@ def start(context: LaunchContext) -> list[LifecycleNode]:
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     overrides = {
         'autostart': given['autostart'].lower() == 'true',
+        'build_only': given['build_only'].lower() == 'true',
         'use_sim_time': given['use_sim_time'].lower() == 'true',
     }
     if given['cameras']:
@@ -49,8 +55,16 @@ def start(context: LaunchContext) -> list[LifecycleNode]:
             arguments=['--ros-args', '--log-level', given['log_level']],
             output='screen',
             emulate_tty=True,
+            on_exit=end if overrides['build_only'] else None,
         )
     ]
+
+
+def end(event: ProcessExited, context: LaunchContext) -> list[Shutdown]:
+    """End as the node did: nothing but an exception gives `ros2 launch` an exit status."""
+    if event.returncode:
+        raise RuntimeError('not all engines could be built: see what the node says above')
+    return [Shutdown()]
 
 
 def generate_launch_description() -> LaunchDescription:

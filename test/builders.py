@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+import struct
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,14 @@ def picture(
     for colour, (x1, y1, x2, y2) in boxes.items():
         pixels[y1:y2, x1:x2] = COLOURS[colour]
     return pixels
+
+
+def huge_bmp(folder: Path) -> Path:
+    """Return a BMP file that says it is wider than OpenCV reads."""
+    path = folder / 'huge.bmp'
+    header = struct.pack('<IHHIIiiHHIIiiII', 154, 0, 0, 54, 40, 1 << 21, 8, 1, 24, *[0] * 6)
+    path.write_bytes(b'BM' + header + bytes(100))
+    return path
 
 
 def frame(

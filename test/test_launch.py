@@ -18,7 +18,7 @@ import time
 import pytest
 import yaml
 
-from perception_ros.core.config import flat_fields, NAME_LISTS
+from perception_ros.core.parameters import flat_fields, NAME_LISTS
 from perception_ros.core.playback import PlayerConfig
 from perception_ros.ros.domain import free_domain, private_environment
 from test.builders import write_real_bundle
@@ -74,7 +74,7 @@ def test_the_readme_names_every_argument() -> None:
     source = (ROOT / 'launch' / 'perception.launch.py').read_text()
     table = source[source.index('ARGUMENTS = {') : source.index('}\n')]
     arguments = re.findall(r"^    '(\w+)':", table, re.MULTILINE)
-    assert len(arguments) == 7
+    assert len(arguments) == 8
     readme = (ROOT / 'README.md').read_text()
     assert all(f'`{argument}`' in readme for argument in arguments)
 
@@ -170,6 +170,23 @@ def test_without_autostart_the_node_waits(ros2: Ros2, config: Path) -> None:
     ros2.wait_for('unconfigured [1]', 'lifecycle', 'get', node)
     assert 'successful' in ros2('lifecycle', 'set', node, 'configure')
     assert 'successful' in ros2('lifecycle', 'set', node, 'activate')
+
+
+@needs_ros2
+@pytest.mark.dds
+@pytest.mark.parametrize(
+    ('backend', 'status', 'said'),
+    [('onnxruntime', 0, 'model means'), ('missing', 1, "backend 'missing': expected")],
+)
+def test_build_only_ends_with_a_status(
+    ros2: Ros2, config: Path, backend: str, status: int, said: str
+) -> None:
+    process = ros2.launch(
+        'perception.launch.py', f'config:={config}', f'backend:={backend}', 'build_only:=true'
+    )
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == status, out
+    assert said in out
 
 
 @needs_ros2

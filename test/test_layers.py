@@ -29,7 +29,7 @@ for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):
 """
 
 
-@pytest.mark.parametrize('package', ['core', 'bundles', 'backends'])
+@pytest.mark.parametrize('package', ['core', 'bundles', 'backends', 'evaluation', 'benchmarks'])
 def test_it_imports_without_ros_and_torch(package: str) -> None:
     """Replay, evaluation and training use these on machines that have never seen ROS."""
     done = subprocess.run(
@@ -60,10 +60,12 @@ LAYERS = {
     'core': {'core', 'backends.base', 'bundles.manifest'},
     'bundles': {'core', 'bundles'},
     'backends': {'core', 'bundles', 'backends'},
+    'evaluation': {'core', 'bundles', 'backends.base', 'evaluation'},
+    'benchmarks': {'core', 'bundles', 'backends', 'evaluation', 'benchmarks'},
     'ros': {'core', 'bundles', 'backends', 'ros'},
     'nodes': {'core', 'bundles', 'backends', 'ros', 'nodes'},
     'demo': {'core', 'bundles', 'backends', 'ros', 'demo'},
-    'cli': {'core', 'bundles', 'backends', 'ros', 'demo', 'cli'},
+    'cli': {'core', 'bundles', 'backends', 'evaluation', 'benchmarks', 'ros', 'demo', 'cli'},
 }
 
 
@@ -94,3 +96,9 @@ def test_nothing_outside_training_imports_torch() -> None:
     for path in [*PACKAGE.rglob('*.py'), *(ROOT / 'launch').glob('*.py')]:
         tops = {module.partition('.')[0] for module in imports(path)}
         assert not tops & {'torch', 'torchvision'}, path
+
+
+def test_the_pipeline_comes_without_onnx() -> None:
+    """A node, and each tool around it, would wait for it at every start."""
+    code = 'import sys, perception_ros.core.pipeline\nassert "onnx" not in sys.modules'
+    subprocess.run([sys.executable, '-c', code], cwd=ROOT, check=True)

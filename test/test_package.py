@@ -20,7 +20,9 @@ MANIFEST = ElementTree.parse(ROOT / 'package.xml').getroot()
 # Where an import and what brings it have different names.
 BROUGHT_BY = {'cv2': 'python3-opencv', 'yaml': 'pyyaml'}
 # Runtimes and formats that are looked for and done without.
-OPTIONAL = {'openvino', 'tensorrt', 'tensorrt_rtx', 'tritonclient'}
+OPTIONAL = {
+    'faster_coco_eval', 'google', 'grpc', 'openvino', 'tensorrt', 'tensorrt_rtx', 'tritonclient',
+}
 
 
 def test_versions_agree() -> None:

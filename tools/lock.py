@@ -18,12 +18,14 @@ import venv
 ROOT = Path(__file__).resolve().parents[1]
 UV = 'uv==0.13.9'
 
+ABSENT = ('--override', 'requirements/absent.txt')
+
 # Output, oldest Python, options, inputs.
 LOCKS = (
-    ('requirements/standalone.lock', '3.10', (), ('requirements/standalone.in',)),
-    ('requirements/distribution.lock', '3.10', (), ('requirements/distribution.in',)),
+    ('requirements/standalone.lock', '3.10', ABSENT, ('requirements/standalone.in',)),
+    ('requirements/distribution.lock', '3.10', ABSENT, ('requirements/distribution.in',)),
     ('requirements/demo.lock', '3.10', ('--no-deps',), ('requirements/demo.in',)),
-    ('training/requirements.lock', '3.11', ('--override', 'training/overrides.in'), (
+    ('training/requirements.lock', '3.11', (*ABSENT, '--override', 'training/absent.txt'), (
         'training/requirements.in', 'training/exporters.in', 'requirements/runtime.in',
         'requirements/test.in')),
 )

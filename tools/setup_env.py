@@ -294,16 +294,18 @@ class Environment:
                     shutil.rmtree(record)
             with open(lock) as stream:
                 text = stream.read()
-            # Source archives are built with the locked setuptools, which so must come first.
+            # Source archives are built with the locked build backends, which so must come first.
             first = os.path.join(self.path, 'build-tools.lock')
             with open(first, 'w') as stream:
                 stream.writelines(re.findall(
-                    r'^(?:packaging|setuptools|wheel)==.*(?:\n +--hash=.*)*\n', text, re.M))
+                    r'^(?:hatchling|packaging|pathspec|pluggy|setuptools|tomli|trove-classifiers'
+                    r'|wheel)==.*(?:\n +--hash=.*)*\n', text, re.M))
             common = ('install', '--require-hashes', '--no-deps')
             self.pip(*common, '--only-binary', ':all:', '-r', first)
-            # empy, which generates the message code, was never released as a wheel.
+            # These were never released as wheels: empy generates the message code.
+            sources = 'empy,tensorrt-rtx-cu13,tensorrt-stubs'
             self.pip(*common, '--no-build-isolation', '--only-binary', ':all:',
-                     '--no-binary', 'empy', '-r', lock)
+                     '--no-binary', sources, '-r', lock)
 
     def install_tree(self, folder, *ingredients):
         """Install a source tree of this repository so that edits take effect at once."""

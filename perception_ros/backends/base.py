@@ -6,8 +6,8 @@ asynchronously, and holds its outputs until it is released::
 
     with open_engine(bundle, 'auto', EngineOptions(max_batch=8)) as engine:
         request = engine.request()            # waits for a free slot
-        request.images[:n] = pixels           # uint8 [n, H, W, 3] RGB, letterboxed
-        request.start(n)                      # returns at once
+        request.write(0, image, letterbox)    # a camera's image, as it came
+        request.start(1)                      # returns at once
         outputs = request.result()            # waits; name -> array [n, ...]
         ...                                   # outputs are valid until:
         request.release()
@@ -17,7 +17,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
+import threading
 from types import TracebackType
 from typing import Literal, Protocol
 
@@ -27,6 +29,8 @@ from typing_extensions import Self
 
 from perception_ros.bundles.bundle import Bundle
 from perception_ros.core.errors import BackendError
+from perception_ros.core.image import Image
+from perception_ros.core.letterbox import Letterbox
 
 Outputs = Mapping[str, NDArray[np.generic]]
 """Graph output name -> array whose first axis is the batch."""
@@ -34,6 +38,7 @@ Outputs = Mapping[str, NDArray[np.generic]]
 
 PerformanceHint = Literal['latency', 'throughput']
 GraphOptimization = Literal['disabled', 'basic', 'extended', 'all']
+HardwareCompatibility = Literal['none', 'ampere_plus', 'same_compute_capability']
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,20 @@ class EngineOptions:
     """'latency': all cores for one call; 'throughput': share them among the calls in flight."""
     graph_optimization: GraphOptimization = 'all'
     """How much the runtime may rewrite the graph."""
+    optimal_batch: int = 0
+    """Batch size that a built engine is tuned for; 0: max_batch."""
+    hardware_compatibility: HardwareCompatibility = 'none'
+    """Which other GPUs a built engine must run on besides the one that built it."""
+    dla_core: int = -1
+    """Deep-learning accelerator to build for, which takes full batches only; -1: the GPU."""
+    server: str = 'localhost:8001'
+    """Host and gRPC port of an inference server."""
+    server_timeout_ms: int = 5000
+    """Longest time that a server may take for one call."""
+    server_priority: int = 0
+    """Which requests a server takes first: 1 before 2; 0: as the model is configured there."""
+    cancel: threading.Event | None = field(default=None, compare=False)
+    """Set by whoever no longer wants the engine: opening it, where that lasts, is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +87,20 @@ class EngineInfo:
     """Width and height of the network's input in pixels."""
 
 
+@dataclass(frozen=True, slots=True)
+class Degradation:
+    """Why a bundle is not served by the backend that was asked for."""
+
+    reason: str
+    """'tensorrt failed 3 times in a row: out of memory'."""
+    since: datetime
+    """When it came to that, in UTC."""
+
+    def __str__(self) -> str:
+        """Return both in one line for people."""
+        return f'{self.reason} (since {self.since:%H:%M:%S} UTC)'
+
+
 class Request(ABC):
     """One slot of an engine: an input buffer, one run, and the outputs of that run.
 
@@ -78,7 +111,22 @@ class Request(ABC):
     @property
     @abstractmethod
     def images(self) -> NDArray[np.uint8]:
-        """Input, uint8 [max_batch, H, W, 3] RGB: write before `start`, then leave it alone."""
+        """Input, uint8 [max_batch, H, W, 3] RGB, for images that are letterboxed already.
+
+        Fill it before `start`, then leave it alone. Until `release`, each place of the batch is
+        filled either here or by `write`.
+        """
+
+    def write(self, index: int, image: Image, letterbox: Letterbox) -> None:
+        """Letterbox a camera's image, as it came, into place `index` of the batch.
+
+        This is done on the CPU, into `images`. A slot that has its input on a GPU does it there;
+        `images` then need not hold it. The image's data is no longer needed on return.
+
+        :raises ImageError: the image cannot be decoded; the place is still to be filled.
+        """
+        pixels, to_rgb = image.pixels()
+        letterbox.write(pixels, to_rgb, self.images[index])
 
     @abstractmethod
     def start(self, batch_size: int) -> None:
@@ -111,6 +159,11 @@ class Engine(ABC):
     @abstractmethod
     def info(self) -> EngineInfo:
         """What this engine really is."""
+
+    @property
+    def degradation(self) -> Degradation | None:
+        """Why this is not the engine that was asked for; None: it is."""
+        return None
 
     @abstractmethod
     def request(self) -> Request:

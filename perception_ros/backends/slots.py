@@ -30,13 +30,13 @@ class SlotEngine(Engine):
     def __init__(self, info: EngineInfo) -> None:
         self._info = info
         self._closed = False
-        self._free: queue.SimpleQueue[Slot | None] = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
 
     @abstractmethod
     def _settle(self) -> None:
         """Wait for what runs and let nothing new begin. Called once, when the engine closes."""
 
-    def _offer(self, slots: Iterable[Slot]) -> None:
+    def _offer(self, slots: Iterable[Request]) -> None:
         for slot in slots:
             self._free.put(slot)
 
@@ -46,7 +46,7 @@ class SlotEngine(Engine):
         shape = (self._info.max_batch, height, width, 3)
         return [np.zeros(shape, np.uint8) for _ in range(SLOTS)]
 
-    def give_back(self, slot: Slot) -> None:
+    def give_back(self, slot: Request) -> None:
         """Make a slot free again."""
         if not self._closed:
             self._free.put(slot)
@@ -109,6 +109,25 @@ class Slot(Request):
         """Wait until nothing reads the input any more, and forget the run and its errors."""
 
 
+class FutureSlot(Slot):
+    """A slot whose run is a future, which `_begin` sets."""
+
+    def __init__(self, engine: SlotEngine, images: NDArray[np.uint8]) -> None:
+        super().__init__(engine, images)
+        self._future: Future[Outputs] | None = None
+
+    def result(self) -> Outputs:
+        """Wait for the run and return its outputs."""
+        if self._future is None:
+            raise BackendError(NOT_STARTED)
+        return self._future.result()
+
+    def _rest(self) -> None:
+        if self._future is not None and not self._future.cancel():
+            self._future.exception()  # waits
+        self._future = None
+
+
 class BlockingEngine(SlotEngine):
     """An engine whose runtime has one blocking call, `_run`, and a thread for it."""
 
@@ -135,21 +154,10 @@ class BlockingEngine(SlotEngine):
         self._executor.shutdown(wait=True)
 
 
-class _BlockingSlot(Slot):
+class _BlockingSlot(FutureSlot):
     def __init__(self, engine: BlockingEngine, images: NDArray[np.uint8]) -> None:
         super().__init__(engine, images)
         self._engine = engine
-        self._future: Future[Outputs] | None = None
-
-    def result(self) -> Outputs:
-        if self._future is None:
-            raise BackendError(NOT_STARTED)
-        return self._future.result()
 
     def _begin(self, batch_size: int) -> None:
         self._future = self._engine.submit(self._images[:batch_size])
-
-    def _rest(self) -> None:
-        if self._future is not None and not self._future.cancel():
-            self._future.exception()  # waits
-        self._future = None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import onnx
+from typing import TYPE_CHECKING
 
 from perception_ros.bundles.graph.tensors import outside
 from perception_ros.bundles.manifest import Manifest
 from perception_ros.core.errors import BundleError
+
+if TYPE_CHECKING:
+    import onnx
 
 INPUT_NAME = 'images'
 LEAST_SCORE = 0.001
@@ -59,8 +61,8 @@ def check_graph(payload: bytes, manifest: Manifest, origin: str) -> None:
     inputs = {i.name: _describe(i) for i in graph.input if i.name not in initializers}
     outputs = {o.name: _describe(o) for o in graph.output}
     problems = [
-        *_differences('input', {INPUT_NAME: expected_input(manifest)}, inputs),
-        *_differences('output', expected_outputs(manifest), outputs),
+        *differences('input', {INPUT_NAME: expected_input(manifest)}, inputs),
+        *differences('output', expected_outputs(manifest), outputs),
     ]
     if problems:
         raise BundleError(
@@ -70,6 +72,8 @@ def check_graph(payload: bytes, manifest: Manifest, origin: str) -> None:
 
 
 def _parse(payload: bytes, origin: str) -> onnx.ModelProto:
+    import onnx  # here: who only names the contract's types need not wait for it
+
     try:
         model = onnx.load_from_string(payload)
     except Exception as error:  # protobuf's DecodeError
@@ -85,6 +89,8 @@ def _parse(payload: bytes, origin: str) -> onnx.ModelProto:
 
 
 def _describe(value: onnx.ValueInfoProto) -> TensorSpec:
+    import onnx
+
     tensor = value.type.tensor_type
     shape = tuple(
         dim.dim_value if dim.HasField('dim_value') else None for dim in tensor.shape.dim
@@ -93,9 +99,10 @@ def _describe(value: onnx.ValueInfoProto) -> TensorSpec:
     return TensorSpec({'float': 'float32', 'double': 'float64'}.get(elem, elem), shape)
 
 
-def _differences(
+def differences(
     kind: str, expected: Mapping[str, TensorSpec], came: Mapping[str, TensorSpec]
 ) -> list[str]:
+    """Return one line for each input or output (`kind`) that is not as expected."""
     problems = []
     for name, spec in expected.items():
         if name not in came:

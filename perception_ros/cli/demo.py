@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 import typer
 
+from perception_ros.cli.main import split_names
 from perception_ros.core.errors import PerceptionError
 from perception_ros.core.sources import DEFAULT_CAMERAS
 
@@ -47,7 +48,9 @@ def demo(
         float, typer.Option(min=0, help='Frame sets per second; 0: as fast as all models keep up.')
     ] = 0.0,
     transport: Annotated[str, typer.Option(help='raw or compressed.')] = 'raw',
-    backend: Annotated[str, typer.Option(help='auto, onnxruntime, openvino or fake.')] = 'auto',
+    backend: Annotated[
+        str, typer.Option(help='auto, onnxruntime, openvino, triton or fake.')
+    ] = 'auto',
 ) -> None:
     """Show cameras in, boxes and masks out, over real topics.
 
@@ -73,15 +76,17 @@ def demo(
     options = DemoOptions(
         input=input,
         output=output,
-        models=_split(models),
+        models=split_names(models),
         references=references if references.is_dir() else None,
-        cameras=_split(cameras),
+        cameras=split_names(cameras),
         frames=frames,
         rate_hz=rate,
         transport=transport,
         backend=backend,
     )
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores a hang-up on purpose
+            signal.signal(number, _as_interrupt)
     console = Console()
     try:
         with _Bar(console, frames) as bar:
@@ -129,10 +134,6 @@ class _Bar:
 
     def __exit__(self, *exception: object) -> None:
         self._progress.stop()
-
-
-def _split(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(',') if part.strip())
 
 
 def _as_interrupt(number: int, frame: FrameType | None) -> None:

@@ -25,16 +25,19 @@ import typer
 
 from perception_ros import __version__
 from perception_ros.backends import BACKENDS, load_backend
+from perception_ros.backends.store import EngineStore, VARIABLE
 from perception_ros.bundles.find import engine_folders, list_bundles
 from perception_ros.cli.bundles import describe
+from perception_ros.cli.cache import describe as describe_engines
 from perception_ros.core.errors import BackendError
 from perception_ros.ros.domain import image_profile, profile_variable, SHARED_MEMORY_BYTES
 
 OURS = ('numpy', 'cv2', 'onnx', 'onnxruntime', 'pydantic')
 """What this package imports."""
 
-VENDORS = ('openvino', 'tensorrt', 'tensorrt_rtx', 'tritonclient', 'cuda', 'pycuda.driver')
-"""What a backend may want; `cuda` is cuda-python."""
+VENDORS = ('openvino', 'tensorrt', 'tensorrt_rtx', 'tritonclient', 'cuda.bindings',
+           'pycuda.driver')
+"""What a backend may want; `cuda.bindings` is cuda-python."""
 
 _IMPORT_S = 60
 _SHARED_MEMORY = Path('/dev/shm')
@@ -79,6 +82,7 @@ def examine() -> dict[str, Any]:
         'backends': {name: backend(name) for name in BACKENDS},
         'transport': transport(),
         'bundles': [describe(path) for path in list_bundles()],
+        'store': stored(),
     }
     facts['problems'] = problems(facts)
     return facts
@@ -112,7 +116,8 @@ def ros(environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
 def imported(name: str) -> dict[str, Any]:
     """Return whether a module can be imported, its version, or why not."""
     try:
-        installed = find_spec(name) is not None
+        spec = find_spec(name)
+        installed = spec is not None and spec.origin is not None  # type stubs alone have none
     except ImportError:  # the package that it is in
         installed = False
     if not installed:
@@ -150,6 +155,23 @@ def transport(environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
     }
 
 
+def stored() -> dict[str, Any]:
+    """Return the folder of the engine store and the engines in it; or why there is none."""
+    try:
+        store = EngineStore()
+    except BackendError as error:
+        return {'folder': None, 'engines': [], 'problem': str(error)}
+    problem = None
+    existing = next(path for path in (store.folder, *store.folder.parents) if path.exists())
+    if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
+        problem = f'engines cannot be stored in {store.folder}: {existing} cannot be written to'
+    return {
+        'folder': str(store.folder),
+        'engines': describe_engines(store.entries()),
+        'problem': problem,
+    }
+
+
 def problems(facts: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return what is wrong, each with advice, the worst first."""
     found: list[dict[str, str]] = []
@@ -184,6 +206,8 @@ def problems(facts: Mapping[str, Any]) -> list[dict[str, str]]:
     for item in facts['bundles']:
         if item['problem']:
             add(item['problem'], 'copy the bundle again, or import it anew')
+    if facts['store']['problem']:
+        add(facts['store']['problem'], f'name a folder of yours in {VARIABLE}')
     return found
 
 
@@ -248,6 +272,7 @@ def _show(facts: Mapping[str, Any]) -> None:
     names = ', '.join(item['name'] for item in facts['bundles'])
     places = ', '.join(str(folder) for folder in engine_folders())
     table.add_row('bundles', Text(names or f'none in {places}'))
+    table.add_row('stored engines', Text(_engines(facts['store'])))
     console.print(table)
     for item in facts['problems']:
         # Not wrapped: what is advised can be copied into a shell.
@@ -256,6 +281,15 @@ def _show(facts: Mapping[str, Any]) -> None:
         console.print(Text(f'    {item["advice"]}'), soft_wrap=True)
     if not facts['problems']:
         console.print('\nno problems found')
+
+
+def _engines(store: Mapping[str, Any]) -> str:
+    lines = [
+        f'{engine["name"]} {engine["precision"]}, {engine["library"]}, GPU: {engine["gpu"]}, '
+        f'{engine["bytes"] / 1e6:.1f} MB, unused for {engine["unused_days"]:.1f} days'
+        for engine in store['engines']
+    ]
+    return '\n'.join(lines) or f'none in {store["folder"]}'
 
 
 def _verdict(works: bool, text: str, state: Mapping[str, Any]) -> Text:

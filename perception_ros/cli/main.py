@@ -19,18 +19,25 @@ class Command(NamedTuple):
     """Where a command lives, and what it does in one line."""
 
     target: str
-    """'module:function', below `perception_ros.cli`."""
+    """'module:function', below `perception_ros.cli`; or an application with sub-commands."""
     help: str
 
 
 COMMANDS: Mapping[str, Command] = {
     'run': Command('run:run', 'Find objects and masks in image files.'),
     'inspect': Command('inspect:inspect', 'Check a bundle and show what it says about itself.'),
+    'evaluate': Command('evaluate:evaluate', 'Measure a bundle on labelled images.'),
     'bundles': Command('bundles:bundles', 'List the bundles that are there.'),
     'doctor': Command('doctor:doctor', 'Say what works here, what does not, and what to do.'),
     'demo': Command('demo:demo', 'Play pictures to the perception node over real topics.'),
     'parameters': Command('parameters:parameters', 'Print every parameter of the node.'),
+    'bench': Command('bench:bench', 'Measure engines side by side: speed, memory, answers.'),
+    'build': Command('build:build', 'Build TensorRT engines ahead of time.'),
+    'cache': Command('cache:cache', 'List the engines that were built, or remove old ones.'),
     'import': Command('import_model:import_', 'Turn a foreign ONNX model into a bundle.'),
+    'triton-repository': Command(
+        'triton_repository:triton_repository', 'Write what a Triton server loads to serve bundles.'
+    ),
 }
 
 
@@ -56,6 +63,16 @@ def complain(message: str) -> None:
     typer.secho(f'error: {" ".join(message.split())}', fg=typer.colors.RED, err=True)
 
 
+def warn(message: str) -> None:
+    """Print one yellow line on stderr."""
+    typer.secho(f'warning: {" ".join(message.split())}', fg=typer.colors.YELLOW, err=True)
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """Return the names in 'front, rear'."""
+    return tuple(part.strip() for part in text.split(',') if part.strip())
+
+
 def _app(arguments: Sequence[str]) -> typer.Typer:
     """Return the application with the named command in full, and the others by their help."""
     named = next((argument for argument in arguments if not argument.startswith('-')), '')
@@ -66,9 +83,11 @@ def _app(arguments: Sequence[str]) -> typer.Typer:
     )
     app.callback(help=_HELP)(_common)
     for name, command in COMMANDS.items():
-        app.command(name, help=None if name == named else command.help)(
-            _load(command.target) if name == named else _not_called
-        )
+        target = _load(command.target) if name == named else _not_called
+        if isinstance(target, typer.Typer):
+            app.add_typer(target, name=name, help=command.help)
+        else:
+            app.command(name, help=None if name == named else command.help)(target)
     return app
 
 
@@ -93,7 +112,9 @@ def _not_called() -> None:
     """Stand for a command that is listed but not called."""
 
 
-def _load(target: str) -> Callable[..., Any]:
+def _load(target: str) -> Callable[..., Any] | typer.Typer:
     module, _, function = target.partition(':')
-    loaded: Callable[..., Any] = getattr(import_module(f'perception_ros.cli.{module}'), function)
+    loaded: Callable[..., Any] | typer.Typer = getattr(
+        import_module(f'perception_ros.cli.{module}'), function
+    )
     return loaded

@@ -15,7 +15,10 @@ from pydantic.fields import FieldInfo
 import typer
 import yaml
 
-from perception_ros.core.config import flat_fields, is_live, NAME_LISTS, unit_of
+from perception_ros.cli.main import split_names
+from perception_ros.core.config import is_name, NAME_RULE
+from perception_ros.core.errors import ConfigError
+from perception_ros.core.parameters import flat_fields, is_live, NAME_LISTS, unit_of
 
 CAMERAS = ('front_left', 'front', 'front_right')
 MODELS = ('roadscene',)
@@ -42,7 +45,7 @@ def parameters(
     if form is Format.MARKDOWN:
         typer.echo(as_markdown(), nl=False)
     else:
-        typer.echo(as_yaml(cameras.split(','), models.split(',')), nl=False)
+        typer.echo(as_yaml(_names(cameras), _names(models)), nl=False)
 
 
 def as_yaml(cameras: list[str], models: list[str]) -> str:
@@ -88,6 +91,13 @@ def as_markdown() -> str:
         row = [f'`{name}`', f'`{default}`', unit, _range(field), live, text]
         lines.append('| ' + ' | '.join(row) + ' |')
     return '\n'.join(lines) + '\n'
+
+
+def _names(text: str) -> list[str]:
+    names = list(split_names(text))
+    if wrong := [name for name in names if not is_name(name)]:
+        raise ConfigError(f'{wrong[0]!r} can be no name here: expected {NAME_RULE}')
+    return names
 
 
 def _section(tree: dict[str, Any], indent: int, explained: set[str]) -> list[str]:

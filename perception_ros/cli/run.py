@@ -21,13 +21,15 @@ from perception_ros.bundles import Bundle
 from perception_ros.cli.main import complain
 from perception_ros.core.errors import ConfigError, ImageError
 from perception_ros.core.files import write_text
-from perception_ros.core.image import Image
+from perception_ros.core.image_file import read_image
 from perception_ros.core.model import Model
 from perception_ros.core.overlay import draw_result, Palette
 from perception_ros.core.types import Frame, Result
 
 _QUALITY = 92
 """Of overlay JPEGs, 0..100."""
+_JPEG_SIDE = 65_500
+"""Of libjpeg, in pixels."""
 
 
 def run(
@@ -42,18 +44,23 @@ def run(
     score_threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Least score; default: the bundle's.")
     ] = None,
-    backend: Annotated[str, typer.Option(help='auto, onnxruntime, openvino or fake.')] = 'auto',
+    backend: Annotated[
+        str, typer.Option(help='auto, onnxruntime, openvino, triton or fake.')
+    ] = 'auto',
     device: Annotated[
         str, typer.Option(help='auto, cpu, or what the backend knows, such as cuda:0.')
     ] = 'auto',
 ) -> None:
     """Find objects and masks in image files.
 
-    An image that cannot be read is reported, the others are processed, and the exit status is 1.
+    An image that cannot be read or drawn is reported, the others are processed, and the exit
+    status is 1.
     """
     opened = Bundle.load(bundle)
     for folder in (json_file.parent if json_file else None, overlay):
         _make(folder)
+    if json_file and json_file.is_dir():
+        raise ConfigError(f'{json_file}: expected a file to write the answers to, got a folder')
     names = _overlay_names(images)
     _spare_inputs(images, [*([overlay / name for name in names] if overlay else []), json_file])
     palette, entries, failed = Palette.of(opened.manifest), [], 0
@@ -67,15 +74,14 @@ def run(
         ):
             try:
                 result = infer(model, path)
+                entries.append(entry(path, result))
+                if overlay:
+                    rgb = result.frame.image.rgb()
+                    picture = draw_result(rgb, result, palette, legend=bool(result.semantic))
+                    _write_picture(overlay / name, picture)
             except ImageError as error:
                 complain(f'{path}: {error}')
                 failed += 1
-                continue
-            entries.append(entry(path, result))
-            if overlay:
-                rgb = result.frame.image.rgb()
-                picture = draw_result(rgb, result, palette, legend=bool(result.semantic))
-                _write_picture(overlay / name, picture)
     answers = json.dumps({'images': entries}, indent=2, ensure_ascii=False)
     if json_file and str(json_file) == '-':
         typer.echo(answers)
@@ -87,7 +93,7 @@ def run(
             except OSError as error:
                 raise ConfigError(f'{json_file}: cannot be written; {error.strerror}') from error
     if failed:
-        complain(f'{failed} of {len(images)} images could not be read')
+        complain(f'{failed} of {len(images)} images could not be read or drawn')
         raise typer.Exit(1)
 
 
@@ -96,14 +102,7 @@ def infer(model: Model, path: Path) -> Result:
 
     :raises ImageError: the file cannot be read or decoded.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ImageError(f'expected a readable image file; {error.strerror}') from error
-    image = Image.compressed(data)
-    if not image.is_compressed:
-        image = _other_kind(data)
-    return model.infer([Frame(str(path), 1, 1, image)])[0]
+    return model.infer([Frame(str(path), 1, 1, read_image(path))])[0]
 
 
 def entry(path: Path, result: Result) -> dict[str, Any]:
@@ -130,17 +129,6 @@ def entry(path: Path, result: Result) -> dict[str, Any]:
     return answer
 
 
-def _other_kind(data: bytes) -> Image:
-    """Decode what cameras do not send, but people have on disk: BMP, WebP, TIFF."""
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    if pixels is None:
-        raise ImageError(
-            f'expected an image file such as JPEG or PNG, got {len(data)} bytes that are none, or '
-            'are damaged'
-        )
-    return Image.from_array(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8))
-
-
 def _make(folder: Path | None) -> None:
     """Make a folder for what will be written: now, not after minutes of work."""
     if folder is None:
@@ -152,10 +140,14 @@ def _make(folder: Path | None) -> None:
 
 
 def _write_picture(path: Path, rgb: NDArray[np.uint8]) -> None:
+    height, width = rgb.shape[:2]
+    if max(width, height) > _JPEG_SIDE:
+        raise ImageError(
+            f'the overlay of {width}x{height} px cannot be written: a JPEG has sides of at most '
+            f'{_JPEG_SIDE} px'
+        )
     bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-    encoded, jpeg = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    if not encoded:
-        raise ConfigError(f'{path}: a picture of {bgr.shape[1]}x{bgr.shape[0]} px is no JPEG')
+    _, jpeg = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     try:
         path.write_bytes(jpeg.tobytes())
     except OSError as error:

@@ -6,7 +6,7 @@ while the node runs (`live`). The objects are frozen: a change makes a new objec
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 import re
 from typing import Any, Literal
 
@@ -18,19 +18,18 @@ from pydantic import (
     model_validator,
     ValidationError,
 )
-from pydantic.fields import FieldInfo
 from typing_extensions import Self
 
 from perception_ros.core.errors import ConfigError
 
-_NAME = re.compile(r'^[A-Za-z][A-Za-z0-9_]*$')
-_TOPIC = re.compile(r'^(~?/)?[A-Za-z_]\w*(/[A-Za-z_]\w*)*$', re.ASCII)
+_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]*')
+_TOPIC = re.compile(r'(~?/)?[A-Za-z_]\w*(/[A-Za-z_]\w*)*', re.ASCII)
 NAME_RULE = 'a letter, then letters, digits and underscores (it becomes part of a topic name)'
 
 
 def is_name(name: str) -> bool:
     """Say whether a name of a camera or model can be part of a topic; see `NAME_RULE`."""
-    return bool(_NAME.match(name))
+    return bool(_NAME.fullmatch(name))
 
 
 def parameter(
@@ -106,10 +105,18 @@ class CameraConfig(_Frozen):
         'mostly there are left out, masks are 255 there. Scaled to the size of the images',
     )
 
+    max_megapixels: float = parameter(
+        32.0,
+        'Images with more million pixels are dropped before they are decoded: a damaged header '
+        'must not take the time of the other cameras',
+        ge=0.1,
+        le=134.0,
+    )
+
     @field_validator('topic')
     @classmethod
     def _is_a_topic(cls, value: str) -> str:
-        if value and not _TOPIC.match(value):
+        if value and not _TOPIC.fullmatch(value):
             raise ValueError('expected a topic name such as /front/image_raw')
         return value
 
@@ -129,7 +136,19 @@ class ModelConfig(_Frozen):
     device: str = parameter(
         'auto',
         'auto: the best that works here; cpu; with onnxruntime cuda, cuda:<index>, tensorrt or '
-        'tensorrt:<index>; with openvino gpu or gpu:<index>',
+        'tensorrt:<index>; with openvino gpu or gpu:<index>; with triton gpu, where the server '
+        'must run it then',
+    )
+    fallback: str = parameter(
+        '',
+        'Backend that serves instead if the other one cannot be opened or fails three times in a '
+        'row, until the node is configured anew; empty: none, frames are dropped then',
+    )
+    fallback_device: str = parameter('auto', 'As device, for the fallback')
+    build: Literal['wait', 'background'] = parameter(
+        'wait',
+        'wait: configure lasts until the backend is ready, which may mean to build its engine for '
+        'minutes; background: the fallback serves until then',
     )
     max_batch: int = parameter(8, 'Most images in one engine call', ge=1, le=256)
     cameras: tuple[str, ...] = parameter((), 'Cameras whose frames this model gets; empty: all')
@@ -153,6 +172,41 @@ class ModelConfig(_Frozen):
     )
     graph_optimization: Literal['disabled', 'basic', 'extended', 'all'] = parameter(
         'all', 'onnxruntime: how much of the graph it may rewrite; openvino always rewrites all'
+    )
+    optimal_batch: int = parameter(
+        0,
+        'tensorrt, tensorrt_rtx: batch size that the engine is tuned for, at most max_batch; '
+        '0: max_batch',
+        ge=0,
+        le=256,
+    )
+    hardware_compatibility: Literal['none', 'ampere_plus', 'same_compute_capability'] = parameter(
+        'none',
+        'tensorrt: GPUs that the built engine runs on; none: the kind that built it; ampere_plus: '
+        'Ampere and newer; same_compute_capability: those of the same compute capability. More '
+        'GPUs may mean a slower engine',
+    )
+    dla_core: int = parameter(
+        -1,
+        'tensorrt: deep-learning accelerator to run on, where the platform has one; it takes '
+        'batches of max_batch only, and the GPU does what it cannot; -1: the GPU alone',
+        ge=-1,
+        le=7,
+    )
+    server: str = parameter('localhost:8001', 'triton: host and gRPC port of the server')
+    server_timeout_ms: int = parameter(
+        5000,
+        'triton: longest time that the server may take for one batch; its frames are dropped then',
+        unit='ms',
+        ge=1,
+        le=600_000,
+    )
+    server_priority: int = parameter(
+        0,
+        'triton: whose requests for this model the server takes first, 1 before 2; 0: the default '
+        'of the model there',
+        ge=0,
+        le=1000,
     )
 
 
@@ -197,11 +251,16 @@ class PerceptionConfig(_Frozen):
     )
     backend: str = parameter(
         'auto',
-        'auto (the first of the next two that works here), onnxruntime, openvino, or fake (no '
-        'inference, for tests and timing)',
+        'auto (the first of the next two that works here), onnxruntime, openvino, triton (a '
+        'server), or fake (no inference, for tests and timing)',
     )
     autostart: bool = parameter(
         False, 'Whether the node configures and activates itself when it starts'
+    )
+    build_only: bool = parameter(
+        False,
+        'Open the engine of every model, which builds and stores it where that has not been done, '
+        'and end; the exit status is 0 if all could be opened',
     )
     lazy: bool = parameter(
         True, 'Infer only what somebody subscribes to; false: always infer everything', live=True
@@ -220,15 +279,6 @@ class PerceptionConfig(_Frozen):
 
     @model_validator(mode='after')
     def _references_hold(self) -> Self:
-        topics: dict[str, str] = {}
-        for name, camera in self.cameras.items():
-            topic = camera.topic_for(name)
-            if topic in topics:
-                raise ValueError(
-                    f'cameras {topics[topic]!r} and {name!r} have the same topic {topic!r}: '
-                    'give each camera a topic of its own, or remove one of them'
-                )
-            topics[topic] = name
         for name, model in self.models.items():
             unknown = sorted(set(model.cameras) - set(self.cameras))
             if unknown:
@@ -236,7 +286,27 @@ class PerceptionConfig(_Frozen):
                     f'model {name!r} names cameras {unknown} that do not exist: '
                     f'expected some of {sorted(self.cameras)}'
                 )
+            self._check_fallback(name, model)
         return self
+
+    def _check_fallback(self, name: str, model: ModelConfig) -> None:
+        if not model.fallback:
+            if model.build == 'background':
+                raise ValueError(
+                    f'model {name!r} has build background and no fallback that serves meanwhile'
+                )
+        elif model.fallback == 'auto':
+            raise ValueError(
+                f'model {name!r} has fallback auto, which might take the backend that failed: '
+                'expected the name of a backend'
+            )
+        elif (model.backend or self.backend, model.device) == (
+            model.fallback, model.fallback_device
+        ):
+            raise ValueError(
+                f'model {name!r} has backend and fallback {model.fallback!r}, both on device '
+                f'{model.device!r}: what fails there would fail again. Name another, or none'
+            )
 
     def cameras_of(self, model: str) -> tuple[str, ...]:
         """Return the cameras whose frames `model` gets, in configured order."""
@@ -277,62 +347,3 @@ def describe(error: ValidationError) -> str:
         shown = '' if isinstance(came, (dict, BaseModel)) else f' (got {came!r})'
         lines.append(f'{key}: {message}{shown}' if key else f'{message}{shown}')
     return '; '.join(lines)
-
-
-NAME_LISTS = {
-    'camera_names': 'Names of the cameras, in the order in which they are batched. Each brings '
-    'its own parameters cameras.<name>.*',
-    'model_names': 'Names of the models. Each brings its own parameters models.<name>.*',
-}
-"""The two parameters that are lists of names: ROS has no mappings."""
-
-
-def flat_fields(cameras: Iterable[str], models: Iterable[str]) -> dict[str, FieldInfo]:
-    """Return every parameter by its flat name, such as 'cameras.front.topic', in order.
-
-    :param cameras: names of the cameras, which become part of their parameters' names.
-    :param models: likewise.
-    """
-    sections: dict[str, type[BaseModel]] = {
-        'synchronizer': SynchronizerConfig,
-        **{f'cameras.{name}': CameraConfig for name in cameras},
-        **{f'models.{name}': ModelConfig for name in models},
-        'overlay': OverlayConfig,
-    }
-    nested = {section.partition('.')[0] for section in sections} | {'cameras', 'models'}
-    fields = {n: f for n, f in PerceptionConfig.model_fields.items() if n not in nested}
-    for section, its_class in sections.items():
-        fields |= {f'{section}.{name}': f for name, f in its_class.model_fields.items()}
-    return fields
-
-
-def is_live(field: FieldInfo) -> bool:
-    """Say whether a parameter may change while the node runs."""
-    extra = field.json_schema_extra
-    return isinstance(extra, dict) and bool(extra.get('live'))
-
-
-def unit_of(field: FieldInfo) -> str:
-    """Return the unit of a parameter, '' for none."""
-    extra = field.json_schema_extra
-    return str(extra.get('unit') or '') if isinstance(extra, dict) else ''
-
-
-def from_flat(
-    values: Mapping[str, Any], cameras: Iterable[str], models: Iterable[str]
-) -> PerceptionConfig:
-    """Validate flat values by the names of `flat_fields`.
-
-    :raises ConfigError: as `load_config`.
-    """
-    nested: dict[str, Any] = {
-        'cameras': {name: {} for name in cameras},
-        'models': {name: {} for name in models},
-    }
-    for name, value in values.items():
-        *path, last = name.split('.')
-        place = nested
-        for part in path:
-            place = place.setdefault(part, {})
-        place[last] = value
-    return load_config(nested)

@@ -1,9 +1,11 @@
-"""Drop records as log lines: the first of a kind at once, then at most one every few seconds."""
+"""Drop records as log lines: the first of a kind at once, then one every few seconds."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable
 import logging
+import re
 import threading
 import time
 
@@ -13,6 +15,12 @@ _log = logging.getLogger(__name__)
 
 PERIOD_S = 5.0
 """A broken camera makes 30 records a second; a person needs one line now and then."""
+
+CAUSES = 4
+"""Lines about different causes in that time: one must not hide another, nor many fill the disk."""
+
+_NUMBERS = re.compile(r'-?\d[\d.]*')
+_CAUSE_LENGTH = 60
 
 _LEVELS = {
     DropReason.RATE: logging.DEBUG,
@@ -24,28 +32,35 @@ _LEVELS = {
 
 
 class DropLog:
-    """Write drop records to the log, at most one line in `PERIOD_S` for a camera and reason."""
+    """Write drop records to the log: in `PERIOD_S` one line for a camera, reason and cause.
+
+    A cause is the detail of a record without its numbers, which differ from frame to frame.
+    """
 
     def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._clock_s = clock_s
         self._lock = threading.Lock()
-        self._last_s: dict[Hashable, float] = {}
-        self._unsaid: dict[Hashable, int] = {}
+        self._said_s: dict[Hashable, dict[str, float]] = {}
+        self._unsaid: Counter[Hashable] = Counter()
 
-    def may_log(self, key: Hashable) -> bool:
+    def may_log(self, key: Hashable, detail: str = '') -> bool:
         """Say whether a line of this kind may be written now, and count it if not."""
+        cause = _NUMBERS.sub('', detail)[:_CAUSE_LENGTH]
         with self._lock:
             now_s = self._clock_s()
-            if now_s - self._last_s.get(key, -PERIOD_S) < PERIOD_S:
-                self._unsaid[key] = self._unsaid.get(key, 0) + 1
+            said_s = self._said_s.get(key, {})
+            said_s = {said: at_s for said, at_s in said_s.items() if now_s - at_s < PERIOD_S}
+            self._said_s[key] = said_s
+            if cause in said_s or len(said_s) >= CAUSES:
+                self._unsaid[key] += 1
                 return False
-            self._last_s[key] = now_s
+            said_s[cause] = now_s
             return True
 
     def report(self, drop: Drop) -> bool:
         """Log the record, or count it for the next line of its kind; say whether it was logged."""
         key = (drop.camera, drop.model, drop.reason)
-        if not self.may_log(key):
+        if not self.may_log(key, drop.detail):
             return False
         with self._lock:
             unsaid = self._unsaid.pop(key, 0)

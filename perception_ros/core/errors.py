@@ -24,5 +24,17 @@ class ImportModelError(PerceptionError):
     """A foreign model cannot be turned into a bundle."""
 
 
+class DatasetError(PerceptionError):
+    """Labelled data are missing, damaged, or share no class with the model."""
+
+
 class BackendError(PerceptionError):
     """An engine cannot be opened, or failed while it ran."""
+
+
+class BenchmarkError(PerceptionError):
+    """A benchmark cannot be run, or a process that it measures has failed."""
+
+
+class NotInstalledError(BackendError):
+    """The runtime of a backend is not installed."""

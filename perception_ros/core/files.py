@@ -14,7 +14,14 @@ def write_text(path: Path, text: str) -> None:
 
     :raises OSError: it cannot be written; nothing has changed.
     """
-    payload = text.encode('utf-8', 'backslashreplace')
+    write_bytes(path, text.encode('utf-8', 'backslashreplace'))
+
+
+def write_bytes(path: Path, payload: bytes) -> None:
+    """Write a file in one step; what stood there stays until then.
+
+    :raises OSError: it cannot be written; nothing has changed.
+    """
     if path.exists() and not path.is_file():  # a device or a pipe cannot be exchanged
         path.write_bytes(payload)
         return

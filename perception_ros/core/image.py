@@ -8,7 +8,6 @@ is never copied before that: an `Image` looks into the memory of the message tha
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -16,72 +15,21 @@ from numpy.typing import NDArray
 from typing_extensions import Buffer
 
 from perception_ros.core.compressed import check_complete, read_header, sniff
+from perception_ros.core.encodings import (
+    Bayer,
+    BAYER_CODES,
+    Layout,
+    LAYOUTS,
+    Packed,
+    Yuv420,
+    Yuv422,
+)
 from perception_ros.core.errors import ImageError
 
 Pixels = NDArray[np.uint8]
 
-
-class _Packed(NamedTuple):
-    """Interleaved samples: `channels` times `sample_bytes` for each pixel."""
-
-    channels: int
-    sample_bytes: int
-    code: int | None
-
-
-class _Bayer(NamedTuple):
-    """One sample a pixel behind a colour filter mosaic."""
-
-    sample_bytes: int
-    code: int
-
-
-class _Yuv422(NamedTuple):
-    """Two bytes a pixel; two neighbours in a row share their colour."""
-
-    code: int
-
-
-class _Yuv420(NamedTuple):
-    """A plane of brightness, then one of interleaved colour at half the size, same step."""
-
-    code: int
-
-
-_Layout = _Packed | _Bayer | _Yuv422 | _Yuv420
-
-# OpenCV names a mosaic after the second and third pixel of its second row, ROS after the first two
-# pixels of the first and second row: rggb is OpenCV's 'BG'.
-_BAYER_CODES = {
-    'bayer_rggb': cv2.COLOR_BayerBG2RGB,
-    'bayer_bggr': cv2.COLOR_BayerRG2RGB,
-    'bayer_gbrg': cv2.COLOR_BayerGR2RGB,
-    'bayer_grbg': cv2.COLOR_BayerGB2RGB,
-}
-
-_LAYOUTS: dict[str, _Layout] = {
-    'rgb8': _Packed(3, 1, None),
-    'bgr8': _Packed(3, 1, cv2.COLOR_BGR2RGB),
-    'rgba8': _Packed(4, 1, cv2.COLOR_RGBA2RGB),
-    'bgra8': _Packed(4, 1, cv2.COLOR_BGRA2RGB),
-    'mono8': _Packed(1, 1, cv2.COLOR_GRAY2RGB),
-    'rgb16': _Packed(3, 2, None),
-    'bgr16': _Packed(3, 2, cv2.COLOR_BGR2RGB),
-    'rgba16': _Packed(4, 2, cv2.COLOR_RGBA2RGB),
-    'bgra16': _Packed(4, 2, cv2.COLOR_BGRA2RGB),
-    'mono16': _Packed(1, 2, cv2.COLOR_GRAY2RGB),
-    'yuv422': _Yuv422(cv2.COLOR_YUV2RGB_UYVY),
-    'uyvy': _Yuv422(cv2.COLOR_YUV2RGB_UYVY),
-    'yuv422_yuy2': _Yuv422(cv2.COLOR_YUV2RGB_YUY2),
-    'yuyv': _Yuv422(cv2.COLOR_YUV2RGB_YUY2),
-    'nv12': _Yuv420(cv2.COLOR_YUV2RGB_NV12),
-    'nv21': _Yuv420(cv2.COLOR_YUV2RGB_NV21),
-    **{f'{name}8': _Bayer(1, code) for name, code in _BAYER_CODES.items()},
-    **{f'{name}16': _Bayer(2, code) for name, code in _BAYER_CODES.items()},
-}
-
 COMPRESSED_ENCODINGS = ('jpeg', 'png')
-RAW_ENCODINGS = tuple(_LAYOUTS)
+RAW_ENCODINGS = tuple(LAYOUTS)
 
 MAX_PIXELS = 1 << 27
 """No image of more pixels is decoded: a damaged header must not claim all memory."""
@@ -120,7 +68,7 @@ class Image:
         encoding = sniff(data)
         header = read_header(data, encoding)
         original = image_format.partition(';')[0].strip().lower()
-        mosaic = next((name for name in _BAYER_CODES if original.startswith(name)), '')
+        mosaic = next((name for name in BAYER_CODES if original.startswith(name)), '')
         if not encoding:
             encoding = image_format.strip() or 'unknown'
         return cls(data, encoding, header.width, header.height, 0, mosaic=mosaic)
@@ -144,6 +92,21 @@ class Image:
         """Whether `data` is a JPEG or PNG file."""
         return self.encoding in COMPRESSED_ENCODINGS
 
+    @property
+    def layout(self) -> Layout:
+        """How the pixels of a raw image lie in `data`.
+
+        :raises ImageError: the encoding is a file's, or unknown.
+        """
+        layout = LAYOUTS.get(self.encoding.lower())
+        if layout is None:
+            raise ImageError(
+                f'unknown encoding {_short(self.encoding)}; expected one of '
+                f'{", ".join(RAW_ENCODINGS)} or a JPEG or PNG file. Set the camera driver\'s '
+                'pixel format to one of these'
+            )
+        return layout
+
     def validate(self) -> None:
         """Check the description against the buffer, in constant time; nothing is decoded.
 
@@ -152,7 +115,7 @@ class Image:
         if self.is_compressed:
             _check_file_header(self)
         else:
-            _check_raw(self, _layout(self.encoding))
+            _check_raw(self, self.layout)
 
     def pixels(self) -> tuple[Pixels, int | None]:
         """Return an array that may be resized, and the cv2 code that then makes it RGB.
@@ -169,7 +132,7 @@ class Image:
         self.validate()
         if self.is_compressed:
             return _decode_file(self)
-        return _unpack(self, _layout(self.encoding))
+        return _unpack(self, self.layout)
 
     def rgb(self) -> Pixels:
         """Return uint8 [H, W, 3] RGB; for rgb8 a view of `data`, else memory of its own.
@@ -180,21 +143,33 @@ class Image:
         return array if code is None else _convert(array, code)
 
 
+def decode_file(data: bytes) -> Pixels:
+    """Return uint8 [H, W, 3] BGR of a picture file of any kind that OpenCV reads, upright.
+
+    :raises ImageError: it is none, is damaged, or is too large for OpenCV.
+    """
+    try:
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    except cv2.error as error:
+        raise ImageError(f'OpenCV refuses the file of {len(data)} bytes: {error}') from error
+    if decoded is None:
+        raise ImageError(
+            f'expected an image file such as JPEG or PNG, got {len(data)} bytes that are none, or '
+            'are damaged'
+        )
+    return np.asarray(decoded, np.uint8)
+
+
 def _convert(array: Pixels, code: int) -> Pixels:
     return np.asarray(cv2.cvtColor(array, code), dtype=np.uint8)
 
 
-def _layout(encoding: str) -> _Layout:
-    layout = _LAYOUTS.get(encoding.lower())
-    if layout is None:
-        raise ImageError(
-            f'unknown encoding {encoding!r}; expected one of {", ".join(RAW_ENCODINGS)} or a JPEG '
-            "or PNG file. Set the camera driver's pixel format to one of these"
-        )
-    return layout
+def _short(text: str) -> str:
+    """Return a string that came from outside, fit for a line of the log."""
+    return repr(text) if len(text) <= 40 else f'{text[:40]!r}... ({len(text)} characters)'
 
 
-def _check_raw(image: Image, layout: _Layout) -> None:
+def _check_raw(image: Image, layout: Layout) -> None:
     width, height, step, encoding = image.width, image.height, image.step, image.encoding
     if width <= 0 or height <= 0:
         raise ImageError(
@@ -203,23 +178,23 @@ def _check_raw(image: Image, layout: _Layout) -> None:
         )
     rows, row_bytes = height, width
     match layout:
-        case _Packed(channels, sample_bytes, _):
+        case Packed(channels, sample_bytes, _):
             row_bytes = width * channels * sample_bytes
-        case _Bayer(sample_bytes, _):
+        case Bayer(sample_bytes, _):
             row_bytes = width * sample_bytes
             if min(width, height) < 3:
                 raise ImageError(
                     f'a {encoding} image needs at least 3x3 pixels to find colours; got '
                     f'{width}x{height}. Use mono8 for so small an image'
                 )
-        case _Yuv422(_):
+        case Yuv422(_):
             row_bytes = 2 * width
             if width % 2:
                 raise ImageError(
                     f'a {encoding} image needs an even width, two pixels share their colour; got '
                     f'{width}x{height}. Let the camera driver crop one column'
                 )
-        case _Yuv420(_):
+        case Yuv420(_):
             rows = height + height // 2
             if width % 2 or height % 2:
                 raise ImageError(
@@ -263,19 +238,19 @@ def _samples(image: Image, rows: int, row_bytes: int, sample_bytes: int) -> Pixe
     return grid
 
 
-def _unpack(image: Image, layout: _Layout) -> tuple[Pixels, int | None]:
+def _unpack(image: Image, layout: Layout) -> tuple[Pixels, int | None]:
     width, height = image.width, image.height
     match layout:
-        case _Packed(channels, sample_bytes, packed_code):
+        case Packed(channels, sample_bytes, packed_code):
             samples = _samples(image, height, width * channels * sample_bytes, sample_bytes)
             return _with_channels(samples, channels), packed_code
-        case _Bayer(sample_bytes, code):
+        case Bayer(sample_bytes, code):
             samples = _samples(image, height, width * sample_bytes, sample_bytes)
             return _convert(samples, code), None
-        case _Yuv422(code):
+        case Yuv422(code):
             samples = _samples(image, height, 2 * width, 1)
             return _convert(_with_channels(samples, 2), code), None
-        case _Yuv420(code):
+        case Yuv420(code):
             return _convert(_samples(image, height + height // 2, width, 1), code), None
 
 
@@ -314,7 +289,7 @@ def _decode_file(image: Image) -> tuple[Pixels, int | None]:
         raise ImageError(_undecodable(image, got))
     if array.ndim == 2:
         if image.mosaic:
-            return _convert(array, _BAYER_CODES[image.mosaic]), None
+            return _convert(array, BAYER_CODES[image.mosaic]), None
         return array, cv2.COLOR_GRAY2RGB
     return array, _FILE_CODES[array.shape[2]]
 

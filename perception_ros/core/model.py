@@ -84,7 +84,8 @@ class Model:
         flight = InFlight(request, [], [], [])
         for frame in frames:
             try:
-                letterbox = self._letterbox(frame, request.images[len(flight.frames)])
+                letterbox = self._fit(frame)
+                request.write(len(flight.frames), frame.image, letterbox)
             except Exception as error:  # one camera's image must not cost the others theirs
                 flight.failed.append((frame, error))
             else:
@@ -144,12 +145,10 @@ class Model:
                 request.release()
         return results
 
-    def _letterbox(self, frame: Frame, out: NDArray[np.uint8]) -> Letterbox:
-        pixels, to_rgb = frame.image.pixels()
-        height, width = pixels.shape[:2]
-        letterbox = Letterbox.fit((width, height), self.engine.info.input_size, self._policy)
-        letterbox.write(pixels, to_rgb, out)
-        return letterbox
+    def _fit(self, frame: Frame) -> Letterbox:
+        frame.image.validate()  # before its size is believed
+        size = (frame.image.width, frame.image.height)
+        return Letterbox.fit(size, self.engine.info.input_size, self._policy)
 
     def _detections(
         self,

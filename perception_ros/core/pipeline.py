@@ -115,7 +115,7 @@ class Pipeline:
         self.statistics.received(frame.camera)
         with self._work:
             with self._guard('receive', [frame]):
-                check(frame)
+                check(frame, self.config.cameras[frame.camera].max_megapixels)
                 self._synchronizer.push(frame)
             with self._guard('match', []):
                 self._match()
@@ -319,7 +319,7 @@ class Pipeline:
 
     def _complain(self, stage: str, error: Exception, model: str) -> None:
         """Log an error that concerns no frame, not more often than those that do."""
-        if self._drop_log.may_log((model, stage)):
+        if self._drop_log.may_log((model, stage), str(error)):
             _log.error('%s %s: %s; going on', model, stage, error, exc_info=error)
 
     def _record(self, drops: list[Drop]) -> None:
@@ -328,7 +328,7 @@ class Pipeline:
             self._drop_log.report(drop)
 
 
-def check(frame: Frame) -> None:
+def check(frame: Frame, max_megapixels: float) -> None:
     """Refuse a frame whose description contradicts itself, before it is matched with good ones.
 
     :raises ImageError: with what is wrong and how to mend it.
@@ -339,3 +339,9 @@ def check(frame: Frame) -> None:
             "driver fill in header.stamp, or set this camera's stamp_source to arrival"
         )
     frame.image.validate()
+    width, height = frame.image.width, frame.image.height
+    if width * height > max_megapixels * 1e6:
+        raise ImageError(
+            f'the header says {width}x{height} pixels; expected at most {max_megapixels:g} '
+            "million. It is damaged, or this camera's max_megapixels is too low"
+        )

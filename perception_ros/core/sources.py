@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from perception_ros.core.compressed import check_complete, sniff
 from perception_ros.core.errors import ImageError
+from perception_ros.core.image import decode_file
 
 Frame = NDArray[np.uint8]
 """Pixels as OpenCV reads them: uint8 [H, W, 3], BGR."""
@@ -68,8 +69,7 @@ def open_source(path: Path, cameras: Iterable[str] = DEFAULT_CAMERAS) -> Source:
         raise ImageError(f'a source needs one or more different camera names; got {list(names)}')
     if path.is_dir():
         entries = _visible(path)
-        rig = {_camera_name(entry): entry for entry in entries if entry.name.startswith('CAM_')}
-        if rig:
+        if rig := _cameras([entry for entry in entries if entry.name.startswith('CAM_')]):
             return _Rig({name: _sequence(entry) for name, entry in rig.items()}, f'{path.name}/')
         return _Dealt(_sequence(path), names, f'{path.name}/')
     if path.suffix.lower() in VIDEOS and path.is_file():
@@ -92,12 +92,12 @@ def read_picture(path: Path) -> Frame:
         data = path.read_bytes()
     except OSError as error:
         raise ImageError(f'cannot read {path}: {error.strerror}. Check the name') from error
-    if kind := sniff(data):
-        check_complete(data, kind)
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    if decoded is None:
-        raise ImageError(f'{path} is no picture that OpenCV reads ({len(data)} bytes)')
-    return decoded.astype(np.uint8, copy=False)
+    try:
+        if kind := sniff(data):
+            check_complete(data, kind)
+        return decode_file(data)
+    except ImageError as error:
+        raise ImageError(f'{path}: {error}') from error
 
 
 def virtual_view(still_size: tuple[int, int], turn: float) -> tuple[int, int, int, int]:
@@ -153,11 +153,21 @@ class _Dealt(Source):
         self._sequence = sequence
 
     def frame_sets(self) -> Iterator[FrameSet]:
-        """Yield a frame for each camera until the sequence ends."""
+        """Yield a frame for each camera until the sequence ends.
+
+        :raises ImageError: also if there is not one for each camera.
+        """
         frames = iter(self._sequence)
+        is_empty = True
         # the same iterator again and again: zip takes the next frame for each camera
         for dealt in zip(*[frames] * len(self.cameras), strict=False):
             yield dict(zip(self.cameras, dealt, strict=True))
+            is_empty = False
+        if is_empty:
+            raise ImageError(
+                f'{self.description} has fewer pictures than there are cameras '
+                f'({len(self.cameras)}), so none would be played: name fewer cameras'
+            )
 
 
 class _Panned(Source):
@@ -244,6 +254,20 @@ def _visible(folder: Path) -> list[Path]:
 def _natural(name: str) -> list[tuple[int, int | str]]:
     parts = re.split(r'(\d+)', name.lower())
     return [(1, int(part)) if part.isdigit() else (0, part) for part in parts]
+
+
+def _cameras(entries: list[Path]) -> dict[str, Path]:
+    """Return what each camera plays, by its name."""
+    found: dict[str, Path] = {}
+    for entry in entries:
+        name = _camera_name(entry)
+        if name in found:
+            raise ImageError(
+                f'{found[name]} and {entry.name} would both be camera {name!r}, as a topic has '
+                'letters, digits and underscores only: rename one'
+            )
+        found[name] = entry
+    return found
 
 
 def _camera_name(entry: Path) -> str:

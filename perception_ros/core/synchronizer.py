@@ -59,6 +59,10 @@ JUMP_RUN = 3
 """So are this many frames in a row older than what has already left: a smaller step back."""
 
 
+TELL_NS = 5_000_000_000
+"""A camera's clock that jumps again and again is told of this often, by `Frame.received_ns`."""
+
+
 class Matcher(Protocol):
     """What the pipeline needs of a synchroniser; the calls never overlap."""
 
@@ -110,6 +114,7 @@ class _Camera:
     left_ns: int | None = None
     behind: int = 0
     missed: int = 0
+    told_ns: int | None = None
     intervals_ns: deque[int] = field(default_factory=lambda: deque(maxlen=PERIODS))
 
     def advance(self, stamp_ns: int) -> None:
@@ -161,7 +166,7 @@ class Synchronizer(Matcher):
         name, camera = frame.camera, self._cameras[frame.camera]
         stamp_ns = frame.stamp_ns + camera.offset_ns
         if self._clock_was_set_back(camera, stamp_ns):
-            self._forget(name, stamp_ns)
+            self._forget(name, stamp_ns, frame.received_ns)
         if camera.left_ns is not None and stamp_ns <= camera.left_ns:
             same = stamp_ns == camera.left_ns
             self._drop(frame, DropReason.DUPLICATE if same else DropReason.OUT_OF_ORDER)
@@ -300,13 +305,23 @@ class Synchronizer(Matcher):
             camera.behind += 1
         return camera.newest_ns - stamp_ns > JUMP_NS or camera.behind >= JUMP_RUN
 
-    def _forget(self, name: str, stamp_ns: int) -> None:
+    def _tell_of_jump(self, name: str, stamp_ns: int, received_ns: int) -> None:
+        """Log it now and then: two drivers on one topic would jump with every frame."""
+        camera = self._cameras[name]
+        if camera.told_ns is not None and received_ns - camera.told_ns < TELL_NS:
+            return
+        camera.told_ns = received_ns
+        _log.warning(
+            'camera %s: its clock was set back by %.3f s (%d times so far)',
+            name,
+            ((camera.newest_ns or stamp_ns) - stamp_ns) / 1e9,
+            self.clock_jumps[name],
+        )
+
+    def _forget(self, name: str, stamp_ns: int, received_ns: int) -> None:
         """Begin afresh with a camera whose clock jumped; what it has waiting leaves first."""
         self.clock_jumps[name] += 1
-        newest_ns = self._cameras[name].newest_ns or stamp_ns
-        _log.warning(
-            'camera %s: its clock was set back by %.3f s', name, (newest_ns - stamp_ns) / 1e9
-        )
+        self._tell_of_jump(name, stamp_ns, received_ns)
         while waiting := [g for g in self._groups if name in g.frames]:
             self._close(waiting[0])
         camera = self._cameras[name]

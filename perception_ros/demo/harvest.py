@@ -10,8 +10,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from perception_ros.core.boxes import match, overlaps
+
 Boxes = NDArray[np.float64]
 """(x1, y1, x2, y2) in pixels of the source image, float64 [N, 4]."""
+
+_TILE_PX = 640
+"""Longer side of a camera's picture in the film."""
 
 
 class FrameKey(NamedTuple):
@@ -82,25 +87,7 @@ class Harvest:
 
 def count_matches(wanted: Boxes, offered: Boxes, iou: float) -> int:
     """Return how many of `wanted` have an own partner in `offered`, best overlaps first."""
-    if not len(wanted) or not len(offered):
-        return 0
-    overlaps = _overlaps(wanted, offered)
-    matches = 0
-    while overlaps.max() >= iou:
-        row, column = np.unravel_index(overlaps.argmax(), overlaps.shape)
-        overlaps[row, :] = overlaps[:, column] = -1.0
-        matches += 1
-    return matches
-
-
-def _overlaps(a: Boxes, b: Boxes) -> Boxes:
-    """Return the intersection over union of each pair, float64 [len(a), len(b)]."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = np.prod(np.clip(high - low, 0.0, None), axis=2)
-    areas_a, areas_b = (np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (a, b))
-    result: Boxes = shared / np.maximum(areas_a[:, None] + areas_b[None, :] - shared, 1e-9)
-    return result
+    return len(match(overlaps(wanted, offered), iou))
 
 
 def write_film(harvest: Harvest, cameras: tuple[str, ...], path: Path, rate_hz: float) -> bool:
@@ -135,15 +122,17 @@ def _tile_size(harvest: Harvest) -> tuple[int, int]:
     frame = None if first is None else cv2.imread(str(first))
     if frame is None:
         return 0, 0
-    scale = min(640 / frame.shape[1], 1.0)
-    return round(frame.shape[1] * scale / 2) * 2, round(frame.shape[0] * scale / 2) * 2
+    height, width = frame.shape[:2]
+    scale = min(_TILE_PX / max(width, height), 1.0)
+    # even, as a codec wants them, and something even of a line camera's picture
+    return max(round(width * scale / 2) * 2, 2), max(round(height * scale / 2) * 2, 2)
 
 
 def _put(sheet: NDArray[np.uint8], frame: object, x: int, y: int, width: int, height: int) -> None:
     """Fit a frame into its tile without changing its shape."""
     picture = np.asarray(frame, np.uint8)
     scale = min(width / picture.shape[1], height / picture.shape[0])
-    size = (round(picture.shape[1] * scale), round(picture.shape[0] * scale))
+    size = (max(round(picture.shape[1] * scale), 1), max(round(picture.shape[0] * scale), 1))
     small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     sheet[y : y + height, x : x + width] = 0
     sheet[y : y + size[1], x : x + size[0]] = small

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+import os
 from pathlib import Path
 import signal
 import subprocess
@@ -16,6 +17,8 @@ from perception_ros.core.errors import PerceptionError
 _PATIENCE_S = 10.0
 """A node may have to finish a batch before it ends."""
 _TAIL_LINES = 20
+_BOUND = 'perception_ros.demo.bound'
+"""What ends a node when nobody is left to stop it."""
 
 
 class DemoError(PerceptionError):
@@ -36,7 +39,7 @@ class NodeProcess:
         self._log_path = log
         self._log = log.open('w')
         self._process = subprocess.Popen(
-            [sys.executable, '-m', module, '--ros-args', *arguments],
+            [sys.executable, '-m', _BOUND, str(os.getpid()), module, '--ros-args', *arguments],
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=self._log,

@@ -8,6 +8,7 @@ from pathlib import Path
 from perception_ros.bundles.importing import import_model
 from perception_ros.bundles.manifest import LicenceInfo, MANIFEST_NAME, ProvenanceInfo
 from perception_ros.bundles.options import HeadOptions, ImportOptions
+from perception_ros.core.errors import ConfigError
 
 DETECTOR = 'yolox_nano'
 SEGMENTER = 'twinlitenet'
@@ -41,12 +42,19 @@ def import_reference(
 
     :param announce: told what is done, as the proof of an import may take a minute.
     :raises ImportModelError: the file does not hold what its name says.
+    :raises ConfigError: `cache` cannot be written to.
     """
     source, bundle = folder / f'{name}.onnx', cache / name
     manifest = bundle / MANIFEST_NAME
     if not manifest.is_file() or manifest.stat().st_mtime < source.stat().st_mtime:
         announce(f'importing {name} and proving that it answers as before (once)')
-        cache.mkdir(parents=True, exist_ok=True)
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f'{cache}: expected a folder to keep imported models in; {error.strerror}. Start '
+                'the demonstration where you may write, or name bundles with --models'
+            ) from error
         import_model(
             source, bundle, family=_FAMILIES[name], options=_OPTIONS[name], overwrite=True
         )

@@ -16,8 +16,9 @@ from typing import Any
 import yaml
 
 from perception_ros.bundles import Bundle
-from perception_ros.core.config import from_flat
 from perception_ros.core.errors import ConfigError
+from perception_ros.core.files import write_text
+from perception_ros.core.parameters import from_flat
 from perception_ros.core.sources import DEFAULT_CAMERAS, open_source
 from perception_ros.demo.harvest import Harvest, write_film
 from perception_ros.demo.listener import Listener
@@ -25,7 +26,7 @@ from perception_ros.demo.pace import comfortable_rate_hz
 from perception_ros.demo.processes import DemoError, NodeProcess
 from perception_ros.demo.references import find_references, import_reference
 from perception_ros.demo.summary import summarise
-from perception_ros.ros.domain import free_domain, private_environment
+from perception_ros.ros.domain import chosen_domain, free_domain, private_environment
 from perception_ros.ros.results import topic_names
 
 OWN_MODEL = 'roadscene'
@@ -99,7 +100,8 @@ def run_demo(options: DemoOptions, report: Report) -> dict[str, Any]:
         options = replace(options, rate_hz=rate_hz)
     _make_room(options.output, options.input)
     harvest = Harvest(options.output / 'frames')
-    domain = int(os.environ.get('ROS_DOMAIN_ID') or free_domain())
+    chosen = chosen_domain()
+    domain = free_domain() if chosen is None else chosen
     environment = private_environment(domain)
     # the listener's context reads it from here
     os.environ.update(environment)
@@ -163,7 +165,7 @@ def run_demo(options: DemoOptions, report: Report) -> dict[str, Any]:
     write_film(harvest, cameras, film, options.rate_hz)
     counted = json.loads((options.output / 'perception_node.json').read_text())
     summary = summarise(played, counted, harvest, domain)
-    (options.output / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
+    write_text(options.output / 'summary.json', json.dumps(summary, indent=2) + '\n')
     return summary
 
 
@@ -175,7 +177,16 @@ def _bundles(options: DemoOptions, announce: Callable[[str], None]) -> dict[str,
             places.append(
                 import_reference(name, options.references, options.cache / 'models', announce)
             )
-    return {re.sub(r'\W', '_', Path(place).name): Bundle.load(place) for place in places}
+    bundles: dict[str, Bundle] = {}
+    for place in places:
+        name = re.sub(r'\W', '_', Path(place).name, flags=re.ASCII)
+        if name in bundles:
+            raise ConfigError(
+                f'{bundles[name].path} and {place} would both be model {name!r}: expected folders '
+                'of different names; rename or copy one'
+            )
+        bundles[name] = Bundle.load(place)
+    return bundles
 
 
 def _make_room(output: Path, source: Path) -> None:

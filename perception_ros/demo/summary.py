@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 import os
-from pathlib import Path
 import platform
 from typing import Any
 
+from perception_ros.core.machine import cpu_name
 from perception_ros.demo.harvest import Harvest
 from perception_ros.demo.references import DETECTOR
 
@@ -56,7 +56,7 @@ def summarise(
             'masks': dict(harvest.masks),
             'annotated_frames': len(harvest.pictures),
         },
-        'hardware': {'cpu': _cpu_name(), 'cores': os.cpu_count(), 'machine': platform.machine()},
+        'hardware': {'cpu': cpu_name(), 'cores': os.cpu_count(), 'machine': platform.machine()},
         'versions': _versions(),
         'ros_domain_id': domain,
     }
@@ -109,15 +109,6 @@ def _add_up(by_model: dict[str, dict[str, int]]) -> dict[str, int]:
 
 def _all_of(models: list[dict[str, Any]], key: str) -> str:
     return ', '.join(dict.fromkeys(str(model[key]) for model in models))
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(':')[2].strip() for line in lines if line.startswith('model name'))
-    return next(names, platform.processor())
 
 
 def _versions() -> dict[str, str]:

@@ -15,7 +15,6 @@ from dataclasses import fields
 import json
 import logging
 from pathlib import Path
-import signal
 import sys
 import threading
 from typing import Any
@@ -27,7 +26,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
-from perception_ros.backends import EngineOptions, open_engine
+from perception_ros.backends import Engine, EngineOptions, open_engine
 from perception_ros.bundles.bundle import Bundle
 from perception_ros.core.config import ModelConfig, PerceptionConfig
 from perception_ros.core.errors import ConfigError, PerceptionError
@@ -35,7 +34,9 @@ from perception_ros.core.files import write_text
 from perception_ros.core.ignore import IgnoreMask
 from perception_ros.core.model import Model
 from perception_ros.core.pipeline import Pipeline
+from perception_ros.nodes.signals import on_end
 from perception_ros.ros.cameras import CameraSubscriptions
+from perception_ros.ros.declare import EmptyListsNode
 from perception_ros.ros.filters import make_matcher
 from perception_ros.ros.health import Health
 from perception_ros.ros.logs import log_to_ros
@@ -43,10 +44,10 @@ from perception_ros.ros.parameters import NodeParameters
 from perception_ros.ros.results import ResultPublishers
 
 SIGNAL_PERIOD_S = 0.2
-"""A signal is noticed after this long at most: Python cannot be woken from waiting for ROS."""
+"""The node ends this long after a signal at most: who waits for ROS cannot be woken."""
 
 
-class PerceptionNode(LifecycleNode):
+class PerceptionNode(LifecycleNode, EmptyListsNode):
     """Subscribes to N cameras, runs M models, publishes in the cameras' own pixels."""
 
     def __init__(self, **node_options: Any) -> None:
@@ -58,6 +59,7 @@ class PerceptionNode(LifecycleNode):
         )
         self._declared = NodeParameters(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
+        self._cancel = threading.Event()
         self._models: dict[str, Model] = {}
         self._pipeline: Pipeline | None = None
         self._outputs: ResultPublishers | None = None
@@ -90,6 +92,14 @@ class PerceptionNode(LifecycleNode):
         """Free everything, so that the node can be configured anew."""
         return self._attempt('recover', self.close)
 
+    def build(self) -> bool:
+        """Open every model's engine once and free it; return whether all could be opened."""
+        return self._attempt('build', self._build) is TransitionCallbackReturn.SUCCESS
+
+    def interrupt(self) -> None:
+        """Give up engines that are being opened, which lets a long configure fail; any thread."""
+        self._cancel.set()
+
     def close(self) -> None:
         """Stop and free everything. Idempotent."""
         self._stop()
@@ -113,6 +123,7 @@ class PerceptionNode(LifecycleNode):
 
     def _configure(self) -> None:
         self._config = self._declared.load()
+        self._cancel = threading.Event()  # what is still being opened for an earlier life stays so
         self._open(self._config)
 
     def _start(self) -> None:
@@ -134,6 +145,8 @@ class PerceptionNode(LifecycleNode):
             if settings.ignore_mask
         }
         for name, settings in config.models.items():
+            if self._cancel.is_set():
+                raise ConfigError('the node was told to end')
             self._models[name] = self._open_model(name, settings, ignore)
         self._outputs = ResultPublishers(self, config, self._models)
         self._pipeline = Pipeline(
@@ -161,21 +174,7 @@ class PerceptionNode(LifecycleNode):
         self, name: str, settings: ModelConfig, ignore: dict[str, IgnoreMask]
     ) -> Model:
         bundle = Bundle.load(settings.bundle or name)
-        engine = open_engine(
-            bundle,
-            settings.backend or self._config.backend,
-            # A model's parameters have the names of the options.
-            EngineOptions(**{
-                option.name: getattr(settings, option.name) for option in fields(EngineOptions)
-            }),
-        )
-        engine.warm_up()
-        info = engine.info
-        self.get_logger().info(
-            f'model {name}: bundle {bundle.manifest.name}, {", ".join(bundle.manifest.tasks)}, '
-            f'on {info.backend} {info.device}, {info.precision}, batch 1..{info.max_batch}'
-        )
-
+        engine = self._open_engine(name, bundle, settings)
         detection = bundle.manifest.detection
         of_bundle = detection.score_threshold if detection else 0.0
 
@@ -184,14 +183,48 @@ class PerceptionNode(LifecycleNode):
 
         return Model(name, bundle.manifest, engine, score_threshold=score_threshold, ignore=ignore)
 
+    def _open_engine(self, name: str, bundle: Bundle, settings: ModelConfig) -> Engine:
+        engine = open_engine(
+            bundle,
+            settings.backend or self._config.backend,
+            # A model's parameters have the names of the options.
+            EngineOptions(
+                **{
+                    option.name: getattr(settings, option.name)
+                    for option in fields(EngineOptions)
+                    if option.name in ModelConfig.model_fields
+                },
+                cancel=self._cancel,
+            ),
+            fallback=settings.fallback,
+            fallback_device=settings.fallback_device,
+            background=settings.build == 'background',
+        )
+        engine.warm_up()
+        info = engine.info
+        self.get_logger().info(
+            f'model {name}: bundle {bundle.manifest.name}, {", ".join(bundle.manifest.tasks)}, '
+            f'on {info.backend} {info.device}, {info.precision}, batch 1..{info.max_batch}'
+        )
+        return engine
+
+    def _build(self) -> None:
+        """Open each model's own engine, which builds and stores it, and close it again."""
+        self._config = self._declared.load()
+        if not self._config.models:
+            raise ConfigError('there are no models: expected at least one name in model_names')
+        own = {'fallback': '', 'build': 'wait'}
+        for name, settings in self._config.models.items():
+            bundle = Bundle.load(settings.bundle or name)
+            self._open_engine(name, bundle, settings.model_copy(update=own)).close()
+
     def _on_set_parameters(self, parameters: list[Parameter[Any]]) -> SetParametersResult:
         """Refuse what cannot change now, and let what can take effect at once."""
-        configured = self._pipeline is not None
-        verdict = self._declared.change(parameters, configured)
-        if verdict.successful and self._pipeline and self._outputs:
-            self._config = self._declared.changed(parameters)
-            self._pipeline.scheduler.max_age_ms = self._config.max_age_ms
-            self._outputs.config = self._config
+        verdict, config = self._declared.judge(parameters, running=self._pipeline is not None)
+        if config and self._pipeline and self._outputs:
+            self._config = config
+            self._pipeline.scheduler.max_age_ms = config.max_age_ms
+            self._outputs.config = config
         return verdict
 
     def _stop(self) -> None:
@@ -215,6 +248,7 @@ class PerceptionNode(LifecycleNode):
             self.get_logger().error(f'cannot write summary_file {path}: {error}')
 
     def _close(self) -> None:
+        self.interrupt()
         if self._health:
             self._health.destroy()
         if self._outputs:
@@ -229,25 +263,18 @@ def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to end, by SIGINT, SIGTERM or a shutdown of its context."""
     # rclpy's own handlers would shut the context down before the last results are published.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
-    try:
-        node = PerceptionNode()
-    except ValueError as error:  # what rclpy says of an empty list, without its name
-        rclpy.try_shutdown()
-        print(
-            f"perception_node: {error}. ROS gives an empty list no type: write [''] where a "
-            'parameter file has [], or leave the parameter out',
-            file=sys.stderr,
-        )
-        return 1
+    node: PerceptionNode | None = None
+    ended = on_end(lambda: node.interrupt() if node else None)
+    node = PerceptionNode()
     log_to_ros(node)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
+        if node.get_parameter('build_only').value:
+            return 0 if node.build() else 1
         autostart = node.get_parameter('autostart').value
-        if autostart and node.trigger_configure() is TransitionCallbackReturn.SUCCESS:
+        configured = autostart and node.trigger_configure() is TransitionCallbackReturn.SUCCESS
+        if configured and not ended.is_set():
             node.trigger_activate()
         while not ended.is_set() and rclpy.ok():
             executor.spin_once(timeout_sec=SIGNAL_PERIOD_S)

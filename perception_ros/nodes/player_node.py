@@ -26,7 +26,7 @@ from perception_ros.core.files import write_text
 from perception_ros.core.image import Image
 from perception_ros.core.playback import Fate, play, PlayerConfig, Slot, Timeline
 from perception_ros.core.sources import FrameSet, open_source
-from perception_ros.ros.declare import declare_flat
+from perception_ros.ros.declare import declare_flat, EmptyListsNode
 from perception_ros.ros.messages import (
     bgr_to_jpeg,
     to_camera_info,
@@ -92,7 +92,7 @@ class Camera:
         }
 
 
-class PlayerNode(Node):
+class PlayerNode(EmptyListsNode):
     """Publishes frame sets at a steady rate, in the thread that also spins it."""
 
     def __init__(self) -> None:

@@ -86,6 +86,11 @@ class _Reader:
         """Read a std_msgs/Header: stamp in nanoseconds and frame_id."""
         at = self._take(8, 'header.stamp')
         seconds, nanoseconds = self._stamp.unpack_from(self._content, at)
+        if nanoseconds >= 1_000_000_000:
+            raise ImageError(
+                f'header.stamp.nanosec is {nanoseconds}; expected less than 1000000000. The '
+                'driver fills it in wrongly, or the message is of another type'
+            )
         return seconds * 1_000_000_000 + nanoseconds, self.string('header.frame_id')
 
     def octet(self, field: str) -> int:

@@ -10,6 +10,7 @@ import shutil
 import socket
 
 from perception_ros.bundles.find import engine_folders
+from perception_ros.core.errors import ConfigError
 
 # DDSI-RTPS 2.3 section 9.6.1: where the first participant of a domain listens for others.
 _PORT_BASE = 7400
@@ -17,11 +18,29 @@ _PORTS_A_DOMAIN = 250
 _FIRST_UNICAST = 10
 _DOMAINS = range(1, 102)
 """Higher domains have ports that Linux hands out to anybody."""
+_LAST_DOMAIN = 232
+"""Beyond it there are no ports left."""
 
 
 SHARED_MEMORY_BYTES = 512 << 20
 """Three processes with the profile's 128 MiB each; a process that gets less than it was promised
 is killed when it writes."""
+
+
+def chosen_domain(environment: Mapping[str, str] = os.environ) -> int | None:
+    """Return the domain that ROS_DOMAIN_ID names; None where it is not set.
+
+    :raises ConfigError: it names none.
+    """
+    text = environment.get('ROS_DOMAIN_ID', '')
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and int(text) <= _LAST_DOMAIN):
+        raise ConfigError(
+            f'ROS_DOMAIN_ID: expected a number from 0 to {_LAST_DOMAIN}, got {text!r}; correct or '
+            'unset it'
+        )
+    return int(text)
 
 
 def free_domain() -> int:

@@ -18,6 +18,12 @@ from perception_ros.ros.qos import make_qos
 
 PERIOD_S = 1.0
 
+MESSAGE_TYPES = {
+    'raw': 'sensor_msgs/msg/Image',
+    'compressed': 'sensor_msgs/msg/CompressedImage',
+}
+"""What a camera's topic carries, by its transport."""
+
 _LATE = ('stale', 'out_of_order', 'duplicate', 'unmatched')
 
 
@@ -118,6 +124,7 @@ class Health:
                     'device': model.engine.info.device,
                     'precision': model.engine.info.precision,
                     'max_batch': model.engine.info.max_batch,
+                    'degradation': str(model.engine.degradation or ''),
                 }
                 for name, model in self._models.items()
             ],
@@ -137,7 +144,7 @@ class Health:
                 if received:
                     del self._mismatches[camera]
             elif not received:
-                level, text = DiagnosticStatus.ERROR, 'no frames: the camera is silent'
+                level, text = DiagnosticStatus.ERROR, f'no frames: {self._why_silent(camera)}'
             elif any(bad.values()):
                 worst = max(bad, key=lambda reason: bad[reason])
                 level, text = DiagnosticStatus.ERROR, f'{bad[worst]} frames/s are {worst}'
@@ -149,6 +156,21 @@ class Health:
             values = {'received': received, 'missing': missing, **drops}
             statuses[f'camera {camera}'] = (level, text, values)
         return statuses
+
+    def _why_silent(self, camera: str) -> str:
+        """Say what can be seen of a camera's topic; DDS itself says nothing of a wrong type."""
+        config = self._pipeline.config.cameras[camera]
+        topic = config.topic_for(camera)
+        types = {info.topic_type for info in self._node.get_publishers_info_by_topic(topic)}
+        expected = MESSAGE_TYPES[config.transport]
+        if not types:
+            return f'the camera is silent, nobody publishes {topic}'
+        if expected in types:
+            return 'the camera is silent'
+        return (
+            f'{topic} carries {", ".join(sorted(types))}; expected {expected}. Set cameras.'
+            f'{camera}.transport or topic to what the driver publishes'
+        )
 
     def _engines(self, counters: dict[str, Any]) -> dict[str, tuple[bytes, str, dict[str, Any]]]:
         statuses = {}
@@ -164,8 +186,13 @@ class Health:
                 'device': info.device,
                 'precision': info.precision,
             }
+            level = DiagnosticStatus.OK
             text = f'{inferred} frames/s in {calls} calls/s on {info.backend} {info.device}'
-            statuses[f'model {name}'] = (DiagnosticStatus.OK, text, values)
+            if degradation := model.engine.degradation:
+                level, text = DiagnosticStatus.WARN, f'{text}: {degradation}'
+                values['degraded_by'] = degradation.reason
+                values['degraded_since'] = degradation.since.isoformat(timespec='seconds')
+            statuses[f'model {name}'] = (level, text, values)
         return statuses
 
     def _new(self, counters: dict[str, Any], table: str, key: str) -> int:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, ExitStack
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
 import pytest
 
 from perception_ros.backends import Engine, EngineOptions, open_engine
+from perception_ros.backends.triton.repository import Serving, write_repository
 from perception_ros.bundles import Bundle
 from perception_ros.core.letterbox import Letterbox, LetterboxPolicy
+from test.backends.triton.process import ServerProcess
 from test.bundles.shared import shared, twinlitenet, yolox
 
-OTHERS = ['openvino']
+OTHERS = ['openvino', 'triton', 'triton, messages']
 BOX_PX, SCORE, MASK_SHARE = 0.01, 1e-4, 1e-4
 LEAST = 0.01
 """Below this score the best N of equals are a matter of rounding."""
@@ -32,6 +38,20 @@ def letterboxed(bundle: Bundle, paths: list[Path]) -> np.ndarray:
         )
         fit.write(rgb, None, out)
     return batch
+
+
+@contextmanager
+def opened(bundle: Bundle, backend: str, max_batch: int) -> Iterator[Engine]:
+    """Open a bundle, behind a server that serves it if the backend wants one."""
+    name, _, messages = backend.partition(', ')
+    options = EngineOptions(max_batch=max_batch, device='cpu')
+    with ExitStack() as stack:
+        if name == 'triton':
+            folder = Path(stack.enter_context(TemporaryDirectory())) / 'models'
+            write_repository(folder, [bundle], Serving(max_batch=max_batch, queue_timeout_ms=0))
+            server = stack.enter_context(ServerProcess(folder, shared=not messages))
+            options = replace(options, server=server.address, server_timeout_ms=60_000)
+        yield stack.enter_context(open_engine(bundle, name, options))
 
 
 def run(engine: Engine, batch: np.ndarray) -> dict[str, np.ndarray]:
@@ -76,8 +96,8 @@ def test_boxes_agree(backend: str) -> None:
     batch = letterboxed(bundle, paths[:: len(paths) // 12][:12])
     boxes = 0
     with (
-        open_engine(bundle, 'onnxruntime', EngineOptions(max_batch=4, device='cpu')) as first,
-        open_engine(bundle, backend, EngineOptions(max_batch=4, device='cpu')) as second,
+        opened(bundle, 'onnxruntime', 4) as first,
+        opened(bundle, backend, 4) as second,
     ):
         assert second.info.precision == 'fp32'
         for begin, n in ((0, 1), (1, 2), (3, 4), (7, 4), (11, 1)):
@@ -101,8 +121,8 @@ def test_masks_agree(backend: str) -> None:
     bundle = twinlitenet()
     batch = letterboxed(bundle, paths)
     with (
-        open_engine(bundle, 'onnxruntime', EngineOptions(max_batch=2, device='cpu')) as first,
-        open_engine(bundle, backend, EngineOptions(max_batch=2, device='cpu')) as second,
+        opened(bundle, 'onnxruntime', 2) as first,
+        opened(bundle, backend, 2) as second,
     ):
         for begin, n in ((0, 1), (1, 2)):
             expected = run(first, batch[begin : begin + n])

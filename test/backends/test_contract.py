@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 import re
 import threading
@@ -19,14 +21,25 @@ from perception_ros.backends import (
     load_backend,
     open_engine,
 )
+from perception_ros.backends.switching import SwitchingEngine
+from perception_ros.backends.triton.repository import Serving, write_repository
 from perception_ros.bundles.bundle import Bundle
 from perception_ros.core.errors import BackendError
+from perception_ros.core.image import Image
+from perception_ros.core.letterbox import Letterbox
+from test.backends.triton.process import ServerProcess
 from test.builders import picture, write_real_bundle
 
 DOCUMENTED = 'reference'
 """The example of docs/backends.md."""
 
 ALL = [*BACKENDS, DOCUMENTED]
+
+EXCHANGED = 'exchanged'
+"""ONNX Runtime, behind an engine that served with the fake one before."""
+
+MESSAGES = 'triton, messages'
+"""Triton without shared memory."""
 
 
 @pytest.fixture(scope='module')
@@ -46,9 +59,38 @@ def example(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
     monkeypatch.setitem(BACKENDS, DOCUMENTED, Backend('documented_backend', auto=False))
 
 
-@pytest.fixture(params=ALL)
-def engine(request: pytest.FixtureRequest, bundle: Bundle) -> Iterator[Engine]:
-    with open_engine(bundle, request.param, EngineOptions(max_batch=4, device='cpu')) as opened:
+@pytest.fixture(scope='module')
+def server(
+    tmp_path_factory: pytest.TempPathFactory, bundle: Bundle
+) -> Iterator[Callable[[str], str]]:
+    """Return a function from the name of a backend to the address of a server for it."""
+    repository = tmp_path_factory.mktemp('served') / 'models'
+    write_repository(repository, [bundle], Serving(max_batch=4, queue_timeout_ms=0))
+    with ExitStack() as stack:
+
+        @cache
+        def address(backend: str) -> str:
+            if not backend.startswith('triton'):
+                return ''
+            process = ServerProcess(repository, shared=backend != MESSAGES)
+            return stack.enter_context(process).address
+
+        yield address
+
+
+@pytest.fixture(params=[*ALL, EXCHANGED, MESSAGES])
+def engine(
+    request: pytest.FixtureRequest, bundle: Bundle, server: Callable[[str], str]
+) -> Iterator[Engine]:
+    name = request.param
+    options = EngineOptions(max_batch=4, device='cpu', server=server(name))
+    if name == EXCHANGED:
+        switching = SwitchingEngine(open_engine(bundle, 'fake', options))
+        switching.exchange(open_engine(bundle, 'onnxruntime', options))
+        opened: Engine = switching
+    else:
+        opened = open_engine(bundle, name.partition(',')[0], options)
+    with opened:
         yield opened
 
 
@@ -69,7 +111,7 @@ def test_it_says_what_it_is(engine: Engine) -> None:
     assert engine.info.max_batch == 4
     assert engine.info.input_size == (96, 64)
     assert engine.info.precision == 'fp32'
-    assert engine.info.device == 'cpu'
+    assert engine.info.device.split()[0] == 'cpu'
 
 
 @pytest.mark.parametrize('n', [1, 2, 3, 4])
@@ -94,6 +136,27 @@ def test_each_image_gets_its_own_answer_at_every_batch_size(engine: Engine) -> N
             np.testing.assert_allclose(array[0], together[name][index], atol=1e-6, err_msg=name)
     differing = [n for n, a in together.items() if not np.array_equal(a[0], a[1])]
     assert differing, 'a red and a green rectangle must not look the same'
+
+
+def test_a_camera_s_image_is_letterboxed_into_its_place(engine: Engine) -> None:
+    """Beside one that is letterboxed already, and as the CPU's letterbox does it."""
+    camera = np.ascontiguousarray(picture(150, 128, green=(0, 40, 150, 128))[..., ::-1])
+    image = Image(camera.data, 'bgr8', 150, 128, 450)
+    letterbox = Letterbox.fit((150, 128), engine.info.input_size)
+    placed = np.zeros((64, 96, 3), np.uint8)
+    letterbox.write(*image.pixels(), placed)
+    beside = images('red')
+    request = engine.request()
+    request.write(1, image, letterbox)
+    request.images[:1] = beside
+    request.start(2)
+    came = {name: array.copy() for name, array in request.result().items()}
+    request.release()
+    for name, array in run(engine, np.stack([beside[0], placed])).items():
+        if array.dtype == np.uint8:  # an edge may lie one grey level beside
+            assert (came[name] != array).mean() < 0.01, name
+        else:
+            np.testing.assert_allclose(came[name], array, atol=2 / 255, err_msg=name)
 
 
 def test_a_slot_is_reused_without_traces_of_the_last_batch(engine: Engine) -> None:
@@ -145,7 +208,8 @@ def test_a_failed_run_leaves_the_engine_usable(
         raise BackendError('out of memory')
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine, '_run', fail)
+        runs = engine.serving if isinstance(engine, SwitchingEngine) else engine
+        patch.setattr(runs, '_run', fail)
         request = engine.request()
         request.start(1)
         with pytest.raises(BackendError, match='out of memory'):
@@ -173,7 +237,10 @@ def test_warm_up_leaves_all_slots_free(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize('backend', ALL)
-def test_it_says_what_would_run_here(backend: str) -> None:
+def test_it_says_what_would_run_here(
+    backend: str, server: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('perception_ros.backends.triton.engine.LOCAL', server(backend))
     assert re.match(rf'{backend}\b.*: .*cpu', load_backend(backend).probe())
 
 
@@ -192,7 +259,7 @@ def test_closing_frees_the_session(bundle: Bundle) -> None:
     assert vars(engine)['_session'] is None
 
 
-@pytest.mark.parametrize('backend', [name for name in ALL if name != 'fake'])
+@pytest.mark.parametrize('backend', [name for name in ALL if name not in ('fake', 'triton')])
 def test_a_graph_that_the_runtime_refuses_is_a_clear_error(
     bundle: Bundle, tmp_path: Path, backend: str
 ) -> None:

@@ -17,7 +17,7 @@ from perception_ros.bundles import Bundle
 from perception_ros.cli import run as run_module
 from perception_ros.cli.main import COMMANDS, main
 from perception_ros.core.errors import ConfigError
-from test.builders import picture, write_real_bundle
+from test.builders import huge_bmp, picture, write_real_bundle
 from test.bundles import foreign, zoo
 from test.bundles.shared import shared, yolox
 from test.bundles.test_yolox import cropped
@@ -169,15 +169,27 @@ class TestRun:
         cut.write_bytes(images[1].read_bytes()[:-200])
         empty.touch()
         text.write_text('no picture')
-        bad = [cut, empty, text, tmp_path / 'gone.jpg', tmp_path]
+        bad = [cut, empty, text, tmp_path / 'gone.jpg', tmp_path, huge_bmp(tmp_path)]
         assert call('run', bundle.path, images[0], *bad, images[1], '--json', tmp_path / 'j') == 1
         err = capsys.readouterr().err
         for path in bad:
             assert f'error: {path}: ' in err
-        assert '5 of 7 images could not be read' in err
+        assert '6 of 8 images could not be read' in err
         assert 'Traceback' not in err
         done = json.loads((tmp_path / 'j').read_text())['images']
         assert [entry['image'] for entry in done] == [str(images[0]), str(images[1])]
+
+    def test_a_picture_too_wide_for_jpeg_costs_the_others_nothing(
+        self, bundle: Bundle, images: list[Path], tmp_path: Path, capsys: CAPTURE
+    ) -> None:
+        wide, folder = tmp_path / 'wide.png', tmp_path / 'drawn'
+        assert cv2.imwrite(str(wide), np.zeros((4, 65_501, 3), np.uint8))
+        arguments = [wide, images[0], '--overlay', folder, '--json', tmp_path / 'j']
+        assert call('run', bundle.path, *arguments) == 1
+        assert 'a JPEG has sides of at most 65500 px' in ' '.join(capsys.readouterr().err.split())
+        assert [path.name for path in folder.iterdir()] == ['red.jpg']
+        done = json.loads((tmp_path / 'j').read_text())['images']
+        assert [entry['width'] for entry in done] == [65_501, 96], 'its answers are good'
 
     def test_bad_images_do_not_shift_the_names_of_overlays(
         self, bundle: Bundle, images: list[Path], tmp_path: Path
@@ -191,6 +203,7 @@ class TestRun:
         pytest.param(['{bundle}', '{image}', '--backend', 'abacus'], id='no such backend'),
         pytest.param(['{bundle}', '{image}', '--json', '{image}/a.json'], id='file as folder'),
         pytest.param(['{bundle}', '{image}', '--overlay', '{image}'], id='overlay into a file'),
+        pytest.param(['{bundle}', '{image}', '--json', '{bundle}'], id='JSON into a folder'),
     ])
     def test_refuses(
         self, arguments: list[str], bundle: Bundle, images: list[Path], capsys: CAPTURE

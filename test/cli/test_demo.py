@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 import json
 import os
 from pathlib import Path
@@ -42,7 +41,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             # a shell's background job ignores Ctrl-C, and so would all that it starts
-            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=_take_signals,
         )
         started.append(process)
         return process
@@ -53,6 +52,11 @@ def start(tmp_path: Path) -> Iterator[Start]:
         process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+
+def _take_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture
@@ -130,7 +134,7 @@ def test_cameras_of_a_folder_with_two_models(start: Start, bundle: Path, tmp_pat
     assert heard['masks'].keys() == {'means/semantic/ground', 'other/semantic/ground'}
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM], ids=['SIGINT', 'SIGTERM'])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_ends_the_children_too(
     start: Start, still: Path, bundle: Path, number: signal.Signals
 ) -> None:

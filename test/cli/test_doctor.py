@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from perception_ros.backends import Backend, BACKENDS
-from perception_ros.cli.doctor import imported, OURS, problems, ros, transport, VENDORS
+from perception_ros.backends.store import EngineStore
+from perception_ros.cli.doctor import imported, OURS, problems, ros, stored, transport, VENDORS
 from test.cli.test_commands import call, CAPTURE
 
 Package = Callable[[str, str], None]
@@ -48,6 +49,7 @@ def healthy(**changes: Any) -> dict[str, Any]:
             'shared_memory_free_bytes': 1 << 30,
         },
         'bundles': [{'name': 'roadscene', 'path': '', 'problem': None}],
+        'store': {'folder': '/cache', 'engines': [], 'problem': None},
     }
     for path, value in changes.items():
         *sections, last = path.split('__')
@@ -161,3 +163,35 @@ def test_the_profile_in_force_is_the_variable_that_this_distribution_reads(
     old = transport({'ROS_DISTRO': 'humble', 'FASTDDS_DEFAULT_PROFILES_FILE': str(profile)})
     assert (old['profile_variable'], old['profile']) == ('FASTRTPS_DEFAULT_PROFILES_FILE', None)
     assert Path('/dev/shm').exists() == (state['shared_memory_bytes'] > 0)
+
+
+def test_stored_engines_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: CAPTURE
+) -> None:
+    monkeypatch.setenv('PERCEPTION_ROS_CACHE', str(tmp_path))
+    key = {'library': 'tensorrt', 'library_version': '10.13', 'gpu': 'NVIDIA Orin'}
+    EngineStore().save(key, bytes(2_000_000), {'name': 'roadscene', 'precision': 'fp16'}, 'x')
+    assert call('doctor', '--json') == 0
+    store = json.loads(capsys.readouterr().out)['store']
+    assert store['folder'] == str(tmp_path) and store['problem'] is None
+    (engine,) = store['engines']
+    assert (engine['name'], engine['precision'], engine['bytes']) == ('roadscene', 'fp16', 2e6)
+    assert engine['library'] == 'tensorrt 10.13' and engine['unused_days'] < 1
+
+
+def test_a_store_that_cannot_be_written_to_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / 'file').write_text('in the way')
+    monkeypatch.setenv('PERCEPTION_ROS_CACHE', str(tmp_path / 'file' / 'cache'))
+    (found,) = problems(healthy(store=stored()))
+    assert 'engines cannot be stored' in found['problem']
+    assert 'PERCEPTION_ROS_CACHE' in found['advice']
+
+
+def test_type_stubs_are_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkout has those of TensorRT, which can be imported and do nothing."""
+    (tmp_path / 'only_stubs').mkdir()
+    (tmp_path / 'only_stubs' / '__init__.pyi').write_text('')
+    monkeypatch.syspath_prepend(tmp_path)
+    assert imported('only_stubs') == {'works': False, 'reason': 'not installed'}

@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 from perception_ros.cli.parameters import as_markdown, as_yaml, CAMERAS, MODELS
-from perception_ros.core.config import from_flat, load_config, PerceptionConfig
+from perception_ros.core.config import load_config, PerceptionConfig
+from perception_ros.core.parameters import from_flat
+from test.cli.test_commands import call, CAPTURE
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,6 +33,18 @@ def test_the_yaml_holds_the_defaults() -> None:
     for model in values['models'].values():
         model['cameras'] = [name for name in model['cameras'] if name]
     assert load_config(values) == from_flat({}, ['a', 'b'], ['m'])
+
+
+def test_names_may_have_spaces_around_them(capsys: CAPTURE) -> None:
+    assert call('parameters', '--cameras', 'front, rear', '--models', ' m ,') == 0
+    values = yaml.safe_load(capsys.readouterr().out)['/**']['ros__parameters']
+    assert (values['camera_names'], values['model_names']) == (['front', 'rear'], ['m'])
+    assert set(values['cameras']) == {'front', 'rear'}
+
+
+def test_a_name_that_cannot_be_part_of_a_topic_is_refused(capsys: CAPTURE) -> None:
+    assert call('parameters', '--cameras', 'front,rear left') == 1
+    assert "'rear left' can be no name here: expected a letter" in capsys.readouterr().err
 
 
 def test_every_parameter_is_explained_once_and_has_a_range_where_it_is_a_number() -> None:

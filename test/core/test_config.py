@@ -7,8 +7,9 @@ from typing import Any
 from pydantic import ValidationError
 import pytest
 
-from perception_ros.core.config import CameraConfig, flat_fields, is_live, load_config
+from perception_ros.core.config import CameraConfig, load_config
 from perception_ros.core.errors import ConfigError
+from perception_ros.core.parameters import flat_fields, is_live
 
 
 @pytest.mark.parametrize(
@@ -17,21 +18,36 @@ from perception_ros.core.errors import ConfigError
         ({'cameras': {'a': {'topik': '/x'}}}, ['cameras.a.topik', 'unknown parameter']),
         ({'cameras': {'a': {'priority': 0}}}, ['cameras.a.priority', 'greater than', 'got 0']),
         ({'cameras': {'a b': {}}}, ["'a b'", 'letters, digits']),
-        (
-            {'cameras': {'a': {'topic': '/t'}, 'b': {'topic': '/t'}}},
-            ["'a'", "'b'", "'/t'", 'topic of its own'],
-        ),
+        ({'cameras': {'a\n': {}}}, ["'a\\n'", 'letters, digits']),
+        ({'cameras': {'a': {'topic': '/t\n'}}}, ['cameras.a.topic', 'topic name']),
         ({'cameras': {'a': {}}, 'models': {'m': {'cameras': ('z',)}}}, ["'m'", "['z']", "['a']"]),
         ({'synchronizer': {'policy': 'magic'}}, ['synchronizer.policy', 'deadline', "'magic'"]),
         ({'max_age_ms': float('nan')}, ['max_age_ms']),
+        (
+            {'models': {'m': {'backend': 'openvino', 'fallback': 'openvino'}}},
+            ["'m'", "fallback 'openvino'", 'would fail again'],
+        ),
+        ({'backend': 'fake', 'models': {'m': {'fallback': 'fake'}}}, ["'m'", 'would fail again']),
+        ({'models': {'m': {'fallback': 'auto'}}}, ["'m'", 'expected the name of a backend']),
+        ({'models': {'m': {'build': 'background'}}}, ["'m'", 'no fallback']),
     ],
-    ids=['unknown', 'range', 'name', 'one topic twice', 'unknown camera', 'choice', 'nan'],
+    ids=[
+        'unknown', 'range', 'name', 'name with a newline', 'topic with a newline',
+        'unknown camera', 'choice', 'nan',
+        'fallback to itself', 'fallback to the common backend', 'fallback to whatever',
+        'nobody serves meanwhile',
+    ],
 )
 def test_it_says_what_is_wrong(values: dict[str, Any], says: list[str]) -> None:
     with pytest.raises(ConfigError) as error:
         load_config(values)
     for part in says:
         assert part in str(error.value)
+
+
+def test_a_fallback_may_be_the_same_backend_on_another_device() -> None:
+    model = {'backend': 'onnxruntime', 'fallback': 'onnxruntime', 'fallback_device': 'cpu'}
+    assert load_config({'models': {'m': model}}).models['m'].fallback_device == 'cpu'
 
 
 def test_it_is_frozen() -> None:

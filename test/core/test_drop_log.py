@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from perception_ros.core.drop_log import DropLog, PERIOD_S
+from perception_ros.core.drop_log import CAUSES, DropLog, PERIOD_S
 from perception_ros.core.types import Drop, DropReason
 
 
@@ -23,6 +23,27 @@ def test_the_first_at_once_then_a_line_now_and_then(caplog: pytest.LogCaptureFix
     assert lines[0].startswith('camera front: no frame came, missing')
     assert f'{round(PERIOD_S * 30) - 1} more' in lines[1]
     assert 'left' in lines[2]
+
+
+def test_one_cause_does_not_hide_another(caplog: pytest.LogCaptureFixture) -> None:
+    log = DropLog(lambda: 0.0)
+    with caplog.at_level(logging.DEBUG):
+        for n in range(30):
+            log.report(Drop('front', DropReason.INVALID, n, '', f'step is {n} bytes'))
+            log.report(Drop('front', DropReason.INVALID, n, '', f'stamp is {-n}'))
+    assert [record.getMessage().split(': ')[-1] for record in caplog.records] == [
+        'step is 0 bytes', 'stamp is 0'
+    ]
+
+
+def test_ever_new_causes_do_not_fill_the_disk(caplog: pytest.LogCaptureFixture) -> None:
+    """A camera may send garbage, which is different garbage each time."""
+    log = DropLog(lambda: 0.0)
+    with caplog.at_level(logging.DEBUG):
+        for n in range(1000):
+            garbage = chr(0x4E00 + n)
+            log.report(Drop('front', DropReason.INVALID, n, '', f'encoding {garbage}'))
+    assert len(caplog.records) == CAUSES
 
 
 @pytest.mark.parametrize(

@@ -257,6 +257,13 @@ def test_contradictions_are_refused_at_ingest(image: Image, message: str) -> Non
         image.pixels()
 
 
+def test_a_damaged_encoding_does_not_fill_the_log() -> None:
+    with pytest.raises(ImageError) as error:
+        Image(bytes(100), 'x' * 1_000_000, 2, 2, 6).validate()
+    assert '(1000000 characters)' in str(error.value)
+    assert len(str(error.value)) < 1000
+
+
 def _encode(extension: str, array: np.ndarray, *options: int) -> bytes:
     ok, data = cv2.imencode(extension, array, options)
     assert ok

@@ -18,6 +18,7 @@ from perception_ros.core.sources import (
     Source,
     virtual_view,
 )
+from test.builders import huge_bmp
 
 NAMES = ('a', 'b')
 
@@ -121,6 +122,24 @@ def _truncated(folder: Path) -> Path:
     return path
 
 
+def _two_of_one_name(folder: Path) -> Path:
+    for name in ('CAM_左.png', 'CAM_右.png'):
+        # OpenCV writes no such names everywhere
+        (folder / name).write_bytes(cv2.imencode('.png', np.zeros((8, 8, 3), np.uint8))[1])
+    return folder
+
+
+def _two_pictures(folder: Path) -> Path:
+    for name in ('1.png', '2.png'):
+        _picture(folder / name, 90)
+    return folder
+
+
+def _one_damaged(folder: Path) -> Path:
+    _truncated(folder)
+    return folder
+
+
 def _write(path: Path, data: bytes) -> Path:
     path.write_bytes(data)
     return path
@@ -134,7 +153,13 @@ def _write(path: Path, data: bytes) -> Path:
             lambda d: _write(d / 'cloud.pcd', b'1'), 'nothing to play.*Convert', id='other file'
         ),
         pytest.param(lambda d: d, 'no pictures in', id='empty folder'),
-        pytest.param(lambda d: _write(d / 'a.png', b''), 'no picture that', id='empty file'),
+        pytest.param(
+            lambda d: _write(d / 'a.png', b''), 'a.png: expected an image', id='empty file'
+        ),
+        pytest.param(huge_bmp, 'huge.bmp: OpenCV refuses', id='too wide for OpenCV'),
+        pytest.param(_one_damaged, 'cut.jpg: the JPEG of', id='one of a folder is damaged'),
+        pytest.param(_two_of_one_name, "CAM_.*would both be camera 'CAM__'", id='one name'),
+        pytest.param(_two_pictures, r'fewer pictures than there are cameras \(3\)', id='too few'),
         pytest.param(lambda d: _write(d / 'a.mp4', b'no'), 'no video that', id='broken video'),
         pytest.param(_truncated, 'no end-of-image marker', id='truncated'),
         pytest.param(lambda d: _picture(d / 'a.png', 1, (20, 90)), 'at least 32x32', id='tiny'),

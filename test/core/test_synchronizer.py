@@ -253,6 +253,18 @@ def test_a_clock_set_back_costs_a_few_frames_at_most(back_ms: float) -> None:
     assert all(found.cameras == CAMERAS for found in sets[-25:])
 
 
+def test_a_clock_that_jumps_all_the_time_does_not_fill_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Two drivers on one topic, each with a clock of its own."""
+    sync = synchronizer()
+    play(sync, [frame('front', 1e6 - n % 2 * 1e5, n * PERIOD_MS) for n in range(180)])
+    assert sync.clock_jumps['front'] == 90
+    told = [line for line in caplog.messages if 'set back' in line]
+    assert len(told) == 2, 'in six seconds'
+    assert 'set back by 100.000 s (1 times so far)' in told[0]
+
+
 def test_one_camera_an_hour_ahead_disturbs_nobody() -> None:
     """The healthy cameras neither wait for it nor are torn apart by its deadline."""
     sync = synchronizer()

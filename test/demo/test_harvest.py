@@ -76,6 +76,15 @@ def test_cameras_of_different_shapes_fit_their_tiles(tmp_path: Path) -> None:
     assert write_film(harvest, ('wide', 'tall'), tmp_path / 'film.mp4', 5.0)
 
 
+@pytest.mark.parametrize('size', [(10, 20_000), (20_000, 10)], ids=['wide', 'tall'])
+def test_a_line_camera_has_its_place_in_the_film(tmp_path: Path, size: tuple[int, int]) -> None:
+    harvest = Harvest(tmp_path / 'frames')
+    for camera in ('line', 'other'):
+        _, jpeg = cv2.imencode('.jpg', np.full((*size, 3), 200, np.uint8))
+        harvest.add_picture(FrameKey(camera, 1), jpeg.tobytes())
+    assert write_film(harvest, ('line', 'other'), tmp_path / 'film.mp4', 5.0)
+
+
 def test_nothing_to_show_is_no_film(tmp_path: Path) -> None:
     assert not write_film(Harvest(tmp_path), ('front',), tmp_path / 'film.mp4', 5.0)
     assert not (tmp_path / 'film.mp4').exists()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import os
 from pathlib import Path
+import subprocess
+import sys
 import time
 
 import pytest
@@ -62,6 +65,37 @@ def test_leaving_ends_the_child_which_may_tidy_up(tmp_path: Path) -> None:
             time.sleep(0.02)
     assert not process.is_running
     assert log.read_text() == 'up\ntidied up\n'
+
+
+def test_a_child_ends_even_when_its_parent_is_killed(tmp_path: Path) -> None:
+    (tmp_path / 'some_node.py').write_text(
+        'import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)'
+    )
+    code = (
+        'import os, pathlib, sys, time\n'
+        'from perception_ros.demo.processes import NodeProcess\n'
+        'NodeProcess("some_node", [], pathlib.Path(sys.argv[1]), os.environ)\n'
+        'time.sleep(60)'
+    )
+    log = tmp_path / 'some_node.log'
+    environment = {**os.environ, 'PYTHONPATH': f'{tmp_path}:{os.environ.get("PYTHONPATH", "")}'}
+    parent = subprocess.Popen([sys.executable, '-c', code, str(log)], env=environment)
+    try:
+        _until(lambda: log.is_file() and log.read_text().endswith('\n'))
+        child = Path('/proc', log.read_text().strip())
+        assert child.exists()
+    finally:
+        parent.kill()
+        parent.wait()
+    # without anybody to collect it, what is left of it may stay as a zombie
+    _until(lambda: not child.exists() or ') Z ' in (child / 'stat').read_text())
+
+
+def _until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_a_child_that_ignores_it_is_killed(

@@ -20,7 +20,21 @@ from sensor_msgs.msg import CompressedImage, Image
 from perception_ros.nodes.perception_node import PerceptionNode
 from perception_ros.ros.domain import free_domain
 from perception_ros.ros.logs import log_to_ros
+from perception_ros.ros.messages import to_header
 from perception_ros.ros.qos import make_qos
+from test.builders import picture
+
+RED = (20, 30, 60, 70)
+"""Where `image` has its rectangle, in pixels."""
+
+
+def image(stamp_s: int = 1, frame_id: str = 'front_optical', **box: Any) -> Image:
+    """Return a bgr8 image of 128x96 pixels with a red rectangle, or those named."""
+    pixels = picture(128, 96, **(box or {'red': RED}))
+    message = Image(header=to_header(stamp_s * 10**9, frame_id), encoding='bgr8')
+    message.height, message.width, message.step = 96, 128, 3 * 128
+    message.data = pixels[..., ::-1].tobytes()
+    return message
 
 
 class Bench:

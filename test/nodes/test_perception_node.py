@@ -30,11 +30,9 @@ from perception_ros.ros.domain import private_environment
 from perception_ros.ros.messages import to_header
 from perception_ros.ros.qos import make_qos
 from test.builders import COLOURS, manifest, picture, write_real_bundle
-from test.nodes.bench import Bench, wait_until
+from test.nodes.bench import Bench, image, RED, wait_until
 
 pytestmark = pytest.mark.dds
-
-RED = (20, 30, 60, 70)
 
 
 @pytest.fixture(scope='module')
@@ -47,14 +45,6 @@ def bench(bundle: Path) -> Iterator[Bench]:
     made = Bench(bundle)
     yield made
     made.close()
-
-
-def image(stamp_s: int = 1, frame_id: str = 'front_optical', **box: Any) -> Image:
-    pixels = picture(128, 96, **(box or {'red': RED}))
-    message = Image(header=to_header(stamp_s * 10**9, frame_id), encoding='bgr8')
-    message.height, message.width, message.step = 96, 128, 3 * 128
-    message.data = pixels[..., ::-1].tobytes()
-    return message
 
 
 def test_a_frame_goes_from_topic_to_topics(bench: Bench) -> None:
@@ -244,6 +234,18 @@ def test_cameras_that_are_not_in_use_may_stay_in_the_file(bench: Bench) -> None:
     assert bench.transition(Transition.TRANSITION_CONFIGURE)
 
 
+def test_a_misspelt_camera_is_a_warning_and_another_one_is_not(
+    bench: Bench, capfd: pytest.CaptureFixture[str]
+) -> None:
+    others = {f'cameras__{name}__topic': f'/{name}' for name in ('frnt', 'rear', 'cam2')}
+    bench.launch('front', 'cam1', **others)
+    assert bench.transition(Transition.TRANSITION_CONFIGURE)
+    lines = capfd.readouterr().err.splitlines()
+    told = {line.split('cameras.')[1].split('.')[0]: line for line in lines if 'effect' in line}
+    assert "did you mean 'front'?" in told['frnt'] and '[WARN]' in told['frnt']
+    assert '[INFO]' in told['rear'] and '[INFO]' in told['cam2']
+
+
 def test_a_failing_activate_leaves_nothing_behind(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -332,6 +334,32 @@ def test_a_signal_ends_it_cleanly(bench: Bench, tmp_path: Path, number: signal.S
     assert told['frames_inferred'] == {'means': 1}
 
 
+@pytest.mark.parametrize(
+    ('backend', 'status', 'says'),
+    [('onnxruntime', 0, 'model means: bundle means'), ('missing', 1, "backend 'missing'")],
+    ids=['what can be opened', 'what cannot'],
+)
+def test_build_only_opens_the_engines_and_ends_with_a_status(
+    bench: Bench, tmp_path: Path, backend: str, status: int, says: str
+) -> None:
+    """A fallback would hide that the engine is not there, and must not count."""
+    model = {'bundle': str(bench.bundle), 'backend': backend, 'fallback': 'fake'}
+    values = {'model_names': ['means'], 'models': {'means': model}, 'build_only': True}
+    file = tmp_path / 'parameters.yaml'
+    file.write_text(yaml.safe_dump({'/**': {'ros__parameters': values}}))
+    node = [sys.executable, '-m', 'perception_ros.nodes.perception_node']
+    done = subprocess.run(
+        [*node, '--ros-args', '--params-file', str(file)],
+        env=private_environment(bench.domain),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == status, done.stdout
+    assert says in done.stdout and 'Traceback' not in done.stdout
+
+
 def test_instances_come_out_beside_the_boxes(bench: Bench, tmp_path: Path) -> None:
     detection = manifest().detection
     assert detection is not None
@@ -415,7 +443,26 @@ def test_latency_and_diagnostics_are_published(bench: Bench) -> None:
         if status.name.endswith('camera left') and status.level == b'\x02'
     ]
     assert silent, 'a silent camera is an error that a planner can see'
-    assert 'silent' in silent[0].message
+    assert 'silent, nobody publishes /left/image_raw' in silent[0].message
+
+
+def test_a_topic_of_another_type_is_told_not_silent(bench: Bench) -> None:
+    """A driver of compressed images on the topic of raw ones: DDS says nothing of it."""
+    bench.launch('front')
+    bench.active()
+    diagnostics = bench.listen(DiagnosticArray, '/diagnostics')
+    bench.me.create_publisher(CompressedImage, '/front/image_raw', make_qos('reliable', 10))
+    expected = (
+        'no frames: /front/image_raw carries sensor_msgs/msg/CompressedImage; expected '
+        'sensor_msgs/msg/Image. Set cameras.front.transport'
+    )
+    wait_until(
+        lambda: any(
+            status.message.startswith(expected)
+            for message in diagnostics
+            for status in message.status
+        )
+    )
 
 
 def test_a_qos_mismatch_is_told_not_silent(

@@ -70,6 +70,12 @@ def test_a_stamp_before_1970_stays_negative() -> None:
     assert read_compressed_image(serialised).stamp_ns == -999_999_995
 
 
+def test_a_second_has_no_more_than_a_thousand_million_nanoseconds() -> None:
+    serialised = Writer('<').header(1, 10**9, '').string('jpeg').octets(b'').done()
+    with pytest.raises(ImageError, match='nanosec is 1000000000; expected less'):
+        read_compressed_image(serialised)
+
+
 @pytest.mark.parametrize('kind', READERS)
 @pytest.mark.parametrize(
     'start', [b'', b'\0', b'\0\1\0', b'\0\3\0\0', b'\0\7\0\0'], ids=lambda start: start.hex()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -16,7 +17,7 @@ from rclpy.parameter import Parameter
 
 from perception_ros.core.config import parameter
 from perception_ros.core.errors import ConfigError
-from perception_ros.ros.declare import declare_flat
+from perception_ros.ros.declare import declare_flat, EmptyListsNode
 
 
 class Config(BaseModel):
@@ -88,12 +89,30 @@ def test_descriptors_say_what_people_need(context: rclpy.Context) -> None:
 
 
 def test_all_problems_are_told_at_once(context: rclpy.Context) -> None:
-    node = _node(context, rate_hz=500.0, mode='zip', nams=['x'], use_sim_time=False)
+    given = {'rate_hz': 500.0, 'mode': 'zip', 'depth': 'deep', 'names': 7, 'nams': ['x']}
+    node = _node(context, **given, use_sim_time=False)
     with pytest.raises(ConfigError) as caught:
         declare_flat(node, Config)
     message = str(caught.value)
     assert "nams: unknown parameter; did you mean 'names'?" in message
-    assert 'rate_hz: Input should be less than or equal to 100 (got 500.0)' in message
+    assert 'rate_hz: 500.0 is out of range: expected' in message
+    assert "depth: expected int, got 'deep' of type str" in message
+    assert 'names: expected a list of strings, got 7 of type int' in message
     assert "mode: Input should be 'raw' or 'compressed' (got 'zip')" in message
     assert 'use_sim_time' not in message
     node.destroy_node()
+
+
+def test_an_empty_list_in_a_file_means_not_set(tmp_path: Path) -> None:
+    """ROS gives it no type; rclpy alone would end the node before it could say a word."""
+    file = tmp_path / 'parameters.yaml'
+    file.write_text('/**: {ros__parameters: {names: [], matrix: [], depth: 3}}')
+    context = rclpy.Context()
+    arguments = ['--ros-args', '--params-file', str(file)]
+    rclpy.init(args=arguments, context=context, domain_id=101)
+    node = EmptyListsNode(
+        'node', context=context, automatically_declare_parameters_from_overrides=True
+    )
+    assert declare_flat(node, Config) == Config(depth=3)
+    node.destroy_node()
+    rclpy.shutdown(context=context)

@@ -1,0 +1,1 @@
+"""Measurements that state on what they were made, side by side in one run."""

@@ -1,0 +1,186 @@
+"""`perception_ros evaluate`: how good a bundle is, on labelled images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+import typer
+
+from perception_ros import evaluation
+from perception_ros.backends import EngineOptions, open_engine
+from perception_ros.bundles import Bundle
+from perception_ros.core.errors import ConfigError, DatasetError
+from perception_ros.core.files import write_text
+from perception_ros.evaluation import Accuracy, open_dataset
+from perception_ros.evaluation.accuracy import common_classes
+from perception_ros.evaluation.datasets import Dataset
+
+DATASET_HELP = (
+    'Labelled images, as KIND:PATH[@SPLIT]: yolo:FOLDER, camvid:FOLDER or coco:FILE. SPLIT is a '
+    'folder inside, or a text file with the drives to take, one a line. Repeatable.'
+)
+LABELS_HELP = (
+    'Class names in the order of the ids, "a,b,c" or a file with one a line, for yolo:FOLDER '
+    'without data.yaml and classes.txt.'
+)
+RENAME_HELP = 'A class of the data and what the model calls it, such as road=drivable. Repeatable.'
+
+
+def evaluate(
+    bundle: Annotated[str, typer.Argument(help='Its folder, or the name of a shipped one.')],
+    dataset: Annotated[list[str], typer.Option(help=DATASET_HELP)],
+    split: Annotated[
+        str, typer.Option(help='SPLIT of the datasets that name none themselves.')
+    ] = '',
+    labels: Annotated[str, typer.Option(help=LABELS_HELP)] = '',
+    rename: Annotated[
+        list[str] | None, typer.Option(metavar='CLASS=CLASS', help=RENAME_HELP)
+    ] = None,
+    backend: Annotated[str, typer.Option(help='auto, onnxruntime, openvino ...')] = 'auto',
+    device: Annotated[
+        str, typer.Option(help='auto, cpu, or what the backend knows, such as cuda:0.')
+    ] = 'auto',
+    json_file: Annotated[
+        Path | None, typer.Option('--json', help='Write the figures to this file; -: to stdout.')
+    ] = None,
+) -> None:
+    """Measure a bundle on labelled images: mAP of its boxes, mIoU of its masks, by class.
+
+    Only classes that the bundle and the data both have count; the table names the others.
+    """
+    opened = Bundle.load(bundle)
+    datasets = open_datasets(dataset, split=split, labels=labels, rename=rename)
+    for data in datasets:
+        common_classes(opened.manifest, data)  # before minutes of work
+    console = Console(stderr=True)
+    results = []
+    with open_engine(opened, backend, EngineOptions(max_batch=1, device=device)) as engine:
+        for data in datasets:
+            results.append(evaluation.evaluate(
+                opened.manifest, engine, data,
+                lambda batches: track(
+                    batches, console=console, transient=True, disable=not console.is_terminal
+                ),
+            ))
+        info = engine.info
+    answers: dict[str, Any] = {
+        'bundle': opened.manifest.name, 'sha256': opened.manifest.graph.sha256,
+        'backend': info.backend, 'device': info.device, 'precision': info.precision,
+        **figures(results), 'datasets': [result.as_json() for result in results],
+    }
+    text = json.dumps(answers, indent=2, ensure_ascii=False)
+    if json_file and str(json_file) == '-':
+        typer.echo(text)
+        return
+    _print(Console(), f'{opened.manifest.name}, {info.precision}, {info.backend}', results)
+    if json_file:
+        try:
+            write_text(json_file, text + '\n')
+        except OSError as error:
+            raise ConfigError(f'{json_file}: cannot be written; {error.strerror}') from error
+
+
+def open_datasets(
+    references: Sequence[str],
+    *,
+    split: str = '',
+    labels: str = '',
+    rename: Sequence[str] | None = None,
+) -> list[Dataset]:
+    """Return the data that the options of a command name.
+
+    :raises DatasetError: they cannot be used; the message says why.
+    """
+    renamed = renames(rename)
+    opened = [open_dataset(reference, class_names(labels), split) for reference in references]
+    known = {name for data in opened for name in data.classes}
+    if unknown := sorted(renamed.keys() - known):
+        raise DatasetError(
+            f'--rename: no class {", ".join(unknown)} in the data; expected some of '
+            f'{", ".join(sorted(known))}'
+        )
+    return [data.renamed(renamed) for data in opened]
+
+
+def figures(results: Sequence[Accuracy]) -> dict[str, float | None]:
+    """Return map50, map and miou, each the mean of the data sets that have it."""
+    found: dict[str, list[float]] = {}
+    for result in results:
+        for name, value in result.figures.items():
+            found.setdefault(name, []).extend([] if value is None else [value])
+    return {name: sum(values) / len(values) if values else None for name, values in found.items()}
+
+
+def renames(items: Sequence[str] | None) -> dict[str, str]:
+    """Return what `--rename` says: class of the data -> what the model calls it.
+
+    :raises DatasetError: it is not CLASS=CLASS.
+    """
+    renamed = {}
+    for item in items or []:
+        old, equals, new = item.partition('=')
+        if not equals or not old or not new:
+            raise DatasetError(f'--rename: expected CLASS=CLASS, got {item!r}')
+        renamed[old] = new
+    return renamed
+
+
+def class_names(text: str) -> tuple[str, ...] | None:
+    """Return what `--labels` says: names, or the lines of a file; None where it says nothing.
+
+    :raises DatasetError: it is a file that cannot be read.
+    """
+    if not text:
+        return None
+    if Path(text).suffix in ('.txt', '.names') or Path(text).is_file():
+        try:
+            names = Path(text).read_text(encoding='utf-8').splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DatasetError(
+                f'--labels: expected a text file with one name a line, got {text}; {error}'
+            ) from error
+    else:
+        names = text.split(',')
+    return tuple(name.strip() for name in names if name.strip())
+
+
+def _print(console: Console, title: str, results: Sequence[Accuracy]) -> None:
+    console.print(title, style='bold', highlight=False)
+    for result in results:
+        console.print(f'\n{result.dataset}, {result.images} images', highlight=False)
+        if result.boxes:
+            table = Table('class', box=SIMPLE_HEAD, pad_edge=False)
+            for column in ('true boxes', 'AP50', 'AP50-95'):
+                table.add_column(column, justify='right')
+            for name, item in result.boxes.classes.items():
+                table.add_row(name, str(item.count), share(item.ap50), share(item.ap))
+            total = sum(item.count for item in result.boxes.classes.values())
+            table.add_section()
+            table.add_row('mean', str(total), share(result.boxes.map50), share(result.boxes.map))
+            console.print(table)
+        for head, mask in result.masks.items():
+            table = Table(f'mask {head}', box=SIMPLE_HEAD, pad_edge=False)
+            for column in ('labelled pixels', 'IoU'):
+                table.add_column(column, justify='right')
+            for name, overlap in mask.classes.items():
+                table.add_row(name, str(overlap.pixels), share(overlap.iou))
+            table.add_section()
+            table.add_row('mean', '', share(mask.miou))
+            console.print(table)
+        for whose, names in (('the data', result.only_data), ('the model', result.only_model)):
+            if names:
+                console.print(
+                    f'Not measured, of {whose} alone: {", ".join(names)}', highlight=False
+                )
+
+
+def share(value: float | None) -> str:
+    """Return a share with three digits, or a dash where there is none."""
+    return '-' if value is None else f'{value:.3f}'

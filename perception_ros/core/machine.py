@@ -1,0 +1,72 @@
+"""What this machine is, as far as its kernel says: a figure means nothing without it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+import platform
+
+CPU_FEATURES = (
+    'avx2', 'avx512f', 'avx512_fp16', 'avx512_bf16', 'avx_vnni', 'avx512_vnni', 'amx_int8',
+    'amx_bf16', 'asimddp', 'i8mm', 'sve',
+)
+"""Instructions that decide which precision is fast, by the names of the Linux kernel: x86-64 up to
+amx_bf16, then aarch64."""
+
+_PROC = Path('/proc')
+_GOVERNOR = Path('/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor')
+
+
+def cpu_name(proc: Path = _PROC) -> str:
+    """Return the CPU's name."""
+    return _cpu_entry('model name', proc) or platform.processor() or platform.machine()
+
+
+def cpu_features(proc: Path = _PROC) -> tuple[str, ...]:
+    """Return those of `CPU_FEATURES` that this CPU has."""
+    has = set(f'{_cpu_entry("flags", proc)} {_cpu_entry("Features", proc)}'.split())
+    return tuple(name for name in CPU_FEATURES if name in has)
+
+
+def cpu_governor() -> str | None:
+    """Return the kernel's frequency policy; None where it has none, as in a virtual machine."""
+    return _read(_GOVERNOR).strip() or None
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def memory_bytes() -> int:
+    """Return the machine's memory."""
+    return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+
+
+def load_average() -> float:
+    """Return how many processes have wanted to run, on average over the last minute."""
+    return os.getloadavg()[0]
+
+
+def peak_memory_bytes(proc: Path = _PROC) -> int:
+    """Return the most memory that this process has held so far."""
+    # not getrusage(), which goes on counting from what the parent held when it forked
+    for line in _read(proc / 'self' / 'status').splitlines():
+        if line.startswith('VmHWM:'):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _cpu_entry(key: str, proc: Path) -> str:
+    for line in _read(proc / 'cpuinfo').splitlines():
+        name, _, value = line.partition(':')
+        if name.strip() == key:
+            return value.strip()
+    return ''
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding='utf-8', errors='replace')
+    except OSError:
+        return ''

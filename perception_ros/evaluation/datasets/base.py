@@ -1,0 +1,99 @@
+"""What labelled data are: image files, each with true boxes or a true mask."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import Self
+
+from perception_ros.core.errors import DatasetError
+
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrueBoxes:
+    """What is to be found in one image.
+
+    boxes: float64 [N, 4] (x1, y1, x2, y2) in pixels; labels: int64 [N], index into the data's
+    classes; crowd: bool [N], regions with many objects that are neither to be found nor wrong.
+    """
+
+    boxes: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    crowd: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Dataset(ABC):
+    """Image files and what is true of them; images are read when they are asked for."""
+
+    title: str
+    """What to call it in tables."""
+    classes: tuple[str, ...]
+    """Names of the classes, as labels count them; two ids may share a name."""
+    images: tuple[Path, ...]
+
+    def of_drives(self, drives: Iterable[str]) -> Self:
+        """Return the images of these drives alone.
+
+        :raises DatasetError: a drive has no image.
+        """
+        wanted = set(drives)
+        present = {drive_of(path) for path in self.images}
+        if missing := sorted(wanted - present):
+            raise DatasetError(
+                f'{self.title}: no image of the drives {", ".join(missing)}; expected some of '
+                f'{", ".join(sorted(present))}'
+            )
+        return replace(self, images=tuple(p for p in self.images if drive_of(p) in wanted))
+
+    def renamed(self, names: Mapping[str, str]) -> Self:
+        """Return the same with some classes under other names, even of another class."""
+        return replace(self, classes=tuple(names.get(name, name) for name in self.classes))
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise DatasetError for the first label that is damaged, before minutes of work."""
+
+
+@dataclass(frozen=True)
+class BoxDataset(Dataset):
+    """Images with true boxes."""
+
+    truth: Callable[[Path, Size], TrueBoxes]
+    """What is in an image of this size."""
+
+    def check(self) -> None:
+        """Read every label once."""
+        for path in self.images:
+            self.truth(path, (1, 1))
+
+
+@dataclass(frozen=True)
+class MaskDataset(Dataset):
+    """Images with a class for each pixel."""
+
+    truth: Callable[[Path], NDArray[np.uint8]]
+    """Class ids of an image, uint8 [H, W]; 255 = not known."""
+
+    def check(self) -> None:
+        """Do nothing: masks are as large as images, and read with them."""
+
+
+def drive_of(path: Path) -> str:
+    """Return what tells one drive from another, so that no drive is on both sides of a split.
+
+    The recording date where the file name has one, else the name without the number of the frame;
+    for names that are nothing but a number, the folder.
+    """
+    if date := re.search(r'20\d\d-\d\d-\d\d', path.stem):
+        return date.group()
+    return re.sub(r'[\W_]*\d+$', '', path.stem) or str(path.parent)

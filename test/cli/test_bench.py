@@ -1,0 +1,96 @@
+"""`perception_ros bench engine`, as people call it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from perception_ros.benchmarks.report import EngineReport
+from perception_ros.bundles import Bundle
+from test.builders import picture, write_real_bundle
+from test.cli.test_commands import call, CAPTURE
+
+
+@pytest.fixture(scope='module')
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return write_real_bundle(tmp_path_factory.mktemp('bundles') / 'means')
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    path = tmp_path / 'red.png'
+    cv2.imwrite(str(path), np.ascontiguousarray(picture(96, 64, red=(0, 0, 96, 64))[..., ::-1]))
+    return path
+
+
+@pytest.mark.slow
+def test_table_report_page_and_plot(
+    bundle: Bundle, images: Path, tmp_path: Path, capsys: CAPTURE
+) -> None:
+    out = tmp_path / 'new'
+    files = {
+        '--json': out / 'a.json', '--markdown': out / 'a.md', '--plot': out / 'images' / 'a.png',
+    }
+    status = call(
+        'bench', 'engine', bundle.path, '--backends', 'openvino', '--batches', '2', '--images',
+        images, '--rounds', 3, '--seconds', 0, '--image-count', 4,
+        *(part for pair in files.items() for part in pair),
+    )
+    assert status == 0
+    said = capsys.readouterr().out
+    assert 'openvino' in said and 'onnxruntime@cpu' in said and 'images/s' in said
+    report = EngineReport.read(out / 'a.json')
+    assert [(row.backend, row.batch) for row in report.rows] == [
+        ('onnxruntime@cpu', 2), ('openvino', 2),
+    ]
+    assert report.settings.images == 4 and report.rows[1].images_ratio
+    assert report.command.startswith('perception_ros ')
+    assert '![Images a second' in (out / 'a.md').read_text()
+    assert '](images/a.png)' in (out / 'a.md').read_text()
+    assert cv2.imread(str(files['--plot'])).shape[1] == 1600
+
+
+@pytest.mark.slow
+def test_where_nothing_works_each_reason_is_listed_and_the_command_fails(
+    images: Path, tmp_path: Path, capsys: CAPTURE
+) -> None:
+    bundle = write_real_bundle(tmp_path / 'means', precision='int8')
+    arguments = ('--backends', 'openvino@tpu', '--batches', 1, '--images', images)
+    assert call('bench', 'engine', bundle.path, *arguments) == 1
+    out, err = (' '.join(text.split()) for text in capsys.readouterr())
+    assert "not measured: means in openvino@tpu, batch 1: device 'tpu': expected auto" in out
+    assert 'nothing could be measured' in err
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'says'),
+    [
+        pytest.param(['--backends', 'abacus'], "backend 'abacus': expected some of", id='backend'),
+        pytest.param(['--batches', '1,x'], '--batches: expected whole numbers', id='batches'),
+        pytest.param(['--batches', '0'], 'batch: expected 1 or more, got 0', id='batch of none'),
+        pytest.param(['--precisions', 'int8'], 'bundle: expected one or more', id='no bundle'),
+        pytest.param(['--precisions', 'int9'], 'expected some of fp32, fp16', id='precision'),
+        pytest.param(['--performance-hint', 'x'], 'expected latency or throughput', id='hint'),
+        pytest.param(['--images', 'nowhere'], 'nothing to play at nowhere', id='no images'),
+        pytest.param(['--dataset', 'coco:nowhere'], 'there is no nowhere', id='no data'),
+        pytest.param(['--json', '.'], 'expected a file to write, got a folder', id='folder'),
+        pytest.param(['--plot', '{image}/a.png'], 'expected a folder to write to', id='file'),
+    ],
+)
+def test_refuses(
+    bundle: Bundle, images: Path, arguments: list[str], says: str, capsys: CAPTURE
+) -> None:
+    given = [item.format(image=images) for item in arguments]
+    assert call('bench', 'engine', bundle.path, '--images', images, *given) == 1
+    err = capsys.readouterr().err
+    assert says in err and err.count('\n') == 1
+
+
+def test_the_family_lists_its_members(capsys: CAPTURE) -> None:
+    assert call('bench', '--help') == 0
+    assert ' engine ' in capsys.readouterr().out
+    assert call('bench', 'engine', '--help') == 0
+    assert '--precisions' in capsys.readouterr().out
