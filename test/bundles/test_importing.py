@@ -235,6 +235,19 @@ class TestFiles:
         with pytest.raises(ImportModelError, match='expected an ONNX graph, got 16 bytes'):
             import_model(path, tmp_path / 'net', family='decoded')
 
+    @pytest.mark.parametrize('path', ['/dev/zero', '.'])
+    def test_no_file(self, tmp_path: Path, path: str) -> None:
+        with pytest.raises(ImportModelError, match='expected an ONNX file, got something that is'):
+            import_model(Path(path), tmp_path / 'net')
+
+    def test_nobody_waits_for_a_proof_that_cannot_be_written(self, tmp_path: Path) -> None:
+        path = foreign.segmenter(tmp_path / 'net.onnx')
+        (tmp_path / 'file').touch()
+        told: list[str] = []
+        with pytest.raises(BundleError, match='expected to write a bundle there'):
+            import_model(path, tmp_path / 'file' / 'net', announce=told.append)
+        assert told == []
+
     def test_two_inputs(self, tmp_path: Path) -> None:
         path = foreign.two_heads(tmp_path / 'net.onnx')
         model = onnx.load(str(path))
@@ -275,3 +288,20 @@ def test_answers_that_depend_on_neighbours_are_refused(tmp_path: Path) -> None:
                      options=ImportOptions(batch='dynamic'))
     assert [row.ok for row in reports[0].rows if row.batch == 1] == [True]
     assert not (tmp_path / 'net').exists()
+
+
+def test_a_proof_of_nothing_says_so(tmp_path: Path) -> None:
+    path = foreign.two_heads(tmp_path / 'net.onnx')
+    model = onnx.load(str(path))
+    (weights,) = [item for item in model.graph.initializer if item.name == 'w_score']
+    bias = helper.make_tensor('bias', TensorProto.FLOAT, [weights.dims[0]],
+                              [-50.0] * weights.dims[0])
+    model.graph.initializer.append(bias)
+    for node in model.graph.node:
+        if 'w_score' in node.input:
+            node.input.append('bias')
+    onnx.save(model, str(path))
+    told: list[str] = []
+    bundle = import_model(path, tmp_path / 'net', family='decoded', announce=told.append)
+    assert 'no box could be compared: give images' in told[-1]
+    assert 'no box could be compared' in bundle.card_path.read_text()
