@@ -44,6 +44,12 @@ class Proof:
     found: int | None = None
     """Boxes that the original found in all images; None: it finds none by nature."""
 
+    @property
+    def fails_in_batches(self) -> bool:
+        """Whether single images get their answers, and several at once do not."""
+        failed = {row.batch for row in self.rows if not row.ok}
+        return bool(failed) and 1 not in failed
+
     def require(self) -> None:
         """Raise ImportModelError if any comparison failed."""
         failed = [row for row in self.rows if not row.ok]

@@ -305,3 +305,30 @@ def test_a_proof_of_nothing_says_so(tmp_path: Path) -> None:
     bundle = import_model(path, tmp_path / 'net', family='decoded', announce=told.append)
     assert 'no box could be compared: give images' in told[-1]
     assert 'no box could be compared' in bundle.card_path.read_text()
+
+
+def test_a_batch_that_fails_only_on_pictures_is_looped(tmp_path: Path) -> None:
+    """Noise images all have the same mean; pictures have their own, and the first one's counts."""
+    mean = helper.make_node('ReduceMean', ['images'], ['mean'], axes=[1, 2, 3], keepdims=1)
+    nodes = [
+        mean,
+        helper.make_node('Slice', ['mean', 'zero', 'one', 'zero'], ['first']),
+        helper.make_node('Conv', ['images', 'w'], ['maps'], kernel_shape=[1, 1]),
+        helper.make_node('Sub', ['first', 'half'], ['shift']),
+        helper.make_node('Mul', ['shift', 'gain'], ['shifts']),
+        helper.make_node('Add', ['maps', 'shifts'], ['logits']),
+    ]
+    rng = np.random.default_rng(0)
+    constants = {
+        'w': rng.normal(0, 100, (3, 3, 1, 1)).astype(np.float32),
+        'half': np.full(1, 0.5, np.float32),
+        'gain': np.array([0, 9, -9], np.float32).reshape(1, 3, 1, 1),
+        'zero': np.array([0], np.int64), 'one': np.array([1], np.int64),
+    }
+    path = foreign.write(tmp_path / 'net.onnx', nodes, {'logits': [1, 3, 16, 32]}, constants,
+                         opset=13)
+    shades = [np.full((16, 32, 3), shade, np.uint8) for shade in (10, 120, 250, 60, 200)]
+    images = [Image.from_array(shade + picture(32, 16) // 20) for shade in shades]
+    told: list[str] = []
+    import_model(path, tmp_path / 'net', images=images, announce=told.append)
+    assert 'several images at once get other answers than one' in told[-1]
