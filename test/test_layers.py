@@ -62,10 +62,16 @@ LAYERS = {
     'backends': {'core', 'bundles', 'backends'},
     'evaluation': {'core', 'bundles', 'backends.base', 'evaluation'},
     'benchmarks': {'core', 'bundles', 'backends', 'evaluation', 'benchmarks'},
+    'quantization': {
+        'core', 'bundles', 'backends', 'evaluation', 'benchmarks', 'quantization'
+    },
     'ros': {'core', 'bundles', 'backends', 'ros'},
     'nodes': {'core', 'bundles', 'backends', 'ros', 'nodes'},
     'demo': {'core', 'bundles', 'backends', 'ros', 'demo'},
-    'cli': {'core', 'bundles', 'backends', 'evaluation', 'benchmarks', 'ros', 'demo', 'cli'},
+    'cli': {
+        'core', 'bundles', 'backends', 'evaluation', 'benchmarks', 'quantization', 'ros', 'demo',
+        'cli',
+    },
 }
 
 

@@ -35,6 +35,17 @@ def test_types() -> None:
     run('mypy', '--no-error-summary')
 
 
+@pytest.mark.slow
+def test_calls_of_tensorrt_are_checked_against_its_stubs(tmp_path: Path) -> None:
+    """They cannot be run here: what TensorRT does not have must at least not pass for right."""
+    if ON_DISTRIBUTION:
+        pytest.skip('types are checked without a distribution')
+    mend()
+    (tmp_path / 'wrong.py').write_text('import tensorrt\ntensorrt.Builder.build_plan()\n')
+    with pytest.raises(AssertionError, match='"type\\[Builder\\]" has no attribute "build_plan"'):
+        run('mypy', str(tmp_path / 'wrong.py'))
+
+
 def test_environment_holds_no_torch() -> None:
     """Only training uses torch: nothing that runs on a vehicle may come to need it."""
     found = find_spec('torch')

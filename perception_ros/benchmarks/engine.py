@@ -153,6 +153,7 @@ class _Run:
     def model(self, model: str) -> Iterator[tuple[list[EngineRow], list[AccuracyRow]]]:
         """Measure all bundles of a model, one batch after the other."""
         bundles = [bundle for bundle in self._plan.bundles if model_of(bundle) == model]
+        bundles.sort(key=lambda bundle: bundle.manifest.precision != 'fp32')  # the reference first
         contents = {bundle.path: self._write_images(bundle) for bundle in bundles}
         expected: Answers | None = None
         for batch in self._plan.batches:

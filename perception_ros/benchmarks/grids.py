@@ -140,13 +140,15 @@ def _answers(report: EngineReport) -> Grid:
     rows = []
     for (bundle, backend), items in found.items():
         share = _greatest(items, lambda item: item.mask_share)
+        has_boxes = items[0].box_px is not None
         rows.append((
             bundle, backend, str(items[0].images),
             number(_greatest(items, lambda item: item.box_px)),
             number(_greatest(items, lambda item: item.score)),
-            str(items[0].boxes),
-            str(max(item.lost for item in items)),
-            str(max(item.gained for item in items)),
+            *map(str, (
+                (items[0].boxes, max(i.lost for i in items), max(i.gained for i in items))
+                if has_boxes else '---'
+            )),
             number(None if share is None else share * 100),
         ))
     return Grid('Largest difference from the reference', columns, rows, 2)

@@ -43,7 +43,8 @@ def _lines(report: EngineReport, plot: str | None) -> Iterator[str]:
     yield from (
         '# Benchmarks',
         '',
-        'Printed by the command below; no figure on this page was written by hand.',
+        'Printed by the command below; no figure on this page was written by hand. In the source',
+        'tree `make benchmarks` measures all of it anew.',
         '',
         f'    {report.command}',
         '',

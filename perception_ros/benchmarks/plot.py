@@ -44,8 +44,9 @@ def draw(report: EngineReport) -> Pixels:
     if not rows:
         raise BenchmarkError('--plot: expected something to compare with the reference, got none')
     colors = _colors(list(dict.fromkeys(_key(report, row) for row in rows)))
+    scale = ticks([row.images_ratio for row in rows if row.images_ratio])
     panels = [
-        _panel(model, found, report, colors)
+        _panel(model, found, report, colors, scale)
         for model in report.models
         if (found := [row for row in rows if report.bundle(row.bundle).model == model])
     ]
@@ -79,11 +80,13 @@ def _colors(keys: Sequence[Key]) -> dict[Key, Color]:
 
 
 def _panel(
-    model: str, rows: list[EngineRow], report: EngineReport, colors: dict[Key, Color]
+    model: str,
+    rows: list[EngineRow],
+    report: EngineReport,
+    colors: dict[Key, Color],
+    scale: list[float],
 ) -> Pixels:
     canvas = _blank(_PANEL)
-    spreads = [row.images_ratio for row in rows if row.images_ratio]
-    scale = ticks(spreads)
 
     def height(ratio: float) -> float:
         share = math.log2(max(ratio, scale[0]) / scale[0]) / math.log2(scale[-1] / scale[0])

@@ -35,8 +35,10 @@ Answer = dict[str, Any]
 class Worker:
     """Holds one engine at most; every method is a task and returns what JSON can hold."""
 
-    def __init__(self) -> None:
-        self._images: NDArray[np.uint8] | None = None
+    _bundle: Bundle
+    _engine: Engine
+    _batch: int
+    _images: NDArray[np.uint8]
 
     def probe(self, backend: str) -> Answer:
         """Say what a backend is here."""
@@ -90,7 +92,6 @@ class Worker:
 
     def answers(self, file: str) -> Answer:
         """Write the answers to all images, at the batch that was opened, into a .npz file."""
-        assert self._images is not None
         parts: dict[str, list[NDArray[np.generic]]] = {}
         for first in range(0, len(self._images), self._batch):
             images = self._images[first : first + self._batch]

@@ -182,6 +182,9 @@ class Manifest(_Strict):
     detection: DetectionInfo | None = None
     semantic: dict[HeadName, SemanticInfo] = Field(default_factory=dict)
     precision: Precision = Field(default='fp32', description="Of the graph's heavy operators")
+    kept_fp32: tuple[str, ...] = Field(
+        default=(), description='Nodes with weights that are fp32 although `precision` is lower'
+    )
     graph: GraphInfo
     provenance: ProvenanceInfo
     licence: LicenceInfo

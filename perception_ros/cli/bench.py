@@ -131,18 +131,26 @@ def engine(
         server=server,
     )
     report = _measure(plan)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_FILE_WIDTH)
-    for grid in grids(report):
-        console.print(_table(grid))
-    for text in not_measured(report):
-        console.print(f'not measured: {text}', markup=False, highlight=False)
-    for text in report.warnings:
-        warn(text)
+    _print(report)
     _write(report, json_file, markdown, plot)
     if all(row.problem for row in report.rows):
         raise BenchmarkError('nothing could be measured; what is listed above says why')
+
+
+@bench.command()
+def show(
+    report: Annotated[Path, typer.Argument(help='What --json wrote.')],
+    markdown: Annotated[
+        Path | None, typer.Option(help='Write the report as a page to this file.')
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help='Draw the ratios into this PNG file.')] = None,
+) -> None:
+    """Show what was measured before, as tables, a page or a plot."""
+    for file in (markdown, plot):
+        _check_target(file)
+    read = EngineReport.read(report)
+    _print(read)
+    _write(read, None, markdown, plot)
 
 
 def _measure(plan: EnginePlan) -> EngineReport:
@@ -202,6 +210,18 @@ def _check_target(file: Path | None) -> None:
         raise ConfigError(
             f'{file.parent}: expected a folder to write to; {error.strerror}'
         ) from error
+
+
+def _print(report: EngineReport) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_FILE_WIDTH)
+    for grid in grids(report):
+        console.print(_table(grid))
+    for text in not_measured(report):
+        console.print(f'not measured: {text}', markup=False, highlight=False)
+    for text in report.warnings:
+        warn(text)
 
 
 def _write(

@@ -65,6 +65,7 @@ def build(
     )
     console = Console(stderr=True)
     plans: dict[str, Plan] = {}
+    failed = False
     with _log_to(console):
         for reference in bundles:
             try:
@@ -74,11 +75,12 @@ def build(
                     _write(output / f'{bundle.manifest.name}.plan', plans[reference].payload)
             except PerceptionError as error:
                 complain(str(error))
+                failed = True
     if as_json:
         typer.echo(json.dumps({'built': [_facts(*item) for item in plans.items()]}, indent=2))
     elif plans:
         Console().print(_table(plans, library, NO_GPU))
-    if len(plans) < len(bundles):
+    if failed:
         raise typer.Exit(1)
 
 

@@ -73,7 +73,8 @@ def _table(bundle: Bundle) -> Table:
     for head, info in manifest.semantic.items():
         table.add_row(f'mask {head}', _classes(info.classes))
     graph = facts['graph']
-    table.add_row('precision', manifest.precision)
+    kept = len(manifest.kept_fp32)
+    table.add_row('precision', manifest.precision + (f', {kept} layers fp32' if kept else ''))
     table.add_row('graph', Text(
         f'{manifest.graph.file}, {graph["bytes"] / 1e6:.1f} MB, {graph["nodes"]} nodes, opset '
         f'{graph["opset"].get("ai.onnx", "?")}, SHA-256 {manifest.graph.sha256[:12]}… matches'

@@ -26,6 +26,7 @@ class Command(NamedTuple):
 COMMANDS: Mapping[str, Command] = {
     'run': Command('run:run', 'Find objects and masks in image files.'),
     'inspect': Command('inspect:inspect', 'Check a bundle and show what it says about itself.'),
+    'quantize': Command('quantize:quantize', 'Make an FP16 or INT8 bundle, if it stays good.'),
     'evaluate': Command('evaluate:evaluate', 'Measure a bundle on labelled images.'),
     'bundles': Command('bundles:bundles', 'List the bundles that are there.'),
     'doctor': Command('doctor:doctor', 'Say what works here, what does not, and what to do.'),

@@ -38,3 +38,7 @@ class BenchmarkError(PerceptionError):
 
 class NotInstalledError(BackendError):
     """The runtime of a backend is not installed."""
+
+
+class QuantizationError(PerceptionError):
+    """A bundle cannot be put into another precision, or would lose too much by it."""

@@ -62,7 +62,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, ...]:
 @pytest.fixture(scope='module')
 def plan(bundles: tuple[Bundle, ...], folder: Path) -> EnginePlan:
     return EnginePlan(
-        bundles, ('openvino', 'dies', 'raises'), (1, 2), folder / 'images', image_count=3,
+        bundles[::-1], ('openvino', 'dies', 'raises'), (1, 2), folder / 'images', image_count=3,
         datasets=(
             LabelledData(f'yolo:{folder}', labels=('rouge', 'green', 'blue'),
                          rename={'rouge': 'red'}),

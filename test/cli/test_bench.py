@@ -10,6 +10,7 @@ import pytest
 
 from perception_ros.benchmarks.report import EngineReport
 from perception_ros.bundles import Bundle
+from test.benchmarks.reports import report
 from test.builders import picture, write_real_bundle
 from test.cli.test_commands import call, CAPTURE
 
@@ -42,15 +43,28 @@ def test_table_report_page_and_plot(
     assert status == 0
     said = capsys.readouterr().out
     assert 'openvino' in said and 'onnxruntime@cpu' in said and 'images/s' in said
-    report = EngineReport.read(out / 'a.json')
-    assert [(row.backend, row.batch) for row in report.rows] == [
+    written = EngineReport.read(out / 'a.json')
+    assert [(row.backend, row.batch) for row in written.rows] == [
         ('onnxruntime@cpu', 2), ('openvino', 2),
     ]
-    assert report.settings.images == 4 and report.rows[1].images_ratio
-    assert report.command.startswith('perception_ros ')
+    assert written.settings.images == 4 and written.rows[1].images_ratio
+    assert written.command.startswith('perception_ros ')
     assert '![Images a second' in (out / 'a.md').read_text()
     assert '](images/a.png)' in (out / 'a.md').read_text()
     assert cv2.imread(str(files['--plot'])).shape[1] == 1600
+
+
+def test_an_earlier_report_can_be_shown_again(tmp_path: Path, capsys: CAPTURE) -> None:
+    written, page = tmp_path / 'a.json', tmp_path / 'a.md'
+    written.write_text(report().model_dump_json())
+    assert call('bench', 'show', written, '--markdown', page) == 0
+    out, err = capsys.readouterr()
+    assert 'Largest difference' in out and 'not measured: tensorrt' in out
+    assert err == 'warning: the machine was busy\n'
+    assert '2026-11-22T04:00:00+00:00' in page.read_text()
+    written.write_text('{}')
+    assert call('bench', 'show', written) == 1
+    assert 'expected a report of this benchmark' in capsys.readouterr().err
 
 
 @pytest.mark.slow

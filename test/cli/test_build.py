@@ -101,8 +101,12 @@ def test_two_processes_at_once_build_once(tmp_path: Path) -> None:
             'optimal_batch 3: expected at most max_batch 2',
         ),
         (('--backend', 'tensorrt_rtx', '--dla-core', 0), 'finds 0 DLA cores'),
+        (
+            ('--backend', 'tensorrt_rtx', '--output', '/dev/null/plans'),
+            '/dev/null/plans/network.plan: cannot be written',
+        ),
     ],
-    ids=['backend', 'compatibility', 'optimum', 'DLA'],
+    ids=['backend', 'compatibility', 'optimum', 'DLA', 'output'],
 )
 @needs_builder
 def test_what_cannot_be_asked_for_is_told_in_one_line(

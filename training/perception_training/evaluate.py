@@ -2,11 +2,9 @@
 
 from collections.abc import Callable, Iterator
 import contextlib
-import io
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from faster_coco_eval import COCO, COCOeval_faster
 import numpy as np
 from numpy.typing import NDArray
 import torch
@@ -15,8 +13,11 @@ from perception_ros.backends import EngineOptions, open_engine
 from perception_ros.bundles import Bundle, recipe
 from perception_ros.bundles.graph.nms import Selection
 from perception_ros.core.letterbox import Letterbox
+from perception_ros.evaluation.boxes import BoxScorer
+from perception_ros.evaluation.classes import match_classes
+from perception_ros.evaluation.masks import MaskScorer
 from perception_training.config import Config
-from perception_training.data import load_camvid, load_idd, Sample, to_input
+from perception_training.data import load_camvid, load_idd, Sample, to_input, UNKNOWN_SCENE
 from perception_training.model import DETECTION_CLASSES, RoadScene, SCENE_CLASSES
 
 SELECTION = Selection(max_detections=100, nms_iou=0.6)
@@ -87,56 +88,31 @@ def bundle_predictor(path: Path, threads: int) -> Iterator[Predictor]:
 
 
 def scene_metrics(samples: list[Sample], predict: Predictor) -> dict[str, Any]:
-    """Give mIoU over 11 classes and each class's IoU, from one confusion matrix over all."""
-    count = len(SCENE_CLASSES)
-    confusion = np.zeros((count, count), np.int64)
+    """Give mIoU over 11 classes and each class's IoU, over all images together."""
+    scorer = MaskScorer(match_classes(SCENE_CLASSES, SCENE_CLASSES))
     for sample in samples:
-        known = sample.scene < count
-        guess = predict(sample.image).scene
-        confusion += np.bincount(sample.scene[known].astype(np.int64) * count + guess[known],
-                                 minlength=count ** 2).reshape(count, count)
-    inner = np.diag(confusion)
-    union = confusion.sum(0) + confusion.sum(1) - inner
-    each = inner / np.maximum(union, 1)
-    return {'images': len(samples), 'miou': round(float(each.mean()), 4),
-            'pixel_accuracy': round(float(inner.sum() / confusion.sum()), 4),
-            'iou': {n: round(float(v), 4) for n, v in zip(SCENE_CLASSES, each, strict=True)}}
+        known = sample.scene < len(SCENE_CLASSES)
+        truth = np.where(known, sample.scene, np.uint8(UNKNOWN_SCENE))
+        scorer.add(truth, predict(sample.image).scene)
+    result = scorer.result()
+    return {'images': len(samples), 'miou': _rounded(result.miou),
+            'pixel_accuracy': _rounded(result.pixel_accuracy),
+            'iou': {name: _rounded(item.iou) for name, item in result.classes.items()}}
 
 
 def box_metrics(samples: list[Sample], predict: Predictor) -> dict[str, Any]:
     """Give AP50 and AP50:95 per class with the number of true boxes n, by COCO's rules."""
-    images, truth, found = [], [], []
-    for index, sample in enumerate(samples, 1):
+    scorer = BoxScorer(DETECTION_CLASSES)
+    for sample in samples:
         height, width = sample.image.shape[:2]
-        images.append({'id': index, 'width': width, 'height': height})
-        for box, label in zip(sample.boxes, sample.labels, strict=True):
-            if label >= 0:
-                truth.append({'id': len(truth) + 1, 'image_id': index, 'iscrowd': 0,
-                              'category_id': int(label) + 1, **_coco_box(box)})
         guess = predict(sample.image)
-        found += [{'image_id': index, 'category_id': int(label) + 1, 'score': float(score),
-                   **_coco_box(box)}
-                  for box, label, score in zip(guess.boxes, guess.labels, guess.scores,
-                                               strict=True)]
-    result: dict[str, Any] = {'images': len(samples), 'classes': {}}
-    categories = [{'id': i, 'name': n} for i, n in enumerate(DETECTION_CLASSES, 1)]
-    # The library prints its tables; the numbers are returned instead.
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO({'images': images, 'annotations': truth, 'categories': categories})
-        judge = COCOeval_faster(coco, coco.loadRes(found), 'bbox') if found else None
-        if judge is not None:
-            judge.evaluate()
-            judge.accumulate()
-    for index, name in enumerate(DETECTION_CLASSES):
-        n = sum(t['category_id'] == index + 1 for t in truth)
-        # precision: [IoU, recall, class, area, detections]; all areas, most detections.
-        precision = None if judge is None else judge.eval['precision'][:, :, index, 0, -1]
-        result['classes'][name] = {
-            'n': n, 'ap50': _mean(None if precision is None else precision[0]),
-            'ap': _mean(precision)}
-    seen = [c for c in result['classes'].values() if c['n']]
-    result['map50'] = round(float(np.mean([c['ap50'] for c in seen])), 4) if seen else 0.0
-    return result
+        scorer.add((width, height), sample.boxes, sample.labels, np.zeros(len(sample.boxes), bool),
+                   guess.boxes, guess.labels, guess.scores)
+    result = scorer.result()
+    return {'images': len(samples), 'map50': _rounded(result.map50),
+            'classes': {name: {'n': item.count, 'ap50': _rounded(item.ap50),
+                               'ap': _rounded(item.ap)}
+                        for name, item in result.classes.items()}}
 
 
 def evaluate(config: Config, predict: Predictor) -> dict[str, Any]:
@@ -153,12 +129,5 @@ def _fitted(image: NDArray[np.uint8], width: int,
     return canvas, letterbox
 
 
-def _coco_box(box: NDArray[np.float32]) -> dict[str, Any]:
-    x0, y0, x1, y1 = (float(v) for v in box)
-    return {'bbox': [x0, y0, x1 - x0, y1 - y0], 'area': (x1 - x0) * (y1 - y0)}
-
-
-def _mean(values: NDArray[np.float64] | None) -> float:
-    if values is None or not (values > -1).any():
-        return 0.0
-    return round(float(values[values > -1].mean()), 4)
+def _rounded(value: float | None) -> float:
+    return round(value or 0.0, 4)

@@ -115,7 +115,7 @@ class ForeignGraph:
         """
         if self.original.graph.input[0].type.tensor_type.shape.dim[0].HasField('dim_value'):
             return None
-        single = _raised(self.original)
+        single = raised(self.original)
         _fix_target_size(single, self.width, self.height)
         single.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
         model = make_batch_dynamic(single)
@@ -124,7 +124,7 @@ class ForeignGraph:
 
     def in_a_loop(self) -> ForeignGraph:
         """Return the same network, run image by image."""
-        single = _raised(self.original)
+        single = raised(self.original)
         _fix_target_size(single, self.width, self.height)
         types = {
             name: helper.np_dtype_to_tensor_dtype(value.dtype)
@@ -137,7 +137,7 @@ class ForeignGraph:
     @property
     def single(self) -> onnx.ModelProto:
         """The network with an opset of at least `LEAST_OPSET`, for one image."""
-        model = _raised(self.original)
+        model = raised(self.original)
         _forget_the_exporter(model)
         return model
 
@@ -178,7 +178,7 @@ def opset_of(model: onnx.ModelProto) -> int:
     return int(versions[0]) if versions else 0
 
 
-def _raised(original: onnx.ModelProto) -> onnx.ModelProto:
+def raised(original: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy whose opset is at least `LEAST_OPSET`."""
     if opset_of(original) < LEAST_OPSET:
         try:
@@ -201,7 +201,7 @@ def with_dynamic_batch(
     :raises ImportModelError: its operators cannot be brought to that opset.
     """
     try:
-        model = _raised(original)
+        model = raised(original)
     except ImportModelError as error:
         raise ImportModelError(f'{path}: {error}') from error
     if model.graph.input[0].type.tensor_type.shape.dim[0].HasField('dim_value'):
