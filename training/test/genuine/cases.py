@@ -91,9 +91,6 @@ CASES = {
     'Mask R-CNN': Genuine(
         'torchvision', VISION, lib.mask_rcnn, (*_LISTS, 'masks'), lib.listed, opset=16,
         batched=False, options=_NAMED, says=_LOOPS),
-    'RetinaNet': Genuine(
-        'torchvision', VISION, lib.retinanet, ('boxes', 'scores', 'labels'), lib.listed,
-        batched=False, options=_NAMED, says=_LOOPS, slow=True),
     'FCOS': Genuine(
         'torchvision', VISION, lib.fcos, ('boxes', 'scores', 'labels'), lib.listed,
         batched=False, options=_NAMED, says=_LOOPS, slow=True),
@@ -103,10 +100,4 @@ CASES = {
     'YOLOX-nano, dynamo': Genuine(
         'yolox', YOLOX, lib.yolox, ('output',), lib.yolox_boxes, opset=18, dynamo=True, slow=True,
         **_PIXELS_BGR),
-    'RT-DETR, dynamo': Genuine(
-        'detr', HF, lib.rtdetr, _DETR, _rtdetr_boxes, opset=18, dynamo=True, options=_BEST,
-        slow=True),
-    'D-FINE, dynamo, batch of 1': Genuine(
-        'detr', HF, lib.dfine, _DETR, _rtdetr_boxes, opset=18, dynamo=True, dynamic=False,
-        options=_BEST, slow=True),
 }

@@ -16,7 +16,6 @@ from torchvision.models.detection import (
     FasterRCNN,
     FCOS,
     MaskRCNN,
-    RetinaNet,
     ssdlite320_mobilenet_v3_large,
 )
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
@@ -267,23 +266,15 @@ def mask_rcnn() -> nn.Module:
     return rcnn(MaskRCNN)
 
 
-def dense(kind: type) -> nn.Module:
-    """RetinaNet or FCOS on ResNet-18, whose exports look like those of Faster R-CNN."""
+def fcos() -> nn.Module:
+    """FCOS on ResNet-18, whose export looks like that of Faster R-CNN."""
     backbone = resnet_fpn_backbone(
         backbone_name='resnet18', weights=None, returned_layers=[2, 3, 4],
         extra_blocks=LastLevelP6P7(256, 256))
-    model = kind(backbone, topk_candidates=30, detections_per_img=20, score_thresh=0.001,
+    model = FCOS(backbone, topk_candidates=30, detections_per_img=20, score_thresh=0.001,
                  num_classes=CLASSES + 1, min_size=HEIGHT, max_size=WIDTH)
     louder([model.head.classification_head.cls_logits], 8, bias=-2.0)
     return model
-
-
-def retinanet() -> nn.Module:
-    return dense(RetinaNet)
-
-
-def fcos() -> nn.Module:
-    return dense(FCOS)
 
 
 def listed(model: nn.Module, images: Tensor) -> list[Found]:
