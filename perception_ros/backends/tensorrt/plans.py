@@ -19,6 +19,9 @@ from perception_ros.bundles.bundle import Bundle
 
 _log = logging.getLogger(__name__)
 
+_FORMAT = 1
+"""Of what is stored beside a plan; another number, and all plans are built anew."""
+
 NO_GPU = 'none'
 """Name of the GPU of a plan that is for no GPU in particular."""
 
@@ -121,6 +124,7 @@ def plan_key(bundle: Bundle, options: EngineOptions, library: Library, gpu: str)
     :raises BackendError: `options` contradict one another.
     """
     return {
+        'format': _FORMAT,
         'graph_sha256': bundle.manifest.graph.sha256,
         'precision': bundle.manifest.precision,
         'library': library.name,
