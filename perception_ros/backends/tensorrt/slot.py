@@ -97,7 +97,9 @@ class GpuSlot(Slot):
         try:
             self._run_of(size).start()
         except BackendError:
-            self._runs.pop(size, None)  # its context is in an unknown state
+            with suppress(BackendError):  # what it has begun still needs its context
+                self._gpu.synchronize(self._stream)
+            self._runs.pop(size, None)  # whose state is unknown
             raise
         self._gpu.record(self._done, self._stream)
 

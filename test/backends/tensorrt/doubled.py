@@ -303,7 +303,10 @@ def test_an_error_of_a_run_comes_from_result_and_leaves_the_slot_usable(
     request = plain.request()
     request.images[:2] = images('red', 'red')
     DRIVER.fail(step, 700)
+    DRIVER.calls()
     request.start(2)
+    if step in ('cuMemcpyDtoHAsync', 'cuGraphLaunch'):
+        assert DRIVER.calls()[-2:] == [step, 'cuStreamSynchronize'], 'before its context is freed'
     for _ in range(2):
         with pytest.raises(BackendError, match='on a batch of 2.*(ILLEGAL_ADDRESS|error 700)'):
             request.result()
