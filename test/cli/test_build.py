@@ -11,7 +11,9 @@ import time
 
 import pytest
 
+from perception_ros.backends.cuda import open_gpu
 from perception_ros.backends.store import EngineStore
+from perception_ros.core.errors import BackendError
 from test.backends.tensorrt.networks import write_network
 from test.cli.test_commands import call, CAPTURE
 
@@ -43,6 +45,19 @@ def test_it_builds_once_and_says_what_it_got(tmp_path: Path, capsys: CAPTURE) ->
     assert call(*command) == 0
     done = capsys.readouterr()
     assert 'in the store' in done.out and done.err == ''
+
+
+@needs_builder
+def test_a_report_needs_the_gpu_and_costs_no_plan(tmp_path: Path, capsys: CAPTURE) -> None:
+    try:
+        open_gpu()
+    except BackendError:
+        bundle = write_network(tmp_path / 'half', 'fp16')
+        command = ('build', bundle.path, '--backend', 'tensorrt_rtx', '--report', tmp_path)
+        assert call(*command) == 1
+        done = capsys.readouterr()
+        assert 'cannot load the plan' in done.err and 'Traceback' not in done.err
+        assert 'built' in done.out
 
 
 @needs_builder
@@ -101,8 +116,12 @@ def test_two_processes_at_once_build_once(tmp_path: Path) -> None:
             'optimal_batch 3: expected at most max_batch 2',
         ),
         (('--backend', 'tensorrt_rtx', '--dla-core', 0), 'finds 0 DLA cores'),
+        (
+            ('--backend', 'tensorrt_rtx', '--output', '/dev/null/plans'),
+            '/dev/null/plans/network.plan: cannot be written',
+        ),
     ],
-    ids=['backend', 'compatibility', 'optimum', 'DLA'],
+    ids=['backend', 'compatibility', 'optimum', 'DLA', 'output'],
 )
 @needs_builder
 def test_what_cannot_be_asked_for_is_told_in_one_line(
