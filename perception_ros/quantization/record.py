@@ -74,16 +74,12 @@ def speeds(outcome: Outcome) -> Iterator[Speed]:
 
 
 def write_metrics(outcome: Outcome) -> dict[str, Any]:
-    """Return the figures for the manifest, by name."""
+    """Return the figures for the manifest, by name: those of the new bundle."""
     candidate = outcome.candidate
-    accuracy = [
-        {'dataset': new.dataset, 'images': new.images, 'before': old.figures, 'after': new.figures}
-        for old, new in zip(outcome.before, outcome.after, strict=True)
-    ]
     return {
+        'accuracy': {new.dataset: new.figures for new in outcome.after},
         'layers': candidate.weighted - len(candidate.kept),
         'layers_kept': len(candidate.kept),
-        'accuracy': accuracy,
         'boxes': outcome.changes.boxes,
         'boxes_lost': outcome.changes.lost,
         'boxes_gained': outcome.changes.gained,

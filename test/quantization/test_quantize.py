@@ -43,10 +43,12 @@ def test_a_bundle_that_is_good_enough_is_written(tmp_path: Path, precision: LowP
     bundle = Bundle.load(tmp_path / 'lower')
     manifest = bundle.manifest
     assert (manifest.name, manifest.precision, manifest.kept_fp32) == ('lower', precision, ())
-    metrics = manifest.provenance.metrics[precision]
-    assert isinstance(metrics, dict)
-    assert metrics['accuracy'][0]['before'] == {'miou': 1.0}
-    assert metrics['layers'] == 3
+    found: dict[str, Any] = manifest.provenance.metrics
+    title = f'camvid:{tmp_path / "data"}'
+    assert found['fp32'] == {'accuracy': {title: {'miou': 1.0}}}
+    assert isinstance(found[precision], dict)
+    assert found[precision]['accuracy'] == {title: outcome.after[0].figures}
+    assert found[precision]['layers'] == 3
     card = bundle.card_path.read_text()
     assert card.startswith('# colours') and '| mIoU ground | 1.000 |' in card
     assert bundle.graph_path.stat().st_size == outcome.bytes_after
@@ -140,7 +142,7 @@ def test_an_output_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         bundle, tmp_path / 'file' / 'lower', 'fp16', (write_pictures(tmp_path / 'pictures', 4),),
         rounds=0,
     )
-    with pytest.raises(BundleError, match='cannot be written'):
+    with pytest.raises(BundleError, match='expected to write a bundle there'):
         quantize(request, lambda sentence: None, untracked)
 
 
