@@ -25,7 +25,11 @@ ARGUMENTS = {
     'config': (str(SHARE / 'config' / 'perception.yaml'), 'Parameter file of the node'),
     'namespace': ('perception', 'Namespace of the node and of its topics'),
     'cameras': ('', 'Names of the cameras, with commas; empty: as in the config'),
-    'backend': ('', 'auto, onnxruntime, openvino, triton or fake; empty: as in the config'),
+    'backend': (
+        '',
+        'auto, tensorrt, tensorrt_rtx, onnxruntime, openvino, triton or fake; empty: as in the '
+        'config',
+    ),
     'autostart': ('true', 'Whether the node configures and activates itself'),
     'build_only': ('false', 'Build the engines that the config names, and end with a status'),
     'use_sim_time': ('false', 'Whether time comes from /clock, as when a bag is played'),

@@ -9,9 +9,20 @@ from types import ModuleType
 import pytest
 
 from perception_ros.backends import Backend, BACKENDS
+from perception_ros.backends.cuda import open_gpu
+from perception_ros.core.errors import BackendError
 from test.device import Device
 
 pytest_plugins = ['pytest_expected_skips', 'pytester']
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a GPU where there is none."""
+    if item.get_closest_marker('gpu'):
+        try:
+            open_gpu()
+        except BackendError as error:
+            pytest.skip(f'needs an NVIDIA GPU: {error}')
 
 
 @pytest.fixture

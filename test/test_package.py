@@ -21,7 +21,8 @@ MANIFEST = ElementTree.parse(ROOT / 'package.xml').getroot()
 BROUGHT_BY = {'cv2': 'python3-opencv', 'yaml': 'pyyaml'}
 # Runtimes and formats that are looked for and done without.
 OPTIONAL = {
-    'faster_coco_eval', 'google', 'grpc', 'openvino', 'tensorrt', 'tensorrt_rtx', 'tritonclient',
+    'cuda', 'faster_coco_eval', 'google', 'grpc', 'openvino', 'pycuda', 'tensorrt', 'tensorrt_rtx',
+    'tritonclient',
 }
 
 
@@ -67,6 +68,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
          '--single-version-externally-managed', '--record', str(tree / 'record')],
         cwd=tree, check=True, capture_output=True, env={**os.environ, 'VIRTUAL_ENV': sys.prefix})
     return prefix
+
+
+@pytest.mark.slow
+def test_the_kernel_s_source_is_installed(installed: Path) -> None:
+    assert len(list(installed.rglob('perception_ros/backends/cuda/letterbox.cu'))) == 1
 
 
 @pytest.mark.slow

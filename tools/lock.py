@@ -25,8 +25,9 @@ LOCKS = (
     ('requirements/standalone.lock', '3.10', ABSENT, ('requirements/standalone.in',)),
     ('requirements/distribution.lock', '3.10', ABSENT, ('requirements/distribution.in',)),
     ('requirements/demo.lock', '3.10', ('--no-deps',), ('requirements/demo.in',)),
-    ('training/requirements.lock', '3.11', ABSENT, (
-        'training/requirements.in', 'requirements/runtime.in', 'requirements/test.in')),
+    ('training/requirements.lock', '3.11', (*ABSENT, '--override', 'training/absent.txt'), (
+        'training/requirements.in', 'training/exporters.in', 'requirements/runtime.in',
+        'requirements/test.in')),
 )
 
 

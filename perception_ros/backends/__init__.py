@@ -17,7 +17,7 @@ from perception_ros.backends.base import (
 )
 from perception_ros.backends.fallback import Candidate, open_with_fallback
 from perception_ros.bundles.bundle import Bundle
-from perception_ros.core.errors import BackendError, NotInstalledError
+from perception_ros.core.errors import BackendError, NoSuchDeviceError, NotInstalledError
 
 __all__ = [
     'BACKENDS', 'Backend', 'Engine', 'EngineInfo', 'EngineOptions', 'Outputs', 'Request',
@@ -39,6 +39,8 @@ class Backend(NamedTuple):
 
 
 BACKENDS: dict[str, Backend] = {
+    'tensorrt': Backend(f'{__name__}.tensorrt'),
+    'tensorrt_rtx': Backend(f'{__name__}.tensorrt.rtx'),
     'onnxruntime': Backend(f'{__name__}.onnxruntime', 'pip install onnxruntime'),
     'openvino': Backend(f'{__name__}.openvino', "pip install 'openvino>=2026.4'"),
     'triton': Backend(f'{__name__}.triton', "pip install 'tritonclient[grpc]'", auto=False),
@@ -119,8 +121,9 @@ def _open_first(bundle: Bundle, options: EngineOptions) -> Engine:
             engine = load_backend(name).open_bundle(bundle, options)
         except BackendError as error:
             reasons[name] = str(error)
-            # What nobody has installed is as intended; what is there and does not work is not.
-            level = logging.INFO if isinstance(error, NotInstalledError) else logging.WARNING
+            # What nobody has installed or asked for is as intended; what does not work is not.
+            intended = isinstance(error, (NotInstalledError, NoSuchDeviceError))
+            level = logging.INFO if intended else logging.WARNING
             _log.log(level, 'backend auto: not %s: %s', name, error)
         else:
             rest = ', '.join(names[len(reasons) + 1 :])

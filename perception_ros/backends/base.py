@@ -61,6 +61,8 @@ class EngineOptions:
     """Which other GPUs a built engine must run on besides the one that built it."""
     dla_core: int = -1
     """Deep-learning accelerator to build for, which takes full batches only; -1: the GPU."""
+    cuda_graphs: bool = True
+    """Whether a run is given to the GPU as one graph, where its runtime can capture it."""
     server: str = 'localhost:8001'
     """Host and gRPC port of an inference server."""
     server_timeout_ms: int = 5000

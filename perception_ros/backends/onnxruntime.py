@@ -13,7 +13,7 @@ import onnxruntime as ort
 from perception_ros.backends.base import Engine, EngineInfo, EngineOptions, Outputs
 from perception_ros.backends.slots import BlockingEngine
 from perception_ros.bundles.bundle import Bundle
-from perception_ros.core.errors import BackendError
+from perception_ros.core.errors import BackendError, NoSuchDeviceError
 
 _log = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ def providers(device: str, available: Sequence[str]) -> tuple[list[Provider], st
     if device == 'auto':
         kind = 'cuda' if _CUDA in available else 'cpu'
     elif (device != 'cpu' and kind not in ('cuda', 'tensorrt')) or not index.isdecimal():
-        raise BackendError(
+        raise NoSuchDeviceError(
             f'device {device!r}: expected auto, cpu, cuda, cuda:<index>, tensorrt or '
             'tensorrt:<index> with backend onnxruntime'
         )

@@ -20,7 +20,7 @@ from perception_ros.backends.base import Engine, EngineInfo, EngineOptions, Outp
 from perception_ros.backends.slots import CLOSED, NOT_STARTED, Slot, SlotEngine, SLOTS
 from perception_ros.bundles.bundle import Bundle
 from perception_ros.bundles.contract import expected_outputs, INPUT_NAME
-from perception_ros.core.errors import BackendError
+from perception_ros.core.errors import BackendError, NoSuchDeviceError
 
 VERSION = ov.get_version().partition('-')[0]
 
@@ -183,7 +183,7 @@ def _device(wanted: str) -> str:
     if wanted in ('auto', 'cpu'):
         return 'CPU'
     if kind != 'gpu' or (index and not index.isdecimal()):
-        raise BackendError(
+        raise NoSuchDeviceError(
             f'device {wanted!r}: expected auto, cpu, gpu or gpu:<index> with backend openvino'
         )
     name = f'GPU.{index}' if index else 'GPU'

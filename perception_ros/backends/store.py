@@ -157,7 +157,7 @@ class EngineStore:
 
         :raises OSError: the store cannot be written to.
         """
-        entry.path.with_suffix('.json').unlink(missing_ok=True)
+        _sidecar(entry.path).unlink(missing_ok=True)
         entry.path.unlink(missing_ok=True)
 
     def _path(self, key: Key, suffix: str) -> Path:
@@ -206,10 +206,12 @@ class EngineStore:
         return path
 
     def _sweep(self) -> None:
-        """Remove what writers left behind that were killed."""
-        for path in self.folder.glob(f'*{_UNFINISHED}'):
-            if time.time() - path.stat().st_mtime > _STALE_S:
-                path.unlink(missing_ok=True)
+        """Remove what writers left behind that were killed: halves of files, and of entries."""
+        halves = [path for path in self.folder.glob('*.bin') if not _sidecar(path).exists()]
+        for path in (*self.folder.glob(f'*{_UNFINISHED}'), *halves):
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > _STALE_S:
+                    path.unlink()
 
     @contextmanager
     def _locked(
@@ -287,6 +289,10 @@ def _put(path: Path, payload: bytes) -> None:
         raise
 
 
+def _sidecar(payload: Path) -> Path:
+    return payload.with_suffix('.json')
+
+
 def _facts(sidecar: Path) -> dict[str, Any]:
     """Return what a sidecar says.
 
@@ -295,7 +301,8 @@ def _facts(sidecar: Path) -> dict[str, Any]:
     try:
         facts = json.loads(sidecar.read_bytes())
         rest = {name: value for name, value in facts.items() if name != 'sha256'}
-        whole = facts['sha256'] == sha256(_canonical(rest)).hexdigest()
+        hashed = facts['sha256'] == sha256(_canonical(rest)).hexdigest()
+        whole = hashed and rest.keys() == {'key', 'about', 'payload_sha256'}
     except (ValueError, KeyError, AttributeError, TypeError):
         whole = False
     if not whole:

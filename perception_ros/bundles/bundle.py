@@ -12,7 +12,13 @@ from typing_extensions import Self
 
 from perception_ros.bundles.contract import check_graph
 from perception_ros.bundles.find import find_bundle
-from perception_ros.bundles.manifest import CARD_NAME, Manifest, MANIFEST_NAME
+from perception_ros.bundles.manifest import (
+    CARD_NAME,
+    GRAPH_NAME,
+    Manifest,
+    MANIFEST_NAME,
+    read_file,
+)
 from perception_ros.core.errors import BundleError
 
 
@@ -51,7 +57,7 @@ class Bundle:
 
     def _check_graph(self) -> None:
         try:
-            payload = self.graph_path.read_bytes()
+            payload = read_file(self.graph_path)
         except OSError as error:
             raise BundleError(
                 f'{self.graph_path}: expected the graph that {MANIFEST_NAME} names; {error}'
@@ -79,8 +85,11 @@ def write_bundle(
     :raises BundleError: the parts do not fit together, or something else is in the way.
     """
     check_target(path, overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f'.{path.name}-', dir=path.parent))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f'.{path.name[:40]}-', dir=path.parent))
+    except OSError as error:
+        raise _cannot_write(path, error) from error
     try:
         fresh = work / 'new'
         fresh.mkdir()
@@ -88,16 +97,69 @@ def write_bundle(
         (fresh / MANIFEST_NAME).write_text(manifest.to_yaml(), encoding='utf-8')
         (fresh / CARD_NAME).write_text(card, encoding='utf-8')
         Bundle.load(fresh)
-        if path.exists():
-            path.rename(work / 'old')
-        fresh.rename(path)
+        _exchange(fresh, path, work / 'old')
+    except OSError as error:
+        raise _cannot_write(path, error) from error
     finally:
-        shutil.rmtree(work)
+        # An old bundle that could not be put back is nowhere else.
+        if path.exists() or not (work / 'old').exists():
+            shutil.rmtree(work, ignore_errors=True)
     return Bundle(path, manifest)
 
 
+def _exchange(fresh: Path, path: Path, old: Path) -> None:
+    """Put `fresh` where `path` is, with whatever else a user keeps in that folder."""
+    if not path.exists():
+        fresh.rename(path)
+        return
+    ours = {MANIFEST_NAME, CARD_NAME, *_graphs(path)}
+    path.rename(old)
+    try:
+        for item in old.iterdir():
+            if item.name not in ours and not (fresh / item.name).exists():
+                _copy(item, fresh / item.name)
+        fresh.rename(path)
+    except BaseException:
+        old.rename(path)
+        raise
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir() and not source.is_symlink():
+        shutil.copytree(source, target, symlinks=True)
+    else:
+        shutil.copy2(source, target, follow_symlinks=False)
+
+
+def _graphs(path: Path) -> list[str]:
+    """Return the file of a bundle's graph, as far as its manifest can be read."""
+    try:
+        return [Manifest.read(path / MANIFEST_NAME).graph.file]
+    except BundleError:
+        return [GRAPH_NAME]
+
+
+def _cannot_write(path: Path, error: OSError) -> BundleError:
+    return BundleError(
+        f'{path}: expected to write a bundle there, got: {error.strerror or error}; make room or '
+        'choose another output'
+    )
+
+
 def check_target(path: Path, overwrite: bool) -> None:
-    """Raise BundleError unless a bundle may be written to `path`."""
+    """Raise BundleError unless a bundle may be written to `path`, and can be."""
+    try:
+        _check_place(path, overwrite)
+        place = path.parent
+        while not place.exists():
+            place = place.parent
+        # Tried, not asked for: what a file system allows shows when it is done.
+        Path(tempfile.mkdtemp(prefix='.', dir=place)).rmdir()
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _check_place(path: Path, overwrite: bool) -> None:
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     if not (path / MANIFEST_NAME).is_file():

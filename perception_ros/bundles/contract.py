@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from perception_ros.bundles.graph.tensors import outside
 from perception_ros.bundles.manifest import Manifest
 from perception_ros.core.errors import BundleError
 
@@ -79,12 +80,11 @@ def _parse(payload: bytes, origin: str) -> onnx.ModelProto:
         raise BundleError(
             f'{origin}: expected an ONNX graph, got {len(payload)} bytes that are none; {error}'
         ) from error
-    for tensor in model.graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            raise BundleError(
-                f'{origin}: expected all weights in the file, where the SHA-256 covers them; got '
-                f'{tensor.name!r} outside of it: save the graph without external data'
-            )
+    for name in outside(model):
+        raise BundleError(
+            f'{origin}: expected all weights in the file, where the SHA-256 covers them; got '
+            f'{name!r} outside of it: save the graph without external data'
+        )
     return model
 
 

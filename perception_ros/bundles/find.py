@@ -18,18 +18,24 @@ def find_bundle(reference: str | Path) -> Path:
         of a bundle that is installed or lies in `engines/` of the source tree.
     :raises BundleError: there is none; the message lists the places that were searched.
     """
-    named = Path(reference).expanduser()
-    if (named / MANIFEST_NAME).is_file():
+    try:
+        named = Path(reference).expanduser()
+    except RuntimeError as error:
+        raise BundleError(
+            f'bundle {str(reference)!r} not found: expected a folder; {error}'
+        ) from error
+    # os.path, not pathlib: that raises for names that are too long or may not be read.
+    if os.path.isfile(named / MANIFEST_NAME):
         return named
-    if named.name == MANIFEST_NAME and named.is_file():
+    if named.name == MANIFEST_NAME and os.path.isfile(named):
         return named.parent
     is_bare = len(named.parts) == 1 and not named.is_absolute()
     searched = [named]
     for folder in engine_folders() if is_bare else ():
         searched.append(folder / named)
-        if (folder / named / MANIFEST_NAME).is_file():
+        if os.path.isfile(folder / named / MANIFEST_NAME):
             return folder / named
-    if named.is_dir():
+    if os.path.isdir(named):
         raise BundleError(
             f'{named} is no bundle: expected {MANIFEST_NAME} in it, got none; name the folder '
             'that `perception_ros import --output` wrote'
@@ -57,8 +63,14 @@ def list_bundles(folders: Iterable[Path] | None = None) -> list[Path]:
     """
     found: dict[str, Path] = {}
     for folder in engine_folders() if folders is None else folders:
-        if folder.is_dir():
-            for path in sorted(folder.iterdir()):
-                if (path / MANIFEST_NAME).is_file() and not path.name.startswith('.'):
-                    found.setdefault(path.name, path)
+        for path in _folders_in(folder):
+            if os.path.isfile(path / MANIFEST_NAME) and not path.name.startswith('.'):
+                found.setdefault(path.name, path)
     return list(found.values())
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:  # it is not there, or not for us to read
+        return []

@@ -79,14 +79,30 @@ def import_model(
         draft = _manifest(source, output.name, kind, foreign, plan, options)
     for note in notes:
         tell(note)
-    payload = assemble(plan.network, pixels, plan.nodes, expected_outputs(draft))
+    pictures, described = _pictures(images, draft)
+    tolerance = options.tolerance or TOLERANCES[draft.precision]
+
+    def made() -> tuple[bytes, Proof]:
+        payload = assemble(plan.network, pixels, plan.nodes, expected_outputs(draft))
+        return payload, prove(payload, plan, pixels, pictures, tolerance, described)
+
+    payload, proof = made()
+    if options.batch == 'auto' and proof.fails_in_batches and not plan.network.looped:
+        # Noise, on which the batch was tried, may look to a network like more noise.
+        plan.network, why = _looped(foreign, 'several images at once get other answers than one')
+        notes.append(why)
+        tell(why)
+        payload, proof = made()
     manifest = draft.model_copy(update={'graph': GraphInfo.of(payload)})
-    pictures, described = _pictures(images, manifest)
-    tolerance = options.tolerance or TOLERANCES[manifest.precision]
-    proof = prove(payload, plan, pixels, pictures, tolerance, described)
     if report:
         report(proof)
     proof.require()
+    if proof.found == 0:
+        notes.append(
+            'the original finds nothing in these images, so that no box could be compared: give '
+            'images with what it was trained on (--verify).'
+        )
+        tell(notes[-1])
     card = options.card or write_card(manifest, proof, notes)
     return write_bundle(output, manifest, payload, card, overwrite=overwrite)
 
@@ -108,6 +124,10 @@ def _with_batch(foreign: ForeignGraph, options: ImportOptions) -> tuple[ForeignG
         return rewritten, ''
     if options.batch == 'dynamic':
         return foreign, ''  # the proof says what differs
+    return _looped(foreign, trouble)
+
+
+def _looped(foreign: ForeignGraph, trouble: str) -> tuple[ForeignGraph, str]:
     return foreign.in_a_loop(), (
         f'the batch cannot be made dynamic ({trouble}), so that the graph runs image by image: a '
         'batch is no faster, and some engines may refuse it. Export the model with a dynamic '

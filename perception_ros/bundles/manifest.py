@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
 import re
+import sys
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -31,6 +32,8 @@ from perception_ros.core.letterbox import LetterboxPolicy
 MANIFEST_NAME = 'bundle.yaml'
 GRAPH_NAME = 'model.onnx'
 CARD_NAME = 'CARD.md'
+MOST_TEXT = 2**20
+"""Bytes of a manifest: a hundred times what one with a thousand classes needs."""
 
 Precision = Literal['fp32', 'fp16', 'int8']
 Channel = Annotated[int, Field(ge=0, le=255)]
@@ -235,8 +238,10 @@ class Manifest(_Strict):
         :raises BundleError: naming each wrong key, what was expected and what came.
         """
         try:
-            values = yaml.load(text, Loader=_UniqueKeyLoader)
-        except yaml.YAMLError as error:
+            values = yaml.load(text, Loader=_PlainLoader)
+        except RecursionError as error:
+            raise BundleError(f'{origin} is not valid YAML: it is nested too deeply') from error
+        except Exception as error:  # its constructors let through whatever they stumble over
             said = ' '.join(str(error).split())
             raise BundleError(f'{origin} is not valid YAML: {said}') from error
         try:
@@ -251,14 +256,43 @@ class Manifest(_Strict):
         :raises BundleError: it cannot be read, or says something wrong.
         """
         try:
-            text = path.read_text(encoding='utf-8')
+            text = read_file(path, MOST_TEXT).decode('utf-8')
         except (OSError, UnicodeDecodeError) as error:
             raise BundleError(f'{path}: expected a readable UTF-8 file; {error}') from error
         return cls.from_yaml(text, str(path))
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that comes twice, where YAML would silently take the last one."""
+def read_file(path: Path, most: int = sys.maxsize) -> bytes:
+    """Return what a file holds; a device or a pipe would be read for ever.
+
+    :raises OSError: it cannot be read, is no file, or holds more than `most` bytes.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError('it is no file')
+    if (size := path.stat().st_size) > most:
+        raise OSError(f'it holds {size} bytes, and {most} are the most')
+    return path.read_bytes()
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML as a manifest needs it, without what a hostile file could use.
+
+    A key that comes twice is refused, where YAML would silently take the last one; so is an alias,
+    because a few of them make a document of billions of values. Dates stay text.
+    """
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - declared so by the base class
+        first: [(tag, pattern) for tag, pattern in found if not tag.endswith(':timestamp')]
+        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(
+                None, None, f'alias *{event.anchor}: expected the value itself', event.start_mark
+            )
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -286,4 +320,5 @@ def problems(error: ValidationError) -> Iterable[str]:
         else:
             came = item['input']
             shown = type(came).__name__ if isinstance(came, (dict, list)) else repr(came)
+            shown = shown if len(shown) <= 80 else f'{shown[:77]}...'
             yield f'{key or "the document"}: {message}, got {shown}'

@@ -98,7 +98,7 @@ class ImportOptions:
     """Of the same families: output with the scores, [B, A, C]; None: as with the boxes."""
     background: int | None = None
     """Of families `decoded` and `ssd`: columns of the scores before the first class; None: none
-    and one."""
+    and one. Of `detr`: 1 if the last column of the logits stands for no object."""
     strides: tuple[int, ...] | None = None
     """Of families with a grid: strides of the levels in the order of the output."""
     mask_cells: int = 28

@@ -41,6 +41,14 @@ class Proof:
     images: str
     """Which images it was made on."""
     rows: tuple[Row, ...]
+    found: int | None = None
+    """Boxes that the original found in all images; None: it finds none by nature."""
+
+    @property
+    def fails_in_batches(self) -> bool:
+        """Whether single images get their answers, and several at once do not."""
+        failed = {row.batch for row in self.rows if not row.ok}
+        return bool(failed) and 1 not in failed
 
     def require(self) -> None:
         """Raise ImportModelError if any comparison failed."""
@@ -85,6 +93,7 @@ def prove(
     if plan.outputs_have_batch and not plan.sorts:
         network = Session(foreign.model.SerializeToString(), 'the network with its batch')
     rows: list[Row] = []
+    boxes = [plan.boxes_of(item) for item in raw] if plan.boxes_of else []
     for batch in BATCH_SIZES:
         # One call at each size; at the greatest, as many as all images need.
         count = len(images) if batch == max(BATCH_SIZES) else batch
@@ -93,12 +102,12 @@ def prove(
             rows += _raw_rows(batch, raw[:count], took, tolerance)
         answers = bundle.each(INPUT_NAME, images[:count], batch)
         if plan.boxes_of:
-            expected = [plan.boxes_of(item) for item in raw[:count]]
-            rows += _boxes_rows(batch, expected, answers, tolerance)
+            rows += _boxes_rows(batch, boxes[:count], answers, tolerance)
         for head, ids_of in plan.ids_of.items():
             ids = [ids_of(item) for item in raw[:count]]
             rows.append(_mask_row(batch, f'semantic_{head}', ids, answers, tolerance))
-    return Proof(described, tuple(rows))
+    found = sum(len(item.scores) for item in boxes) if plan.boxes_of else None
+    return Proof(described, tuple(rows), found)
 
 
 def synthetic_images(count: int, height: int, width: int, seed: int = 0) -> Images:

@@ -117,19 +117,24 @@ def prototype_masks(
     weights: Floats, prototypes: Floats, boxes: Floats, size: tuple[int, int], cells: int
 ) -> Floats:
     """Return masks [N, cells, cells] of weights [N, P] and prototypes [P, h, w], cut to boxes."""
-    height, width = prototypes.shape[1:]
+    whole = np.tensordot(weights, prototypes, 1)
+    return np.asarray(1 / (1 + np.exp(-cut_to_boxes(whole, boxes, size, cells))), np.float32)
+
+
+def cut_to_boxes(whole: Floats, boxes: Floats, size: tuple[int, int], cells: int) -> Floats:
+    """Sample masks [N, h, w] over the whole input bilinearly in their boxes: [N, cells, cells]."""
+    height, width = whole.shape[1:]
     masks = np.empty((len(boxes), cells, cells), np.float32)
-    for mask, weight, box in zip(masks, weights, boxes, strict=True):
-        whole = np.tensordot(weight, prototypes, 1)
-        share = (np.arange(cells) + 0.5) / cells
+    share = (np.arange(cells) + 0.5) / cells
+    for mask, values, box in zip(masks, whole, boxes, strict=True):
         x = ((box[0] + share * (box[2] - box[0])) * width / size[0] - 0.5).clip(0, width - 1)
         y = ((box[1] + share * (box[3] - box[1])) * height / size[1] - 0.5).clip(0, height - 1)
         left, top = np.floor(x).astype(int), np.floor(y).astype(int)
         right, below = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
         dx, dy = x - left, (y - top)[:, None]
-        upper = whole[top][:, left] * (1 - dx) + whole[top][:, right] * dx
-        lower = whole[below][:, left] * (1 - dx) + whole[below][:, right] * dx
-        mask[...] = 1 / (1 + np.exp(-(upper * (1 - dy) + lower * dy)))
+        upper = values[top][:, left] * (1 - dx) + values[top][:, right] * dx
+        lower = values[below][:, left] * (1 - dx) + values[below][:, right] * dx
+        mask[...] = upper * (1 - dy) + lower * dy
     return masks
 
 

@@ -17,8 +17,11 @@ from rich.table import Table
 import typer
 
 from perception_ros.backends.base import EngineOptions, HardwareCompatibility
+from perception_ros.backends.tensorrt import gpu_here
+from perception_ros.backends.tensorrt.engine import deserialize
+from perception_ros.backends.tensorrt.inspector import layers_of
 from perception_ros.backends.tensorrt.library import Library, LibraryName, load_library
-from perception_ros.backends.tensorrt.plans import NO_GPU, Plan, plan_for
+from perception_ros.backends.tensorrt.plans import Plan, plan_for
 from perception_ros.bundles import Bundle
 from perception_ros.cli.main import complain
 from perception_ros.core.errors import ConfigError, PerceptionError
@@ -46,6 +49,10 @@ def build(
     output: Annotated[
         Path | None, typer.Option(help='Also write <bundle>.plan into this folder.')
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help='Also write what became of the layers, <bundle>.json, into here.'),
+    ] = None,
     as_json: Annotated[bool, typer.Option('--json', help='Print JSON, no table.')] = False,
 ) -> None:
     """Build engines ahead of time and keep them in the engine store, where a start finds them.
@@ -63,6 +70,7 @@ def build(
         ),
         dla_core=dla_core,
     )
+    gpu = gpu_here(library)
     console = Console(stderr=True)
     plans: dict[str, Plan] = {}
     failed = False
@@ -70,16 +78,21 @@ def build(
         for reference in bundles:
             try:
                 bundle = Bundle.load(reference)
-                plans[reference] = _build(bundle, options, library, console)
+                plans[reference] = _build(bundle, options, library, gpu, console)
+                payload = plans[reference].payload
                 if output:
-                    _write(output / f'{bundle.manifest.name}.plan', plans[reference].payload)
+                    _write(output / f'{bundle.manifest.name}.plan', payload)
+                if report:
+                    layers = layers_of(deserialize(payload, dla_core, library), library)
+                    path = report / f'{bundle.manifest.name}.json'
+                    _write(path, json.dumps(layers, indent=2).encode())
             except PerceptionError as error:
                 complain(str(error))
                 failed = True
     if as_json:
         typer.echo(json.dumps({'built': [_facts(*item) for item in plans.items()]}, indent=2))
     elif plans:
-        Console().print(_table(plans, library, NO_GPU))
+        Console().print(_table(plans, library, gpu))
     if failed:
         raise typer.Exit(1)
 
@@ -92,10 +105,12 @@ def _one_of(choices: Any, value: str, option: str) -> Any:
     return value
 
 
-def _build(bundle: Bundle, options: EngineOptions, library: Library, console: Console) -> Plan:
+def _build(
+    bundle: Bundle, options: EngineOptions, library: Library, gpu: str, console: Console
+) -> Plan:
     """Return a bundle's plan; a terminal shows how far it is, elsewhere the log tells."""
     if not console.is_terminal:
-        return plan_for(bundle, options, library, NO_GPU)
+        return plan_for(bundle, options, library, gpu)
     columns = (
         TextColumn('{task.description}'), BarColumn(), TaskProgressColumn(), TimeElapsedColumn()
     )
@@ -105,7 +120,7 @@ def _build(bundle: Bundle, options: EngineOptions, library: Library, console: Co
         def show(phase: str, done: float) -> None:
             bars.update(bar, completed=done, description=f'{bundle.manifest.name}: {phase}')
 
-        return plan_for(bundle, options, library, NO_GPU, progress=show)
+        return plan_for(bundle, options, library, gpu, progress=show)
 
 
 class _ConsoleHandler(logging.Handler):

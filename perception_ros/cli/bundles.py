@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 import json
 from pathlib import Path
+import sys
 from typing import Annotated, Any
 
 from rich.box import SIMPLE_HEAD
@@ -70,7 +71,9 @@ def numbers(metrics: Any, name: str = '') -> Iterator[tuple[str, float]]:
     if isinstance(metrics, dict):
         for key, value in metrics.items():
             yield from numbers(value, f'{name}.{key}' if name else key)
-    elif isinstance(metrics, (int, float)) and not isinstance(metrics, bool):
+    elif isinstance(metrics, bool) or not isinstance(metrics, (int, float)):
+        return
+    elif abs(metrics) <= sys.float_info.max:  # YAML's whole numbers have no end
         yield name, metrics
 
 
@@ -81,12 +84,12 @@ def _table(found: list[dict[str, Any]]) -> Table:
     )
     for item in found:
         if item['problem']:
-            table.add_row(item['name'], '', '', Text(item['problem'], 'red'))
+            table.add_row(Text(item['name']), '', '', Text(item['problem'], 'red'))
             continue
         width, height = item['input']
         accuracy = '\n'.join(f'{name} {value:.4g}' for name, value in item['metrics'].items())
         table.add_row(
-            item['name'],
+            Text(item['name']),
             f'{item["bytes"] / 1e6:.1f} MB',
             f'{width}x{height}',
             '\n'.join(item['tasks']),

@@ -49,7 +49,8 @@ def demo(
     ] = 0.0,
     transport: Annotated[str, typer.Option(help='raw or compressed.')] = 'raw',
     backend: Annotated[
-        str, typer.Option(help='auto, onnxruntime, openvino, triton or fake.')
+        str,
+        typer.Option(help='auto, tensorrt, tensorrt_rtx, onnxruntime, openvino, triton or fake.'),
     ] = 'auto',
 ) -> None:
     """Show cameras in, boxes and masks out, over real topics.

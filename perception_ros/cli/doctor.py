@@ -25,6 +25,8 @@ import typer
 
 from perception_ros import __version__
 from perception_ros.backends import BACKENDS, load_backend
+from perception_ros.backends.cuda import open_gpu
+from perception_ros.backends.cuda.nvrtc import load_nvrtc
 from perception_ros.backends.store import EngineStore, VARIABLE
 from perception_ros.bundles.find import engine_folders, list_bundles
 from perception_ros.cli.bundles import describe
@@ -80,6 +82,7 @@ def examine() -> dict[str, Any]:
         'ros': ros(),
         'packages': {name: imported(name) for name in (*OURS, *VENDORS)},
         'backends': {name: backend(name) for name in BACKENDS},
+        'gpu': gpu(),
         'transport': transport(),
         'bundles': [describe(path) for path in list_bundles()],
         'store': stored(),
@@ -134,6 +137,20 @@ def backend(name: str) -> dict[str, Any]:
         return {'works': True, 'found': load_backend(name).probe()}
     except BackendError as error:
         return {'works': False, 'reason': str(error)}
+
+
+def gpu() -> dict[str, Any]:
+    """Return which GPU, driver and CUDA package are here, and why kernels cannot be compiled."""
+    try:
+        found = open_gpu()
+    except BackendError as error:
+        return {'works': False, 'reason': str(error)}
+    state = {'works': True, 'found': str(found), 'compiler_problem': ''}
+    try:
+        load_nvrtc(found.cuda_version[0])
+    except BackendError as error:
+        state['compiler_problem'] = str(error)
+    return state
 
 
 def transport(environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
@@ -196,6 +213,11 @@ def problems(facts: Mapping[str, Any]) -> list[dict[str, str]]:
             f'ROS 2 does not work: {facts["ros"]["reason"]}',
             'source a distribution, or use the .venv that `make setup` makes; files are processed '
             'without it (perception_ros run)',
+        )
+    if facts['gpu']['works'] and facts['gpu']['compiler_problem']:
+        add(
+            'images are letterboxed on the CPU, not on the GPU',
+            facts['gpu']['compiler_problem'],
         )
     _look_at_transport(facts, add)
     if not facts['bundles']:
@@ -265,6 +287,8 @@ def _show(facts: Mapping[str, Any]) -> None:
         table.add_row(name, _verdict(state['works'], state.get('version', ''), state))
     for name, state in facts['backends'].items():
         table.add_row(f'backend {name}', _verdict(state['works'], state.get('found', ''), state))
+    state = facts['gpu']
+    table.add_row('GPU', _verdict(state['works'], state.get('found', ''), state))
     state = facts['transport']
     table.add_row('Fast DDS profile', Text(state['profile'] or 'none'))
     free, total = (state[f'shared_memory_{key}'] >> 20 for key in ('free_bytes', 'bytes'))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, cast, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 import typer
 
 from perception_ros.bundles.families import AUTO, FAMILIES
@@ -128,7 +130,8 @@ def import_(
         int | None,
         typer.Option(
             min=0, max=1, help='Families decoded, ssd: columns of the scores before the first '
-            'class; default: 0 and 1.', rich_help_panel=_BOXES,
+            'class; default: 0 and 1. Family detr: 1 if the last one stands for no object.',
+            rich_help_panel=_BOXES,
         ),
     ] = None,
     mask_cells: Annotated[
@@ -204,7 +207,8 @@ def import_(
             sentence, highlight=False, markup=False, soft_wrap=True
         ),
     )
-    console.print(f'{bundle.path}: {", ".join(bundle.manifest.tasks)}', highlight=False)
+    tasks = ', '.join(bundle.manifest.tasks)
+    console.print(f'{bundle.path}: {tasks}', highlight=False, markup=False, soft_wrap=True)
 
 
 def _labels(given: list[str]) -> dict[str, tuple[str, ...]]:
@@ -214,7 +218,7 @@ def _labels(given: list[str]) -> dict[str, tuple[str, ...]]:
         head, _, names = item.rpartition('=')
         if names == 'coco':
             by_head[head] = COCO
-        elif Path(names).suffix in ('.txt', '.names') or Path(names).is_file():
+        elif Path(names).suffix in ('.txt', '.names') or os.path.isfile(names):
             by_head[head] = _label_file(Path(names))
         else:
             by_head[head] = tuple(name.strip() for name in names.split(','))
@@ -281,10 +285,12 @@ def _selection(
 def _strides(text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
-    strides = tuple(int(value) for value in _numbers('--strides', text))
-    if min(strides) < 1:
-        raise ImportModelError(f'--strides: expected whole numbers from 1, got {text!r}')
-    return strides
+    strides = [part.strip() for part in text.split(',')]
+    if not all(part.isdecimal() and 1 <= int(part[:9]) <= 1024 for part in strides):
+        raise ImportModelError(
+            f'--strides: expected whole numbers from 1 to 1024 such as 8,16,32, got {text!r}'
+        )
+    return tuple(map(int, strides))
 
 
 def _batch(text: str) -> Literal['auto', 'dynamic', 'loop']:
@@ -324,8 +330,7 @@ def _table(proof: Proof) -> Table:
         pad_edge=False,
     )
     for row in proof.rows:
-        verdict = '[green]same[/]' if row.ok else '[red]differs[/]'
-        table.add_row(
-            row.output, str(row.batch), row.compared, row.difference, row.allowed, verdict
-        )
+        cells = (row.output, str(row.batch), row.compared, row.difference, row.allowed)
+        verdict = Text('same', 'green') if row.ok else Text('differs', 'red')
+        table.add_row(*map(Text, cells), verdict)
     return table

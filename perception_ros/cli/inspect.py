@@ -83,7 +83,7 @@ def _table(bundle: Bundle) -> Table:
     table.add_row('source', Text(origin.source))
     table.add_row('data', Text(origin.data))
     for name, value in origin.metrics.items():
-        table.add_row(f'metric {name}', Text(json.dumps(value, ensure_ascii=False)))
+        table.add_row(Text(f'metric {name}'), Text(json.dumps(value, ensure_ascii=False)))
     table.add_row('licence', Text(f'{manifest.licence.weights}; data: {manifest.licence.data}'))
     if manifest.licence.notice:
         table.add_row('notice', Text(manifest.licence.notice))

@@ -45,7 +45,8 @@ COMMANDS: Mapping[str, Command] = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command that `arguments` (default: the command line's) name, and exit.
 
-    Errors that this package raises on purpose become one line on stderr and exit status 1.
+    Errors that this package raises on purpose become one line on stderr and exit status 1, and
+    so does Ctrl-C, with status 130.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -53,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except PerceptionError as error:
         complain(str(error))
         sys.exit(1)
+    except KeyboardInterrupt:
+        complain('interrupted')
+        sys.exit(130)
 
 
 def complain(message: str) -> None:

@@ -25,7 +25,7 @@ from perception_ros.core.errors import QuantizationError
 from perception_ros.quantization import Gate, Outcome, Request
 from perception_ros.quantization import quantize as run
 from perception_ros.quantization.quantize import LowPrecision
-from perception_ros.quantization.record import changes, figures, machine, speeds
+from perception_ros.quantization.record import changes, doubts, figures, machine, speeds
 
 
 def quantize(
@@ -139,6 +139,8 @@ def _print(console: Console, outcome: Outcome) -> None:
                 f'{speed.times:.2f}', speed.changed,
             )
         console.print(table)
+        for doubt in doubts(outcome):
+            say(doubt)
 
 
 def _table(*columns: str) -> Table:

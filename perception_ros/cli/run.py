@@ -45,7 +45,8 @@ def run(
         float | None, typer.Option(min=0, max=1, help="Least score; default: the bundle's.")
     ] = None,
     backend: Annotated[
-        str, typer.Option(help='auto, onnxruntime, openvino, triton or fake.')
+        str,
+        typer.Option(help='auto, tensorrt, tensorrt_rtx, onnxruntime, openvino, triton or fake.'),
     ] = 'auto',
     device: Annotated[
         str, typer.Option(help='auto, cpu, or what the backend knows, such as cuda:0.')

@@ -136,8 +136,8 @@ class ModelConfig(_Frozen):
     device: str = parameter(
         'auto',
         'auto: the best that works here; cpu; with onnxruntime cuda, cuda:<index>, tensorrt or '
-        'tensorrt:<index>; with openvino gpu or gpu:<index>; with triton gpu, where the server '
-        'must run it then',
+        'tensorrt:<index>; with openvino gpu or gpu:<index>; with tensorrt and tensorrt_rtx cuda '
+        'or cuda:<index>; with triton gpu, where the server must run it then',
     )
     fallback: str = parameter(
         '',
@@ -192,6 +192,11 @@ class ModelConfig(_Frozen):
         'batches of max_batch only, and the GPU does what it cannot; -1: the GPU alone',
         ge=-1,
         le=7,
+    )
+    cuda_graphs: bool = parameter(
+        True,
+        'tensorrt, tensorrt_rtx: give a batch to the GPU as one CUDA graph, which saves the CPU '
+        'the time to launch its parts, where it can be captured',
     )
     server: str = parameter('localhost:8001', 'triton: host and gRPC port of the server')
     server_timeout_ms: int = parameter(
@@ -251,8 +256,8 @@ class PerceptionConfig(_Frozen):
     )
     backend: str = parameter(
         'auto',
-        'auto (the first of the next two that works here), onnxruntime, openvino, triton (a '
-        'server), or fake (no inference, for tests and timing)',
+        'auto (the first of the next four that works here), tensorrt, tensorrt_rtx, onnxruntime, '
+        'openvino, triton (a server), or fake (no inference, for tests and timing)',
     )
     autostart: bool = parameter(
         False, 'Whether the node configures and activates itself when it starts'

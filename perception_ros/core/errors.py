@@ -37,7 +37,11 @@ class BenchmarkError(PerceptionError):
 
 
 class NotInstalledError(BackendError):
-    """The runtime of a backend is not installed."""
+    """The runtime of a backend, or the driver that it needs, is not installed."""
+
+
+class NoSuchDeviceError(BackendError):
+    """The name of a device means nothing to a backend."""
 
 
 class QuantizationError(PerceptionError):

@@ -63,19 +63,24 @@ class Gate:
     def _changes(
         self, before: Sequence[Accuracy], changes: Difference, manifest: Manifest
     ) -> Iterator[str]:
-        allowed = AGREEMENTS[manifest.precision]
         if manifest.detection and not any(item.boxes for item in before):
-            changed = changes.lost + changes.gained
-            if changed > allowed.boxes * max(changes.boxes, 1):
-                yield (
-                    f'boxes: expected at most {allowed.boxes:.0%} lost or gained, got {changed} '
-                    f'of {changes.boxes}'
-                )
-        measured = {head for item in before for head in item.masks}
-        if set(manifest.semantic) - measured:
-            share = changes.mask_share or 0.0
-            if share > allowed.masks:
-                yield (
-                    f'masks: expected at most {allowed.masks:.1%} of the cells to change, got '
-                    f'{share:.1%}'
-                )
+            yield from boxes_changed(changes, manifest.precision)
+        if set(manifest.semantic) - {head for item in before for head in item.masks}:
+            yield from masks_changed(changes, manifest.precision)
+
+
+def boxes_changed(changes: Difference, precision: str) -> Iterator[str]:
+    """Say so if more boxes are lost or gained than is allowed in a precision."""
+    allowed, changed = AGREEMENTS[precision].boxes, changes.lost + changes.gained
+    if changed > allowed * max(changes.boxes, 1):
+        yield (
+            f'boxes: expected at most {allowed:.0%} lost or gained, got {changed} of '
+            f'{changes.boxes}'
+        )
+
+
+def masks_changed(changes: Difference, precision: str) -> Iterator[str]:
+    """Say so if more cells of masks change than is allowed in a precision."""
+    allowed, share = AGREEMENTS[precision].masks, changes.mask_share or 0.0
+    if share > allowed:
+        yield f'masks: expected at most {allowed:.1%} of the cells to change, got {share:.1%}'

@@ -22,7 +22,7 @@ from perception_ros.bundles.contract import INPUT_NAME
 from perception_ros.bundles.graph.network import find_network
 from perception_ros.bundles.manifest import GraphInfo
 from perception_ros.bundles.session import Session
-from perception_ros.core.errors import BundleError, QuantizationError
+from perception_ros.core.errors import QuantizationError
 from perception_ros.evaluation import Accuracy, evaluate
 from perception_ros.evaluation.accuracy import common_classes
 from perception_ros.quantization.candidates import (
@@ -203,7 +203,13 @@ def _write(outcome: Outcome) -> None:
     request, old = outcome.request, outcome.request.bundle.manifest
     payload = outcome.candidate.model.SerializeToString(deterministic=True)
     provenance = old.provenance.model_copy(update={
-        'metrics': {**old.provenance.metrics, request.precision: write_metrics(outcome)},
+        'metrics': {
+            request.precision: write_metrics(outcome),
+            'fp32': {
+                **old.provenance.metrics,
+                'accuracy': {found.dataset: found.figures for found in outcome.before},
+            },
+        },
         'tools': {**old.provenance.tools, 'onnx': onnx.__version__},
     })
     manifest = old.model_copy(update={
@@ -217,15 +223,9 @@ def _write(outcome: Outcome) -> None:
         card = request.bundle.card_path.read_text(encoding='utf-8')
     except OSError:
         card = f'# {manifest.name}\n'
-    try:
-        write_bundle(
-            request.output, manifest, payload, write_card(card, outcome),
-            overwrite=request.overwrite,
-        )
-    except OSError as error:
-        raise BundleError(
-            f'{request.output}: cannot be written; {error.strerror}; nothing is left there'
-        ) from error
+    write_bundle(
+        request.output, manifest, payload, write_card(card, outcome), overwrite=request.overwrite
+    )
 
 
 def _progress(outcome: Outcome) -> str:

@@ -8,11 +8,10 @@ from typing import Any, NamedTuple, TYPE_CHECKING
 from perception_ros.benchmarks.report import EngineRow
 from perception_ros.core.machine import cpu_features, cpu_name
 from perception_ros.evaluation import Accuracy
+from perception_ros.quantization.gate import boxes_changed, masks_changed
 
 if TYPE_CHECKING:
     from perception_ros.quantization.quantize import Outcome
-
-HEADING = '## Precision'
 
 
 class Figure(NamedTuple):
@@ -42,6 +41,8 @@ class Speed(NamedTuple):
     """Median ratio of neighbours, before / after: above 1 is faster."""
     changed: str = ''
     """How far its answers lie from those of ONNX Runtime in fp32."""
+    doubts: tuple[str, ...] = ()
+    """Where that is farther than is allowed, although ONNX Runtime itself passed."""
 
 
 def figures(outcome: Outcome) -> Iterator[Figure]:
@@ -68,20 +69,17 @@ def speeds(outcome: Outcome) -> Iterator[Speed]:
         yield Speed(
             backend, None, before.latency_ms.median, after.latency_ms.median,
             before.latency_ms.median / after.latency_ms.median, _changed(after),
+            _doubts(after, outcome.request.precision),
         )
 
 
 def write_metrics(outcome: Outcome) -> dict[str, Any]:
-    """Return the figures for the manifest, by name."""
+    """Return the figures for the manifest, by name: those of the new bundle."""
     candidate = outcome.candidate
-    accuracy = [
-        {'dataset': new.dataset, 'images': new.images, 'before': old.figures, 'after': new.figures}
-        for old, new in zip(outcome.before, outcome.after, strict=True)
-    ]
     return {
+        'accuracy': {new.dataset: new.figures for new in outcome.after},
         'layers': candidate.weighted - len(candidate.kept),
         'layers_kept': len(candidate.kept),
-        'accuracy': accuracy,
         'boxes': outcome.changes.boxes,
         'boxes_lost': outcome.changes.lost,
         'boxes_gained': outcome.changes.gained,
@@ -94,7 +92,7 @@ def write_card(card: str, outcome: Outcome) -> str:
     request, candidate = outcome.request, outcome.candidate
     done = candidate.weighted - len(candidate.kept)
     lines = [
-        HEADING, '',
+        '## Lower precision', '',
         f'Made from the fp32 bundle `{request.bundle.manifest.name}` by `perception_ros quantize '
         f'--precision {request.precision}`: {done} of {candidate.weighted} layers with weights '
         f'are in {request.precision}. What is said above was measured in fp32, unless it is '
@@ -124,7 +122,9 @@ def write_card(card: str, outcome: Outcome) -> str:
             f'{speed.times:.2f} | {speed.changed} |'
             for speed in speeds(outcome) if speed.problem is None
         ]
-    return card.partition(f'\n{HEADING}\n')[0].rstrip('\n') + '\n\n' + '\n'.join(lines) + '\n'
+        for doubt in doubts(outcome):
+            lines += ['', doubt]
+    return card.rstrip('\n') + '\n\n' + '\n'.join(lines) + '\n'
 
 
 def changes(outcome: Outcome) -> str:
@@ -136,6 +136,16 @@ def changes(outcome: Outcome) -> str:
     if found.mask_share is not None:
         parts.append(f'{found.mask_share:.2%} of mask cells changed')
     return '; '.join(parts)
+
+
+def doubts(outcome: Outcome) -> Iterator[str]:
+    """Warn of backends that compute the graph otherwise than the one that it was measured in."""
+    for speed in speeds(outcome):
+        if speed.doubts:
+            yield (
+                f'Measure its accuracy in {speed.backend} before it is used there: '
+                f'{"; ".join(speed.doubts)}.'
+            )
 
 
 def machine() -> str:
@@ -166,6 +176,14 @@ def _changed(row: EngineRow) -> str:
     if row.difference.mask_share is not None:
         parts.append(f'{row.difference.mask_share:.2%} of mask cells')
     return ', '.join(parts)
+
+
+def _doubts(row: EngineRow, precision: str) -> tuple[str, ...]:
+    if row.difference is None:
+        return ()
+    return (
+        *boxes_changed(row.difference, precision), *masks_changed(row.difference, precision),
+    )
 
 
 def _cell(value: float | None) -> str:

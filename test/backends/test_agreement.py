@@ -12,14 +12,15 @@ import cv2
 import numpy as np
 import pytest
 
-from perception_ros.backends import Engine, EngineOptions, open_engine
+from perception_ros.backends import Engine, EngineOptions
 from perception_ros.backends.triton.repository import Serving, write_repository
 from perception_ros.bundles import Bundle
 from perception_ros.core.letterbox import Letterbox, LetterboxPolicy
+from test.backends.here import marked, ON_GPU, open_here
 from test.backends.triton.process import ServerProcess
 from test.bundles.shared import shared, twinlitenet, yolox
 
-OTHERS = ['openvino', 'triton', 'triton, messages']
+OTHERS = marked(['openvino', *ON_GPU, 'triton', 'triton, messages'])
 BOX_PX, SCORE, MASK_SHARE = 0.01, 1e-4, 1e-4
 LEAST = 0.01
 """Below this score the best N of equals are a matter of rounding."""
@@ -51,7 +52,7 @@ def opened(bundle: Bundle, backend: str, max_batch: int) -> Iterator[Engine]:
             write_repository(folder, [bundle], Serving(max_batch=max_batch, queue_timeout_ms=0))
             server = stack.enter_context(ServerProcess(folder, shared=not messages))
             options = replace(options, server=server.address, server_timeout_ms=60_000)
-        yield stack.enter_context(open_engine(bundle, name, options))
+        yield stack.enter_context(open_here(bundle, name, options))
 
 
 def run(engine: Engine, batch: np.ndarray) -> dict[str, np.ndarray]:

@@ -27,13 +27,14 @@ from perception_ros.bundles.bundle import Bundle
 from perception_ros.core.errors import BackendError
 from perception_ros.core.image import Image
 from perception_ros.core.letterbox import Letterbox
+from test.backends.here import marked, open_here
 from test.backends.triton.process import ServerProcess
 from test.builders import picture, write_real_bundle
 
 DOCUMENTED = 'reference'
 """The example of docs/backends.md."""
 
-ALL = [*BACKENDS, DOCUMENTED]
+ALL = marked([*BACKENDS, DOCUMENTED])
 
 EXCHANGED = 'exchanged'
 """ONNX Runtime, behind an engine that served with the fake one before."""
@@ -89,7 +90,7 @@ def engine(
         switching.exchange(open_engine(bundle, 'onnxruntime', options))
         opened: Engine = switching
     else:
-        opened = open_engine(bundle, name.partition(',')[0], options)
+        opened = open_here(bundle, name.partition(',')[0], options)
     with opened:
         yield opened
 
@@ -111,7 +112,7 @@ def test_it_says_what_it_is(engine: Engine) -> None:
     assert engine.info.max_batch == 4
     assert engine.info.input_size == (96, 64)
     assert engine.info.precision == 'fp32'
-    assert engine.info.device.split()[0] == 'cpu'
+    assert re.fullmatch(r'cpu.*|cuda:0 \(.+\)', engine.info.device)
 
 
 @pytest.mark.parametrize('n', [1, 2, 3, 4])
@@ -183,6 +184,7 @@ def test_two_requests_are_in_flight_and_a_third_waits_for_a_slot(engine: Engine)
     first.release()
     waiter.join(5)
     assert third == [first]
+    first.release()
     second.release()
 
 
@@ -241,7 +243,7 @@ def test_it_says_what_would_run_here(
     backend: str, server: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr('perception_ros.backends.triton.engine.LOCAL', server(backend))
-    assert re.match(rf'{backend}\b.*: .*cpu', load_backend(backend).probe())
+    assert re.match(rf'{backend}\b.*: .*(cpu|cuda)', load_backend(backend).probe())
 
 
 @pytest.mark.parametrize('backend', [name for name in ALL if name != 'fake'])

@@ -83,7 +83,7 @@ def test_both_reasons_are_told_if_the_fallback_cannot_be_opened_either(device: D
 def test_a_name_that_is_no_backend_is_refused_before_anything_is_opened(
     device: Device, backends: tuple[str, str]
 ) -> None:
-    with pytest.raises(BackendError, match="backend 'abacus': expected auto, onnxruntime"):
+    with pytest.raises(BackendError, match="backend 'abacus': expected auto, tensorrt"):
         open_engine(fake_bundle(), backends[0], OPTIONS, fallback=backends[1])
     assert not device.asked_for
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 import errno
+from hashlib import sha256
 import json
 import logging
 import os
@@ -128,6 +129,10 @@ def edited(path: Path) -> None:
     path.write_text(path.read_text().replace('fp16', 'int8'))
 
 
+def hashed_nothing(path: Path) -> None:
+    path.write_text(json.dumps({'sha256': sha256(b'{}').hexdigest()}))
+
+
 def a_list(path: Path) -> None:
     path.write_text('[1, 2]')
 
@@ -137,10 +142,12 @@ def a_list(path: Path) -> None:
     [
         truncated, flipped, emptied, of_another_key,
         sidecar(truncated), sidecar(emptied), sidecar(edited), sidecar(a_list),
+        sidecar(hashed_nothing),
     ],
     ids=[
         'truncated', 'flipped bit', 'empty', 'foreign',
         'sidecar truncated', 'sidecar empty', 'sidecar edited', 'sidecar is a list',
+        'sidecar says nothing',
     ],
 )
 def test_what_is_damaged_is_built_anew_with_one_line(
@@ -298,11 +305,14 @@ def test_a_read_only_folder_is_read_and_costs_a_warning() -> None:
 def test_what_killed_writers_left_is_swept(store: EngineStore) -> None:
     store.get_or_build(KEY, built(), 'x')
     old, young = (store.folder / f'{name}.bin.unfinished' for name in ('old', 'young'))
-    for path in (old, young):
+    half = store.folder / 'half.bin'
+    for path in (old, young, half):
         path.write_bytes(PAYLOAD)
-    os.utime(old, (0, 0))
+    for path in (old, half):
+        os.utime(path, (0, 0))
     store.save({'other': 1}, b'', {}, 'y')
-    assert not old.exists() and young.exists()
+    assert young.exists() and not old.exists() and not half.exists()
+    assert store.get_or_build(KEY, never, 'x').payload == PAYLOAD
 
 
 def test_entries_are_listed_last_used_first_and_can_be_removed(store: EngineStore) -> None:

@@ -81,7 +81,7 @@ def test_problems_are_answers() -> None:
     said = io.StringIO()
     serve(io.StringIO('\n'.join(map(json.dumps, tasks))), said, Worker())
     first, second = map(json.loads, said.getvalue().splitlines())
-    assert 'expected auto, onnxruntime' in first['problem']
+    assert 'expected auto, tensorrt' in first['problem']
     assert second['problem'].startswith('AttributeError'), 'a defect is one row, not the end'
 
 

@@ -11,8 +11,9 @@ from onnx import TensorProto
 import pytest
 
 from perception_ros.bundles import Bundle, Manifest, write_bundle
+from perception_ros.bundles.bundle import check_target
 from perception_ros.bundles.contract import check_graph
-from perception_ros.bundles.manifest import GraphInfo
+from perception_ros.bundles.manifest import GraphInfo, MANIFEST_NAME
 from perception_ros.core.errors import BundleError
 from test.builders import write_real_bundle
 
@@ -211,3 +212,73 @@ class TestWrite:
 
     def test_others_may_read_it(self, bundle: Bundle) -> None:
         assert bundle.path.stat().st_mode & 0o055 == 0o055
+
+    def test_keeps_what_a_user_has_put_beside(self, bundle: Bundle) -> None:
+        (bundle.path / 'notes').mkdir()
+        (bundle.path / 'notes' / 'calibration.txt').write_text('mine')
+        (bundle.path / 'README').write_text('mine too')
+        write_bundle(bundle.path, *self.parts(bundle), 'new card', overwrite=True)
+        assert (bundle.path / 'notes' / 'calibration.txt').read_text() == 'mine'
+        assert (bundle.path / 'README').read_text() == 'mine too'
+        assert bundle.card_path.read_text() == 'new card'
+
+    def test_puts_the_old_one_back_if_the_new_one_cannot_take_its_place(
+        self, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        parts, rename = self.parts(bundle), Path.rename
+
+        def full(path: Path, target: Path) -> Path:
+            if path.name == 'new':
+                raise OSError(28, 'No space left on device')
+            return rename(path, target)
+
+        monkeypatch.setattr(Path, 'rename', full)
+        with pytest.raises(BundleError, match='No space left on device; make room'):
+            write_bundle(bundle.path, *parts, 'new card', overwrite=True)
+        assert Bundle.load(bundle.path).card_path.read_text() == 'A graph for tests.'
+        assert [path.name for path in bundle.path.parent.iterdir()] == ['means'], 'no litter'
+
+    def test_says_at_once_where_nothing_can_be_written(self, tmp_path: Path) -> None:
+        (tmp_path / 'file').touch()
+        for place in (tmp_path / 'file' / 'new', Path('/proc/engines/new')):
+            with pytest.raises(BundleError, match='expected to write a bundle there, got:'):
+                check_target(place, overwrite=False)
+
+
+@pytest.mark.parametrize('inside', ['Constant', 'subgraph', 'function'])
+def test_weights_outside_the_file_are_found_anywhere(bundle: Bundle, inside: str) -> None:
+    """The SHA-256 does not cover them, wherever an exporter has put them."""
+    model = onnx.load(str(bundle.graph_path))
+    tensor = onnx.TensorProto(name='far', data_type=onnx.TensorProto.FLOAT, dims=[1],
+                              data_location=onnx.TensorProto.EXTERNAL)
+    tensor.external_data.add(key='location', value='far.bin')
+    constant = onnx.helper.make_node('Constant', [], ['far'], value=tensor)
+    if inside == 'Constant':
+        model.graph.node.append(constant)
+    elif inside == 'subgraph':
+        body = onnx.helper.make_graph([constant], 'body', [], [])
+        model.graph.node.append(onnx.helper.make_node('If', ['c'], ['y'], then_branch=body,
+                                                      else_branch=body))
+    else:
+        model.functions.append(onnx.helper.make_function(
+            'own', 'F', [], ['far'], [constant], [onnx.helper.make_opsetid('', 17)]))
+    payload = model.SerializeToString()
+    with pytest.raises(BundleError, match="got 'far' outside of it"):
+        check_graph(payload, bundle.manifest, 'net')
+
+
+def test_pipes_and_devices_are_refused_not_read(bundle: Bundle) -> None:
+    bundle.graph_path.unlink()
+    os.mkfifo(bundle.graph_path)
+    with pytest.raises(BundleError, match='it is no file'):
+        Bundle.load(bundle.path)
+    (bundle.path / MANIFEST_NAME).unlink()
+    (bundle.path / MANIFEST_NAME).symlink_to('/dev/zero')
+    with pytest.raises(BundleError, match='no bundle: expected bundle.yaml in it'):
+        Bundle.load(bundle.path)
+
+
+@pytest.mark.parametrize('name', ['~nobody-of-that-name', 'x' * 5000, 'a\0b'])
+def test_names_that_no_file_can_have(name: str) -> None:
+    with pytest.raises(BundleError, match='not found: expected a folder'):
+        Bundle.load(name)

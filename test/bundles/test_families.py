@@ -288,6 +288,44 @@ class TestBadInput:
             import_model(path, tmp_path / 'bundle', family='yolov8')
 
 
+def test_no_object_is_no_class(tmp_path: Path) -> None:
+    """DETR's last column: nothing in a graph says so, but the number of names may."""
+    path = zoo.detr(tmp_path / 'net.onnx')
+    names = tuple('ab'[:zoo.CLASSES - 1])
+    with pytest.raises(ImportModelError, match='got 2; if the last column stands for no object'):
+        import_model(path, tmp_path / 'bundle', options=ImportOptions(classes=names))
+    options = ImportOptions(classes=names, background=1)
+    bundle = import_model(path, tmp_path / 'bundle', options=options)
+    images = pictures()
+    run = session(bundle.graph_path)
+    boxes, scores, labels = run.run(['boxes', 'scores', 'labels'], {'images': images})
+    for i, raw in enumerate(originals(zoo.CASES['RT-DETR'], path, images)):
+        shares = np.exp(raw['logits'][0])
+        shares = (shares / shares.sum(1, keepdims=True))[:, :-1]
+        best = int(shares.max(1).argmax())
+        assert scores[i, 0] == pytest.approx(shares.max(), abs=1e-4)
+        assert labels[i, 0] == shares[best].argmax()
+        want = zoo.corners(raw['pred_boxes'][0][best:best + 1])[0]
+        want = want * [zoo.WIDTH, zoo.HEIGHT, zoo.WIDTH, zoo.HEIGHT]
+        np.testing.assert_allclose(boxes[i, 0], want, atol=1e-2)
+
+
+def test_masks_over_the_whole_input_are_cut_to_their_boxes(tmp_path: Path) -> None:
+    """As torchvision exports them; others give masks of their boxes, which stay as they are."""
+    path = zoo.torchvision(tmp_path / 'net.onnx', whole=True)
+    bundle = import_model(path, tmp_path / 'bundle', options=ImportOptions(mask_cells=14))
+    images = pictures()
+    run = session(bundle.graph_path)
+    boxes, scores, masks = run.run(['boxes', 'scores', 'masks'], {'images': images})
+    assert masks.shape[2:] == (14, 14)
+    # The network's masks rise from 0 at the left border of the input to 1 at the right one.
+    for image in range(len(images)):
+        for n in range(int((scores[image] > 0).sum())):
+            left, _, right, _ = boxes[image, n]
+            want = (left + (np.arange(14) + 0.5) / 14 * (right - left) - 0.5) / (zoo.WIDTH - 1)
+            np.testing.assert_allclose(masks[image, n, 7], want.clip(0, 1), atol=1e-3)
+
+
 def test_places_are_told_from_offsets() -> None:
     """For noise a trained network may draw the whole image from every cell, or anything."""
     rng = np.random.default_rng(0)

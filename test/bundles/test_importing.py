@@ -235,6 +235,19 @@ class TestFiles:
         with pytest.raises(ImportModelError, match='expected an ONNX graph, got 16 bytes'):
             import_model(path, tmp_path / 'net', family='decoded')
 
+    @pytest.mark.parametrize('path', ['/dev/zero', '.'])
+    def test_no_file(self, tmp_path: Path, path: str) -> None:
+        with pytest.raises(ImportModelError, match='expected an ONNX file, got something that is'):
+            import_model(Path(path), tmp_path / 'net')
+
+    def test_nobody_waits_for_a_proof_that_cannot_be_written(self, tmp_path: Path) -> None:
+        path = foreign.segmenter(tmp_path / 'net.onnx')
+        (tmp_path / 'file').touch()
+        told: list[str] = []
+        with pytest.raises(BundleError, match='expected to write a bundle there'):
+            import_model(path, tmp_path / 'file' / 'net', announce=told.append)
+        assert told == []
+
     def test_two_inputs(self, tmp_path: Path) -> None:
         path = foreign.two_heads(tmp_path / 'net.onnx')
         model = onnx.load(str(path))
@@ -275,3 +288,47 @@ def test_answers_that_depend_on_neighbours_are_refused(tmp_path: Path) -> None:
                      options=ImportOptions(batch='dynamic'))
     assert [row.ok for row in reports[0].rows if row.batch == 1] == [True]
     assert not (tmp_path / 'net').exists()
+
+
+def test_a_proof_of_nothing_says_so(tmp_path: Path) -> None:
+    path = foreign.two_heads(tmp_path / 'net.onnx')
+    model = onnx.load(str(path))
+    (weights,) = [item for item in model.graph.initializer if item.name == 'w_score']
+    bias = helper.make_tensor('bias', TensorProto.FLOAT, [weights.dims[0]],
+                              [-50.0] * weights.dims[0])
+    model.graph.initializer.append(bias)
+    for node in model.graph.node:
+        if 'w_score' in node.input:
+            node.input.append('bias')
+    onnx.save(model, str(path))
+    told: list[str] = []
+    bundle = import_model(path, tmp_path / 'net', family='decoded', announce=told.append)
+    assert 'no box could be compared: give images' in told[-1]
+    assert 'no box could be compared' in bundle.card_path.read_text()
+
+
+def test_a_batch_that_fails_only_on_pictures_is_looped(tmp_path: Path) -> None:
+    """Noise images all have the same mean; pictures have their own, and the first one's counts."""
+    mean = helper.make_node('ReduceMean', ['images'], ['mean'], axes=[1, 2, 3], keepdims=1)
+    nodes = [
+        mean,
+        helper.make_node('Slice', ['mean', 'zero', 'one', 'zero'], ['first']),
+        helper.make_node('Conv', ['images', 'w'], ['maps'], kernel_shape=[1, 1]),
+        helper.make_node('Sub', ['first', 'half'], ['shift']),
+        helper.make_node('Mul', ['shift', 'gain'], ['shifts']),
+        helper.make_node('Add', ['maps', 'shifts'], ['logits']),
+    ]
+    rng = np.random.default_rng(0)
+    constants = {
+        'w': rng.normal(0, 100, (3, 3, 1, 1)).astype(np.float32),
+        'half': np.full(1, 0.5, np.float32),
+        'gain': np.array([0, 9, -9], np.float32).reshape(1, 3, 1, 1),
+        'zero': np.array([0], np.int64), 'one': np.array([1], np.int64),
+    }
+    path = foreign.write(tmp_path / 'net.onnx', nodes, {'logits': [1, 3, 16, 32]}, constants,
+                         opset=13)
+    shades = [np.full((16, 32, 3), shade, np.uint8) for shade in (10, 120, 250, 60, 200)]
+    images = [Image.from_array(shade + picture(32, 16) // 20) for shade in shades]
+    told: list[str] = []
+    import_model(path, tmp_path / 'net', images=images, announce=told.append)
+    assert 'several images at once get other answers than one' in told[-1]

@@ -167,3 +167,34 @@ class TestClassInfos:
     def test_colours_differ(self) -> None:
         colors = [item.color for item in class_infos(None, 80, 'boxes')]
         assert len(set(colors)) >= 75
+
+
+@pytest.mark.parametrize(('text', 'says'), [
+    pytest.param('a: &x [1]\nb: *x\n', r'alias \*x: expected the value itself', id='alias'),
+    pytest.param('a: &a [l]\nb: &b [*a,*a,*a]\nc: [*b,*b,*b]\n', 'alias', id='alias bomb'),
+    pytest.param('!!map foo', 'is not valid YAML', id='a map that is a word'),
+    pytest.param('x: !!timestamp foo', 'is not valid YAML', id='a date that is a word'),
+    pytest.param('x: !!int foo', 'is not valid YAML', id='a number that is a word'),
+    pytest.param('x: !!python/object:os.system {}', 'is not valid YAML', id='code'),
+    pytest.param('? [a, b]\n: c', 'is not valid YAML', id='a list for a key'),
+    pytest.param('[' * 50000, 'nested too deeply', id='deep'),
+    pytest.param('a: ' + '[' * 3000 + ']' * 3000, 'nested too deeply', id='deep and whole'),
+    pytest.param('name: ' + 'x y' * 1000, r'\.\.\.', id='a long value is not repeated'),
+    pytest.param('2026-11-22: x', "unknown key '2026-11-22'", id='a date for a key'),
+])
+def test_hostile_yaml_is_refused_in_one_sentence(text: str, says: str) -> None:
+    with pytest.raises(BundleError, match=says) as caught:
+        Manifest.from_yaml(text, 'here/bundle.yaml')
+    assert len(str(caught.value)) < 2000
+
+
+def test_dates_are_text() -> None:
+    text = manifest().to_yaml().replace('metrics: {}', 'metrics: {trained: 2026-11-22}')
+    assert Manifest.from_yaml(text).provenance.metrics == {'trained': '2026-11-22'}
+
+
+def test_a_file_that_is_too_long_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / 'bundle.yaml'
+    path.write_text('#' * (2**20 + 1))
+    with pytest.raises(BundleError, match='it holds 1048577 bytes, and 1048576 are the most'):
+        Manifest.read(path)

@@ -429,7 +429,7 @@ def decoded_boxes(raw: Raw) -> Found:
     return best(raw['det_boxes'][0], raw['det_scores'][0])
 
 
-def torchvision(path: Path, masks: bool = False) -> Path:
+def torchvision(path: Path, masks: bool = False, whole: bool = False) -> Path:
     """Write outputs whose length depends on the image, of an input without a batch."""
     net = Net(1.0, seed=10)
     net.image = net('Unsqueeze', net.image, net.c([0], np.int64))
@@ -456,6 +456,11 @@ def torchvision(path: Path, masks: bool = False) -> Path:
         wide = net('Transpose', net('Tile', share, net.c([1, 1, 1, 7], np.int64)),
                    perm=[0, 1, 3, 2])
         outputs['masks'] = (net('Tile', wide, net.c([1, 1, 1, 2], np.int64)), ['n', 1, 7, 8])
+    if whole:
+        ramp = np.broadcast_to(np.linspace(0, 1, WIDTH), (1, 1, HEIGHT, WIDTH))
+        first = net('Unsqueeze', net('Mul', outputs['scores'][0], net.c(np.float32(0))),
+                    net.c([1, 2, 3], np.int64))
+        outputs['masks'] = (net('Add', first, net.c(ramp, np.float32)), ['n', 1, HEIGHT, WIDTH])
     return net.write(path, outputs, opset=13, shape=(3, HEIGHT, WIDTH),
                      types={'labels': TensorProto.INT64})
 

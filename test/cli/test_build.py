@@ -11,7 +11,9 @@ import time
 
 import pytest
 
+from perception_ros.backends.cuda import open_gpu
 from perception_ros.backends.store import EngineStore
+from perception_ros.core.errors import BackendError
 from test.backends.tensorrt.networks import write_network
 from test.cli.test_commands import call, CAPTURE
 
@@ -43,6 +45,19 @@ def test_it_builds_once_and_says_what_it_got(tmp_path: Path, capsys: CAPTURE) ->
     assert call(*command) == 0
     done = capsys.readouterr()
     assert 'in the store' in done.out and done.err == ''
+
+
+@needs_builder
+def test_a_report_needs_the_gpu_and_costs_no_plan(tmp_path: Path, capsys: CAPTURE) -> None:
+    try:
+        open_gpu()
+    except BackendError:
+        bundle = write_network(tmp_path / 'half', 'fp16')
+        command = ('build', bundle.path, '--backend', 'tensorrt_rtx', '--report', tmp_path)
+        assert call(*command) == 1
+        done = capsys.readouterr()
+        assert 'cannot load the plan' in done.err and 'Traceback' not in done.err
+        assert 'built' in done.out
 
 
 @needs_builder

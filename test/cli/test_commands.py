@@ -273,6 +273,10 @@ class TestImport:
         pytest.param(['--labels', 'gone.txt'], '--labels: expected a text file', id='label file'),
         pytest.param(['--batch', '4'], "--batch: expected 'auto', 'dynamic' or", id='batch'),
         pytest.param(['--strides', '0,8'], '--strides: expected whole numbers', id='strides'),
+        pytest.param(['--strides', '8.9'], "such as 8,16,32, got '8.9'", id='strides of a part'),
+        pytest.param(['--strides', 'nan'], '--strides: expected whole numbers', id='no strides'),
+        pytest.param(['--labels', 'x' * 5000], 'expected 3 class names', id='a very long label'),
+        pytest.param(['--labels', '~nobody/x'], 'expected 3 class names', id='nobody at home'),
         pytest.param(['--mean', '1,2'], '--mean: expected three numbers', id='mean'),
         pytest.param(['--std', 'a,b,c'], '--std: expected numbers', id='std'),
         pytest.param(['--order', 'grb'], "expected 'rgb' or 'bgr'", id='order'),
@@ -291,6 +295,33 @@ class TestImport:
         err = capsys.readouterr().err
         assert says in err and err.count('\n') == 1
         assert not (tmp_path / 'out').exists()
+
+
+def test_markup_in_names_is_printed_as_it_is(tmp_path: Path, capsys: CAPTURE) -> None:
+    """Rich would take [bold] for an order, and fail on [/bold] that ends nothing."""
+    net = foreign.two_heads(tmp_path / 'net.onnx')
+    folder = tmp_path / '[bold]'
+    assert call('import', net, '--family', 'decoded', '--output', folder / 'net',
+                '--labels', '[red]a,[/b],c', '--name', 'plain') == 0
+    assert '[bold]/net: detection' in capsys.readouterr().out
+    assert call('inspect', folder / 'net') == 0
+    assert '[/b]' in capsys.readouterr().out
+    (folder / '[red]').mkdir()
+    (folder / '[red]' / 'bundle.yaml').write_text('!!map foo')
+    assert call('bundles', folder) == 1
+    out = capsys.readouterr().out
+    assert '[red]' in out and 'net' in out, 'one that is damaged hides no other'
+
+
+def test_an_interrupted_command_leaves_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: CAPTURE
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('perception_ros.cli.import_model.import_model', interrupted)
+    assert call('import', tmp_path / 'net.onnx', '--output', tmp_path / 'out') == 130
+    assert capsys.readouterr().err.count('\n') <= 2
 
 
 def test_run_never_writes_over_what_it_reads(tmp_path: Path) -> None:

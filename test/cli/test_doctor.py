@@ -6,6 +6,7 @@ from collections.abc import Callable
 import json
 import os
 from pathlib import Path
+import sys
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Package:
 
     def install(name: str, code: str) -> None:
         (tmp_path / f'{name}.py').write_text(code)
+        monkeypatch.delitem(sys.modules, name, raising=False)  # what another test imported
 
     return install
 
@@ -34,6 +36,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Package:
 def healthy(**changes: Any) -> dict[str, Any]:
     """Return the facts of a machine without a problem; `changes` replace its keys."""
     facts: dict[str, Any] = {
+        'gpu': {'works': False, 'reason': 'none'},
         'ros': {'works': True, 'rmw': 'rmw_fastrtps_cpp', 'source': '', 'reason': ''},
         'packages': {
             **{name: {'works': True, 'version': '1'} for name in OURS},

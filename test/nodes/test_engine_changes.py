@@ -148,4 +148,4 @@ def test_a_fallback_that_is_no_backend_is_refused_at_configure(
 ) -> None:
     bench.launch('front', models__means__fallback='abacus')
     assert not bench.transition(Transition.TRANSITION_CONFIGURE)
-    assert "backend 'abacus': expected auto, onnxruntime" in capfd.readouterr().err
+    assert "backend 'abacus': expected auto, tensorrt" in capfd.readouterr().err

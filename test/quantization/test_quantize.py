@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from perception_ros.core.errors import BundleError, DatasetError, QuantizationEr
 from perception_ros.evaluation import open_dataset
 from perception_ros.quantization import Gate, Outcome, quantize, Request
 from perception_ros.quantization.quantize import LowPrecision
-from perception_ros.quantization.record import speeds
+from perception_ros.quantization.record import doubts, speeds
 from test.quantization.networks import untracked, write_colours, write_labelled, write_pictures
 
 LOUD = 300.0
@@ -42,10 +43,12 @@ def test_a_bundle_that_is_good_enough_is_written(tmp_path: Path, precision: LowP
     bundle = Bundle.load(tmp_path / 'lower')
     manifest = bundle.manifest
     assert (manifest.name, manifest.precision, manifest.kept_fp32) == ('lower', precision, ())
-    metrics = manifest.provenance.metrics[precision]
-    assert isinstance(metrics, dict)
-    assert metrics['accuracy'][0]['before'] == {'miou': 1.0}
-    assert metrics['layers'] == 3
+    found: dict[str, Any] = manifest.provenance.metrics
+    title = f'camvid:{tmp_path / "data"}'
+    assert found['fp32'] == {'accuracy': {title: {'miou': 1.0}}}
+    assert isinstance(found[precision], dict)
+    assert found[precision]['accuracy'] == {title: outcome.after[0].figures}
+    assert found[precision]['layers'] == 3
     card = bundle.card_path.read_text()
     assert card.startswith('# colours') and '| mIoU ground | 1.000 |' in card
     assert bundle.graph_path.stat().st_size == outcome.bytes_after
@@ -94,6 +97,16 @@ def test_latency_is_measured_in_every_backend_that_works(tmp_path: Path) -> None
     assert [speed.problem for speed in speeds(outcome)] == [None] * len(list(speeds(outcome)))
     card = Bundle.load(tmp_path / 'lower').card_path.read_text()
     assert '| onnxruntime@cpu |' in card and '| openvino |' in card
+    assert not list(doubts(outcome))
+    # A backend that says something else than the one that the gate asked is named.
+    (row,) = [r for r in outcome.rows if r.backend == 'openvino' and r.bundle == 'colours_fp16']
+    assert row.difference is not None
+    other = row.model_copy(
+        update={'difference': row.difference.model_copy(update={'mask_share': 0.1})}
+    )
+    rows = [other if r is row else r for r in outcome.rows]
+    (doubt,) = doubts(replace(outcome, rows=tuple(rows)))
+    assert doubt.startswith('Measure its accuracy in openvino before it is used there: masks')
 
 
 def test_a_bundle_that_is_no_longer_fp32_is_refused(tmp_path: Path) -> None:
@@ -129,7 +142,7 @@ def test_an_output_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         bundle, tmp_path / 'file' / 'lower', 'fp16', (write_pictures(tmp_path / 'pictures', 4),),
         rounds=0,
     )
-    with pytest.raises(BundleError, match='cannot be written'):
+    with pytest.raises(BundleError, match='expected to write a bundle there'):
         quantize(request, lambda sentence: None, untracked)
 
 

@@ -12,7 +12,9 @@ from importlib import import_module
 import logging
 from typing import Any, cast, Literal, Protocol, TYPE_CHECKING
 
-from perception_ros.core.errors import BackendError
+import numpy as np
+
+from perception_ros.core.errors import BackendError, NotInstalledError
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -33,21 +35,29 @@ class TensorRt(Protocol):
 
     Builder: type[trt.Builder]
     BuilderFlag: type[trt.BuilderFlag]
+    CudaGraphStrategy: Any
+    """Of TensorRT-RTX alone."""
     DataType: type[trt.DataType]
     Dims: type[trt.Dims]
     DeviceType: type[trt.DeviceType]
+    ExecutionContextAllocationStrategy: type[trt.ExecutionContextAllocationStrategy]
     HardwareCompatibilityLevel: type[trt.HardwareCompatibilityLevel]
     IConvolutionLayer: type[trt.IConvolutionLayer]
     IDeconvolutionLayer: type[trt.IDeconvolutionLayer]
     ILogger: type[trt.ILogger]
     IMatrixMultiplyLayer: type[trt.IMatrixMultiplyLayer]
     IProgressMonitor: type[trt.IProgressMonitor]
+    LayerInformationFormat: type[trt.LayerInformationFormat]
     LayerType: type[trt.LayerType]
     MatrixOperation: type[trt.MatrixOperation]
     MemoryPoolType: type[trt.MemoryPoolType]
     NetworkDefinitionCreationFlag: type[trt.NetworkDefinitionCreationFlag]
     OnnxParser: type[trt.OnnxParser]
     ProfilingVerbosity: type[trt.ProfilingVerbosity]
+    Runtime: type[trt.Runtime]
+
+    def nptype(self, dtype: trt.DataType, /) -> type[np.generic]:
+        """Return NumPy's type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +99,13 @@ def load_library(name: LibraryName) -> Library:
     try:
         module = import_module(name)
     except (ImportError, OSError, RuntimeError) as error:
-        raise BackendError(f'{name} cannot be imported: {error}; {_INSTALL[name]}') from error
+        kind = NotInstalledError if isinstance(error, ModuleNotFoundError) else BackendError
+        raise kind(f'{name} cannot be imported: {error}; {_INSTALL[name]}') from error
     version = str(getattr(module, '__version__', ''))
     if not version:
-        raise BackendError(f'{name} is not installed, its type stubs alone are; {_INSTALL[name]}')
+        raise NotInstalledError(
+            f'{name} is not installed, its type stubs alone are; {_INSTALL[name]}'
+        )
     least = _LEAST_MAJOR[name]
     if int(version.partition('.')[0]) < least:
         raise BackendError(

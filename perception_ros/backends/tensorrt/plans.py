@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from perception_ros.backends.base import EngineOptions
+from perception_ros.backends.cuda.device import Gpu
 from perception_ros.backends.store import EngineStore, Key
 from perception_ros.backends.tensorrt.build import build_plan, Profile, WORKSPACE_BYTES
 from perception_ros.backends.tensorrt.library import Library
@@ -18,8 +19,18 @@ from perception_ros.bundles.bundle import Bundle
 
 _log = logging.getLogger(__name__)
 
+_FORMAT = 1
+"""Of what is stored beside a plan; another number, and all plans are built anew."""
+
 NO_GPU = 'none'
-"""Name of the GPU where a plan is built without one."""
+"""Name of the GPU of a plan that is for no GPU in particular."""
+
+
+def name_of(gpu: Gpu | None, library: Library) -> str:
+    """Return a GPU's name for `plan_for`; plans of TensorRT-RTX fit every GPU it supports."""
+    if gpu is None or library.is_rtx:
+        return NO_GPU
+    return f'{gpu.name}, compute capability {gpu.compute}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +72,7 @@ def plan_for(
 
     Building may take minutes; another process that builds the same one is waited for.
 
-    :param gpu: name and compute capability: 'NVIDIA H200, compute capability 9.0'.
+    :param gpu: as `name_of` gives it.
     :param progress: told how far a build is; default: a line in the log every ten seconds.
     :param store: default: that of the user.
     :raises BackendError: as `build.build_plan`.
@@ -113,6 +124,7 @@ def plan_key(bundle: Bundle, options: EngineOptions, library: Library, gpu: str)
     :raises BackendError: `options` contradict one another.
     """
     return {
+        'format': _FORMAT,
         'graph_sha256': bundle.manifest.graph.sha256,
         'precision': bundle.manifest.precision,
         'library': library.name,

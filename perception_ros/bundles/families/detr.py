@@ -19,18 +19,20 @@ from perception_ros.bundles.families.grid import only_rows
 from perception_ros.bundles.families.pairs import are_corners, find_pair, pair_of, relative
 from perception_ros.bundles.families.semantic import add_remaining_heads
 from perception_ros.bundles.graph.assemble import behind, integers_behind
-from perception_ros.bundles.graph.decode import best_pairs, corners, in_pixels
+from perception_ros.bundles.graph.decode import best_class, best_pairs, corners, in_pixels
 from perception_ros.bundles.graph.foreign import ForeignGraph
 from perception_ros.bundles.graph.nms import Selection
 from perception_ros.bundles.graph.preprocess import PixelFormat
 from perception_ros.bundles.manifest import LetterboxInfo
 from perception_ros.bundles.options import ImportOptions
+from perception_ros.core.errors import ImportModelError
 
 
 class Detr:
     """RT-DETR and D-FINE: queries with their boxes, or what their deployed form makes of them.
 
-    - logits [B, Q, C] and boxes [B, Q, 4] as relative cx, cy, w, h;
+    - logits [B, Q, C] and boxes [B, Q, 4] as relative cx, cy, w, h; with `background` the last
+      column stands for no object, as DETR and YOLOS have it;
     - one output [B, Q, 4 + C] of the same boxes and of probabilities;
     - labels [B, Q], boxes [B, Q, 4] x1, y1, x2, y2 in pixels, and scores [B, Q].
     """
@@ -56,7 +58,9 @@ class Detr:
         boxes, scores = (foreign.values(name) for name in pair)
         if not relative(boxes):
             return Match.no(f'{pair[0]!r} is not relative to the input')
-        if are_corners(boxes):
+        # On noise a network may give one great box for all queries, whose size exceeds its centre;
+        # with logits there is no family of corners that it could be.
+        if are_corners(boxes) and probabilities(scores):
             return Match.no(f'{pair[0]!r} looks like corners, not like centre and size')
         how = 'logits' if not probabilities(scores) else 'probabilities'
         return Match(
@@ -94,7 +98,10 @@ class Detr:
             queries, classes = foreign.outputs[used[1]]
             logits = not probabilities(foreign.values(used[1]))
             boxes, scores = (behind(g, name) for name in used)
+            if logits and options.background:
+                return self._plan_shares(plan, foreign, options, used, boxes, scores)
             if logits:
+                _tell_of_no_object(plan, options, classes)
                 scores = g.op('Sigmoid', scores)
         asked = chosen(self.selection, options.selection)
         # As its own recipe has it: a query that is sure of two classes makes two boxes.
@@ -115,6 +122,37 @@ class Detr:
             return recipe.select(
                 best.boxes, best.scores, selection, len(best.scores), best.labels
             ) if len(best.scores) else best
+
+        plan.boxes_of = boxes_of
+        add_remaining_heads(plan, foreign, options, used)
+        return plan
+
+    def _plan_shares(
+        self,
+        plan: Plan,
+        foreign: ForeignGraph,
+        options: ImportOptions,
+        used: tuple[str, ...],
+        boxes: str,
+        logits: str,
+    ) -> Plan:
+        """Take the best class of each query, of shares among all classes and no object."""
+        size = (foreign.width, foreign.height)
+        selection, g = chosen(self.selection, options.selection), plan.nodes
+        queries, columns = foreign.outputs[used[1]]
+        if columns < 2:
+            raise refuse(self.name, f'{used[1]!r} [B, Q, classes and no object]', foreign)
+        shares = g.slice(g.op('Softmax', logits, axis=2), 0, columns - 1, axis=2)
+        boxes = in_pixels(g, corners(g, boxes), size)
+        found = Candidates(boxes, *best_class(g, shares), queries)
+        add_detection(plan, found, selection, options, columns - 1)
+
+        def boxes_of(raw: recipe.Raw) -> recipe.Boxes:
+            boxes, logits = (raw[name] for name in used)
+            shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+            shares /= shares.sum(axis=1, keepdims=True)
+            boxes = recipe.corners(boxes) * np.array([*size, *size], np.float32)
+            return recipe.select(boxes, shares[:, :-1], selection, queries)
 
         plan.boxes_of = boxes_of
         add_remaining_heads(plan, foreign, options, used)
@@ -149,6 +187,21 @@ class Detr:
         values = foreign.values(output)
         fits = values.shape[1] > 4 and probabilities(values) and not are_corners(values[:, :4])
         return output if fits else None
+
+
+def _tell_of_no_object(plan: Plan, options: ImportOptions, columns: int) -> None:
+    """Nothing in a graph says whether its last column is a class: ask whoever knows.
+
+    :raises ImportModelError: the names that were given say that it is none.
+    """
+    ask = 'if the last column stands for no object, as with DETR and YOLOS, give --background 1'
+    if options.classes and len(options.classes) == columns - 1:
+        raise ImportModelError(
+            f'classes of the boxes: expected {columns} class names, as many as the logits have '
+            f'columns, got {columns - 1}; {ask}'
+        )
+    if options.background is None:
+        plan.notes.append(f'scores are sigmoid(logits), as RT-DETR and D-FINE have it; {ask}.')
 
 
 def find_deployed(foreign: ForeignGraph) -> tuple[str, str, str] | None:

@@ -15,6 +15,46 @@ import numpy as np
 from perception_ros.bundles.graph.builder import GraphBuilder
 
 
+def cut_to_boxes(
+    g: GraphBuilder,
+    whole: str,
+    boxes: str,
+    grid: tuple[int, int],
+    size: tuple[int, int],
+    cells: int,
+) -> str:
+    """Sample masks that lie over the whole input at `cells` x `cells` places of their boxes.
+
+    :param whole: float32 [B, N, h, w].
+    :param boxes: float32 [B, N, 4] in input pixels.
+    :param grid: h and w.
+    :param size: width and height of the input in pixels.
+    :returns: float32 [B, N, cells, cells].
+    """
+    across = _sampling(g, boxes, 0, grid[1] / size[0], grid[1], cells)
+    down = _sampling(g, boxes, 1, grid[0] / size[1], grid[0], cells)
+    sampled = g.op('MatMul', down, whole)
+    return g.op('MatMul', sampled, g.op('Transpose', across, perm=[0, 1, 3, 2]))
+
+
+def _sampling(
+    g: GraphBuilder, boxes: str, axis: int, scale: float, count: int, cells: int
+) -> str:
+    """Return weights [B, N, cells, count] that sample one axis of masks.
+
+    Centre of cell j lies at low + (j + 0.5) / cells * (high - low); between the centres of two of
+    the mask's own cells both count, and beyond the outermost the outermost.
+    """
+    low = g.slice(boxes, axis, axis + 1, axis=2)
+    high = g.slice(boxes, axis + 2, axis + 3, axis=2)
+    share = g.constant((np.arange(cells) + 0.5) / cells, np.float32)
+    place = g.op('Add', low, g.op('Mul', g.op('Sub', high, low), share))
+    place = g.op('Sub', g.op('Mul', place, g.scalar(scale)), g.scalar(0.5))
+    place = g.op('Clip', place, g.scalar(0), g.scalar(count - 1))
+    away = g.op('Sub', g.unsqueeze(place, 3), g.constant(np.arange(count), np.float32))
+    return g.op('Relu', g.op('Sub', g.scalar(1), g.op('Abs', away)))
+
+
 class MaskHead(Protocol):
     """What an instance mask is made of, box by box."""
 
@@ -53,27 +93,8 @@ class PrototypeMasks:
         flat = g.op('Reshape', self.prototypes, g.constant([0, count, height * width], np.int64))
         whole = g.op('MatMul', rows, flat)
         whole = g.op('Reshape', whole, g.constant([0, 0, height, width], np.int64))
-        across = self._sampling(g, boxes, 0, width)
-        down = self._sampling(g, boxes, 1, height)
-        sampled = g.op('MatMul', down, whole)
-        sampled = g.op('MatMul', sampled, g.op('Transpose', across, perm=[0, 1, 3, 2]))
-        return g.op('Sigmoid', sampled)
-
-    def _sampling(self, g: GraphBuilder, boxes: str, axis: int, count: int) -> str:
-        """Return weights [B, N, cells, count] that sample one axis of the prototypes.
-
-        Centre of cell j lies at low + (j + 0.5) / cells * (high - low); between the centres of two
-        prototypes' cells both count, and beyond the outermost the outermost.
-        """
-        low = g.slice(boxes, axis, axis + 1, axis=2)
-        high = g.slice(boxes, axis + 2, axis + 3, axis=2)
-        share = g.constant((np.arange(self.cells) + 0.5) / self.cells, np.float32)
-        place = g.op('Add', low, g.op('Mul', g.op('Sub', high, low), share))
-        place = g.op('Mul', place, g.scalar(count / self.size[axis]))
-        place = g.op('Sub', place, g.scalar(0.5))
-        place = g.op('Clip', place, g.scalar(0), g.scalar(count - 1))
-        away = g.op('Sub', g.unsqueeze(place, 3), g.constant(np.arange(count), np.float32))
-        return g.op('Relu', g.op('Sub', g.scalar(1), g.op('Abs', away)))
+        inside = cut_to_boxes(g, whole, boxes, (height, width), self.size, self.cells)
+        return g.op('Sigmoid', inside)
 
 
 @dataclass(frozen=True)

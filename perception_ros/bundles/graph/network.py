@@ -57,7 +57,8 @@ def find_network(original: onnx.ModelProto) -> Network:
     if not weighted:
         raise BundleError(
             f'expected a network with weights in {", ".join(_WEIGHTED)}, got none outside of '
-            'loops; import the model with a dynamic batch'
+            'loops; a model that runs image by image keeps its precision, unless it can be '
+            'imported with --batch dynamic'
         )
     names = {node.name for node in weighted}
     after = _reached(nodes, names)

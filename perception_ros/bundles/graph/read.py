@@ -15,6 +15,7 @@ from perception_ros.bundles.graph.foreign import (
     SIZE_INPUT,
     with_dynamic_batch,
 )
+from perception_ros.bundles.graph.tensors import outside
 from perception_ros.core.errors import ImportModelError
 
 _DOMAINS = ('', 'ai.onnx', 'ai.onnx.ml', 'com.microsoft')
@@ -67,6 +68,9 @@ def read_foreign(path: Path, input_size: tuple[int, int] | None = None) -> Forei
 
 
 def _read(path: Path) -> onnx.ModelProto:
+    # Anything else would be read for ever: a device, or a pipe that nobody writes to.
+    if path.exists() and not path.is_file():
+        raise ImportModelError(f'{path}: expected an ONNX file, got something that is no file')
     try:
         model = onnx.load(str(path), load_external_data=False)
     except OSError as error:
@@ -89,14 +93,8 @@ def _read(path: Path) -> onnx.ModelProto:
 
 
 def _load_external_data(model: onnx.ModelProto, path: Path) -> None:
-    outside = {
-        item.value
-        for tensor in model.graph.initializer
-        if tensor.data_location == onnx.TensorProto.EXTERNAL
-        for item in tensor.external_data
-        if item.key == 'location'
-    }
-    missing = sorted(name for name in outside if not (path.parent / name).is_file())
+    files = set(outside(model).values())
+    missing = sorted(name for name in files if not (path.parent / name).is_file())
     if missing:
         raise ImportModelError(
             f'{path}: its weights lie in other files, expected beside it, and {missing} '
@@ -107,7 +105,7 @@ def _load_external_data(model: onnx.ModelProto, path: Path) -> None:
         onnx.load_external_data_for_model(model, str(path.parent))
     except Exception as error:  # onnx raises ValueError, ValidationError and others
         raise ImportModelError(
-            f'{path}: cannot read its weights in {sorted(outside)}: {error}; copy or export '
+            f'{path}: cannot read its weights in {sorted(files)}: {error}; copy or export '
             'them again'
         ) from error
 
