@@ -1,6 +1,5 @@
 """Every network keeps the one contract."""
 
-from importlib.util import find_spec
 from typing import Any
 
 from builders import batch_of, CLASSES, SCENE
@@ -27,8 +26,6 @@ NETWORKS = {
 
 
 def made(name: str) -> Any:
-    if name in ('unet', 'deeplabv3plus') and find_spec('segmentation_models_pytorch') is None:
-        pytest.skip('segmentation-models-pytorch is not installed')
     settings, labels = NETWORKS[name]
     return build(TypeAdapter(ModelConfig).validate_python(settings), labels)
 
@@ -87,8 +84,6 @@ def test_the_one_stage_detector_has_the_published_sizes(
 
 
 def test_a_network_without_a_head_for_the_labels_is_refused() -> None:
-    if find_spec('segmentation_models_pytorch') is None:
-        pytest.skip('segmentation-models-pytorch is not installed')
     config = TypeAdapter(ModelConfig).validate_python({'name': 'unet'})
     with pytest.raises(TrainingError, match='no head for boxes'):
         build(config, BOTH)
