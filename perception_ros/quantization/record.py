@@ -8,10 +8,13 @@ from typing import Any, NamedTuple, TYPE_CHECKING
 from perception_ros.benchmarks.report import EngineRow
 from perception_ros.core.machine import cpu_features, cpu_name
 from perception_ros.evaluation import Accuracy
-from perception_ros.quantization.gate import boxes_changed, masks_changed
+from perception_ros.quantization.gate import boxes_changed
 
 if TYPE_CHECKING:
     from perception_ros.quantization.quantize import Outcome
+
+DOUBTFUL_MASKS = 0.03
+"""Share of mask cells that changes in a backend, from which on its accuracy is to be measured."""
 
 
 class Figure(NamedTuple):
@@ -181,9 +184,10 @@ def _changed(row: EngineRow) -> str:
 def _doubts(row: EngineRow, precision: str) -> tuple[str, ...]:
     if row.difference is None:
         return ()
-    return (
-        *boxes_changed(row.difference, precision), *masks_changed(row.difference, precision),
-    )
+    doubted = [*boxes_changed(row.difference, precision)]
+    if (row.difference.mask_share or 0.0) > DOUBTFUL_MASKS:
+        doubted += [f'{row.difference.mask_share:.1%} of the mask cells change']
+    return tuple(doubted)
 
 
 def _cell(value: float | None) -> str:
