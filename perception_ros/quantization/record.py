@@ -31,7 +31,7 @@ class Figure(NamedTuple):
 
 
 class Speed(NamedTuple):
-    """Latency in one backend before and after."""
+    """Latency in one backend at one batch, before and after."""
 
     backend: str
     problem: str | None
@@ -55,11 +55,11 @@ def figures(outcome: Outcome) -> Iterator[Figure]:
 
 def speeds(outcome: Outcome) -> Iterator[Speed]:
     """Yield a line for each backend that was tried."""
-    by_backend: dict[str, list[EngineRow]] = {}
+    groups: dict[str, list[EngineRow]] = {}
     for row in outcome.rows:
-        by_backend.setdefault(row.backend, []).append(row)
+        groups.setdefault(f'{row.backend}, batch {row.batch}', []).append(row)
     source = outcome.request.bundle.manifest.name
-    for backend, rows in by_backend.items():
+    for backend, rows in groups.items():
         named = {row.bundle == source: row for row in rows}
         before, after = named.get(True), named.get(False)
         if not (before and after and before.latency_ms and after.latency_ms):
@@ -114,7 +114,7 @@ def write_card(card: str, outcome: Outcome) -> str:
                 cells = (figure.before, figure.after, figure.change)
                 lines.append(f'| {figure.name} | ' + ' | '.join(map(_cell, cells)) + ' |')
     if outcome.rows:
-        lines += ['', f'One image on {machine()}, in turns:', '',
+        lines += ['', f'Latency of one call on {machine()}, in turns:', '',
                   f'| backend | fp32 | {request.precision} | times as fast | from ONNX Runtime '
                   'fp32 |', '|---|---|---|---|---|']
         lines += [
@@ -143,7 +143,7 @@ def doubts(outcome: Outcome) -> Iterator[str]:
     for speed in speeds(outcome):
         if speed.doubts:
             yield (
-                f'Measure its accuracy in {speed.backend} before it is used there: '
+                f'Measure its accuracy in {speed.backend}, before it is used there: '
                 f'{"; ".join(speed.doubts)}.'
             )
 
