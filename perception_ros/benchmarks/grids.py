@@ -122,7 +122,7 @@ def _lower_precision(report: EngineReport) -> Grid:
             row.bundle, row.backend, verdict(row.precision_ratio), str(row.batch),
             with_range(row.precision_ratio),
         )
-        for row in report.rows
+        for row in sorted(report.rows, key=lambda row: (row.bundle, row.backend, row.batch))
         if row.precision_ratio
     ]
     return Grid('Lower precision', columns, rows, 3)
@@ -133,12 +133,15 @@ def _answers(report: EngineReport) -> Grid:
         'bundle', 'backend', 'images', 'boxes, px', 'scores', 'boxes', 'lost', 'gained',
         'mask pixels, %',
     )
-    found: dict[tuple[str, str], list[Difference]] = {}
-    for row in report.rows:
-        if row.difference:
-            found.setdefault((row.bundle, row.backend), []).append(row.difference)
     rows = []
-    for (bundle, backend), items in found.items():
+    for bundle, backend in dict.fromkeys((row.bundle, row.backend) for row in report.rows):
+        items = [
+            row.difference
+            for row in report.rows
+            if (row.bundle, row.backend) == (bundle, backend) and row.difference
+        ]
+        if not items:
+            continue
         share = _greatest(items, lambda item: item.mask_share)
         has_boxes = items[0].box_px is not None
         rows.append((
