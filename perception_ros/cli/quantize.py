@@ -125,7 +125,7 @@ def _print(console: Console, outcome: Outcome) -> None:
     if not outcome.before:
         say('Accuracy was not measured: no --dataset was given.')
     if outcome.rows:
-        say(f'\nOne image on {machine()}')
+        say(f'\nLatency of one call on {machine()}')
         table = _table(
             'backend', 'fp32 ms', f'{request.precision} ms', 'times as fast',
             'changed, from ONNX Runtime fp32',

@@ -37,6 +37,9 @@ from perception_ros.quantization.record import write_card, write_metrics
 
 LowPrecision = Literal['fp16', 'int8']
 
+_BATCHES = (1, 2)
+"""Runtimes prepare a graph for one image otherwise than for several, even to other answers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -191,7 +194,7 @@ def _latencies(request: Request, draft: Bundle) -> tuple[EngineRow, ...]:
     """Measure both bundles in turns, in every backend that works here."""
     return benchmark(
         EnginePlan(
-            (request.bundle, draft), default_backends(), (1,),
+            (request.bundle, draft), default_backends(), _BATCHES,
             picture_folder(request.calibration[0]), image_count=4, rounds=request.rounds,
             seconds=0.2,
         ),

@@ -8,10 +8,13 @@ from typing import Any, NamedTuple, TYPE_CHECKING
 from perception_ros.benchmarks.report import EngineRow
 from perception_ros.core.machine import cpu_features, cpu_name
 from perception_ros.evaluation import Accuracy
-from perception_ros.quantization.gate import boxes_changed, masks_changed
+from perception_ros.quantization.gate import boxes_changed
 
 if TYPE_CHECKING:
     from perception_ros.quantization.quantize import Outcome
+
+DOUBTFUL_MASKS = 0.03
+"""Share of mask cells that changes in a backend, from which on its accuracy is to be measured."""
 
 
 class Figure(NamedTuple):
@@ -31,7 +34,7 @@ class Figure(NamedTuple):
 
 
 class Speed(NamedTuple):
-    """Latency in one backend before and after."""
+    """Latency in one backend at one batch, before and after."""
 
     backend: str
     problem: str | None
@@ -55,11 +58,11 @@ def figures(outcome: Outcome) -> Iterator[Figure]:
 
 def speeds(outcome: Outcome) -> Iterator[Speed]:
     """Yield a line for each backend that was tried."""
-    by_backend: dict[str, list[EngineRow]] = {}
+    groups: dict[str, list[EngineRow]] = {}
     for row in outcome.rows:
-        by_backend.setdefault(row.backend, []).append(row)
+        groups.setdefault(f'{row.backend}, batch {row.batch}', []).append(row)
     source = outcome.request.bundle.manifest.name
-    for backend, rows in by_backend.items():
+    for backend, rows in groups.items():
         named = {row.bundle == source: row for row in rows}
         before, after = named.get(True), named.get(False)
         if not (before and after and before.latency_ms and after.latency_ms):
@@ -114,7 +117,7 @@ def write_card(card: str, outcome: Outcome) -> str:
                 cells = (figure.before, figure.after, figure.change)
                 lines.append(f'| {figure.name} | ' + ' | '.join(map(_cell, cells)) + ' |')
     if outcome.rows:
-        lines += ['', f'One image on {machine()}, in turns:', '',
+        lines += ['', f'Latency of one call on {machine()}, in turns:', '',
                   f'| backend | fp32 | {request.precision} | times as fast | from ONNX Runtime '
                   'fp32 |', '|---|---|---|---|---|']
         lines += [
@@ -143,7 +146,7 @@ def doubts(outcome: Outcome) -> Iterator[str]:
     for speed in speeds(outcome):
         if speed.doubts:
             yield (
-                f'Measure its accuracy in {speed.backend} before it is used there: '
+                f'Measure its accuracy in {speed.backend}, before it is used there: '
                 f'{"; ".join(speed.doubts)}.'
             )
 
@@ -181,9 +184,10 @@ def _changed(row: EngineRow) -> str:
 def _doubts(row: EngineRow, precision: str) -> tuple[str, ...]:
     if row.difference is None:
         return ()
-    return (
-        *boxes_changed(row.difference, precision), *masks_changed(row.difference, precision),
-    )
+    doubted = [*boxes_changed(row.difference, precision)]
+    if (row.difference.mask_share or 0.0) > DOUBTFUL_MASKS:
+        doubted += [f'{row.difference.mask_share:.1%} of the mask cells change']
+    return tuple(doubted)
 
 
 def _cell(value: float | None) -> str:

@@ -96,17 +96,20 @@ def test_latency_is_measured_in_every_backend_that_works(tmp_path: Path) -> None
     assert {row.backend for row in outcome.rows} >= {'onnxruntime@cpu', 'openvino'}
     assert [speed.problem for speed in speeds(outcome)] == [None] * len(list(speeds(outcome)))
     card = Bundle.load(tmp_path / 'lower').card_path.read_text()
-    assert '| onnxruntime@cpu |' in card and '| openvino |' in card
+    assert '| onnxruntime@cpu, batch 1 |' in card and '| openvino, batch 2 |' in card
     assert not list(doubts(outcome))
     # A backend that says something else than the one that the gate asked is named.
-    (row,) = [r for r in outcome.rows if r.backend == 'openvino' and r.bundle == 'colours_fp16']
+    (row,) = [
+        r for r in outcome.rows
+        if (r.backend, r.batch, r.bundle) == ('openvino', 2, 'colours_fp16')
+    ]
     assert row.difference is not None
     other = row.model_copy(
         update={'difference': row.difference.model_copy(update={'mask_share': 0.1})}
     )
     rows = [other if r is row else r for r in outcome.rows]
     (doubt,) = doubts(replace(outcome, rows=tuple(rows)))
-    assert doubt.startswith('Measure its accuracy in openvino before it is used there: masks')
+    assert doubt.startswith('Measure its accuracy in openvino, batch 2, before it')
 
 
 def test_a_bundle_that_is_no_longer_fp32_is_refused(tmp_path: Path) -> None:
