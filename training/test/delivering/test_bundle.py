@@ -9,6 +9,7 @@ import torch
 
 from perception_ros.bundles import Bundle
 from perception_training.config import Config
+from perception_training.data.readers import open_source
 from perception_training.delivering.bundle import make_bundle, pictures
 from perception_training.delivering.proof import prove
 from perception_training.errors import TrainingError
@@ -32,7 +33,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Bundle]:
     config = make_config(folder, **CHANGES)
     for _ in range(2):
         start_record(config, ['perception_train', 'fit'])
-    from perception_training.data.readers import open_source
     fit(config, [open_source(config.data.train[0], config.labels, folder)])
     return config, make_bundle(config, folder / 'tiny')
 
