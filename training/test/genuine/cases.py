@@ -30,10 +30,11 @@ CASES = {
     'YOLOX-nano, half precision': Genuine(
         'yolox', YOLOX, lib.yolox, ('output',), half=True, **_PIXELS_BGR),
     "YOLOv8's head": Genuine(
-        'yolov8', CORE, partial(lib.coreyolo, 'dfl'), _ROWS, lib.coreyolo_boxes, opset=13),
+        'yolov8', CORE, partial(lib.coreyolo, 'dfl'), _ROWS, lib.coreyolo_boxes, opset=13,
+        slow=True),
     "YOLOv9's GELAN": Genuine(
         'yolov8', CORE, partial(lib.coreyolo, 'gelan'), _ROWS, lib.coreyolo_boxes, opset=19,
-        dynamic=False),
+        dynamic=False, slow=True),
     "YOLOv8's head with masks": Genuine(
         'yolov8', CORE, partial(lib.coreyolo, 'dfl', 'segment'), _MASKS, lib.coreyolo_masks,
         dynamic=False),
@@ -81,7 +82,7 @@ CASES = {
         opset=11, dynamic=False, **IMAGENET),
     'DeepLabV3, two heads': Genuine(
         'semantic', VISION, lib.deeplab, ('out', 'aux'), heads=lib.named_logits, opset=12,
-        **IMAGENET),
+        slow=True, **IMAGENET),
     'SSDlite up to scores and relative corners': Genuine(
         'ssd', VISION, lib.Pairs, ('scores', 'boxes'), lib.pair_boxes, opset=11, dynamic=False,
         size=(320, 320), mean=(0.5,) * 3, std=(0.5,) * 3),
