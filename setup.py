@@ -64,6 +64,7 @@ setup(
     # cv2 has several names on the registry and comes with a ROS 2 distribution: hence an extra.
     install_requires=requirements('runtime.in'),
     extras_require={
+        'bags': requirements('bags.in'),
         'cuda': requirements('cuda.in'),
         'evaluation': requirements('evaluation.in'),
         'openvino': requirements('openvino.in'),

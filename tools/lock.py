@@ -27,7 +27,7 @@ LOCKS = (
     ('requirements/demo.lock', '3.10', ('--no-deps',), ('requirements/demo.in',)),
     ('training/requirements.lock', '3.11', (*ABSENT, '--override', 'training/absent.txt'), (
         'training/requirements.in', 'training/exporters.in', 'requirements/runtime.in',
-        'requirements/test.in')),
+        'requirements/bags.in', 'requirements/openvino.in', 'requirements/test.in')),
 )
 
 
