@@ -15,11 +15,12 @@ from perception_ros.core.errors import DatasetError
 from perception_ros.evaluation.confusion import Confusion
 from perception_ros.evaluation.matching import (
     confused,
-    FALSE,
     FoundSide,
+    judged,
     NEUTRAL,
     partners,
     TrueSide,
+    Verdict,
 )
 from perception_ros.evaluation.operating import Operating, OperatingPoint
 
@@ -132,11 +133,8 @@ class BoxScorer:
         boxes: NDArray[np.floating[Any]],
         labels: NDArray[np.integer[Any]],
         scores: NDArray[np.floating[Any]],
-    ) -> float:
-        """Add one image; return how bad the answer is.
-
-        That is the number of true boxes missed, and the sum of the scores of false ones, at the
-        confusion matrix's score.
+    ) -> Verdict:
+        """Add one image; return what is wrong with it at the confusion matrix's score.
 
         :param size: its width and height in pixels.
         :param true_boxes: [N, 4] (x1, y1, x2, y2) in pixels; `true_labels` [N] and `crowd` [N]
@@ -162,7 +160,7 @@ class BoxScorer:
             FoundSide(boxes[theirs].astype(np.float64), labels[theirs], scores[theirs]),
         )
 
-    def _judge(self, true: TrueSide, found: FoundSide) -> float:
+    def _judge(self, true: TrueSide, found: FoundSide) -> Verdict:
         partner = partners(true, found)
         counted = partner != NEUTRAL
         self._judged.append(
@@ -170,9 +168,7 @@ class BoxScorer:
         )
         for pair in confused(true, found, partner, self._score):
             self._confusion[pair] += 1  # -1 is the last row or column
-        shown = found.scores >= self._score
-        missed = np.count_nonzero(~true.crowd) - np.count_nonzero(shown & (partner >= 0))
-        return float(missed + found.scores[shown & (partner == FALSE)].sum())
+        return judged(true, found, partner, self._score)
 
     def result(self) -> BoxAccuracy:
         """Measure what was added."""

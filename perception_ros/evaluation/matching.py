@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,30 @@ class FoundSide:
     boxes: NDArray[np.floating[Any]]
     labels: NDArray[np.integer[Any]]
     scores: NDArray[np.floating[Any]]
+
+
+class Verdict(NamedTuple):
+    """What is wrong with the boxes of an image, from some score on."""
+
+    missed: int
+    """True boxes that nothing found."""
+    false: tuple[float, ...]
+    """Scores of found boxes that are not right."""
+
+    @property
+    def cost(self) -> float:
+        """A miss costs 1, a false box its score: confident errors are the worst."""
+        return self.missed + sum(self.false)
+
+
+def judged(
+    true: TrueSide, found: FoundSide, partner: NDArray[np.int64], score: float
+) -> Verdict:
+    """Say what is wrong with the boxes found from a score on; `partner` as `partners` gives it."""
+    shown = found.scores >= score
+    right = np.count_nonzero(shown & (partner >= 0))
+    false = found.scores[shown & (partner == FALSE)]
+    return Verdict(int(np.count_nonzero(~true.crowd) - right), tuple(false.tolist()))
 
 
 def partners(true: TrueSide, found: FoundSide) -> NDArray[np.int64]:

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from perception_ros.evaluation.boxes import BoxAccuracy, BoxScorer
-from perception_ros.evaluation.matching import FALSE, FoundSide, NEUTRAL, partners, TrueSide
+from perception_ros.evaluation.matching import (
+    FALSE,
+    FoundSide,
+    NEUTRAL,
+    partners,
+    TrueSide,
+    Verdict,
+)
 
 CLASSES = ('car', 'person')
 BOX, NEAR, FAR = (10.0, 10.0, 30.0, 30.0), (12.0, 10.0, 32.0, 30.0), (60.0, 60.0, 90.0, 90.0)
@@ -28,7 +35,7 @@ def sides(image: Image) -> tuple[TrueSide, FoundSide]:
                   np.array([f[2] for f in found], np.float64)))
 
 
-def measured(images: list[Image], score: float = 0.3) -> tuple[BoxAccuracy, list[float]]:
+def measured(images: list[Image], score: float = 0.3) -> tuple[BoxAccuracy, list[Verdict]]:
     scorer = BoxScorer(CLASSES, score)
     bad = []
     for image in images:
@@ -79,7 +86,8 @@ def test_how_bad_an_image_is() -> None:
     _, bad = measured([
         ([(BOX, 0, False), (FAR, 1, False)], [(BOX, 0, 0.9), (FAR, 0, 0.7), (NEAR, 1, 0.2)]),
         ([(BOX, 0, False)], [(BOX, 0, 0.31)])])
-    assert bad == [pytest.approx(1.7), 0.0]
+    assert bad == [Verdict(1, (0.7,)), Verdict(0, ())]
+    assert [verdict.cost for verdict in bad] == [pytest.approx(1.7), 0.0]
 
 
 def test_the_best_threshold_by_hand() -> None:

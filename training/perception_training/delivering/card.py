@@ -24,6 +24,8 @@ class Facts:
     start: Metrics
     """Of the network before training; empty where it had learnt nothing elsewhere."""
     agreement: Sequence[Agreement]
+    chosen: bool = False
+    """Whether it is the checkpoint that did best on the validation images, not the last one."""
 
 
 def write_card(manifest: Manifest, config: Config, facts: Facts) -> str:
@@ -66,11 +68,19 @@ def _training(config: Config, facts: Facts) -> list[str]:
           for again in record.get('resumed', [])),
         f'- {facts.steps} steps of {images} images, {facts.minutes} minutes on '
         f'{record["hardware"]}',
-        '- Nothing was chosen on the validation images: the weights are the running average at '
-        'the end of the schedule.' + (
+        _selection(facts) + (
             ' The schedule ends by the clock, so another run makes other steps.'
             if fit.max_minutes else ''),
         '']
+
+
+def _selection(facts: Facts) -> str:
+    if facts.chosen:
+        return ('- The weights are the running average at the step that did best on the '
+                'validation images (`best.pt`, highest mean of mAP50 and mIoU over all sets): '
+                'chosen on what they are measured on, they look better than they are.')
+    return ('- Nothing was chosen on the validation images: the weights are the running average '
+            'at the end of the schedule (`last.pt`).')
 
 
 def _measured(config: Config, facts: Facts) -> list[str]:

@@ -73,7 +73,7 @@ def prove(network: Network, config: Config, bundle: Bundle,
                 outputs = request.result()
                 for place in range(batch):
                     came = {name: np.array(value[place]) for name, value in outputs.items()}
-                    row = _with(row, wanted[start + place], came)
+                    row = with_image(row, wanted[start + place], came)
                 request.release()
             rows.append(row)
     if wrong := [row for row in rows if not row.ok]:
@@ -102,7 +102,9 @@ def expected(network: Network, config: Config, canvas: Images) -> dict[str, NDAr
     return found
 
 
-def _with(row: Agreement, wanted: dict[str, NDArray], came: dict[str, NDArray]) -> Agreement:
+def with_image(row: Agreement, wanted: dict[str, NDArray],
+               came: dict[str, NDArray]) -> Agreement:
+    """Compare one more image, whose answers are named as a bundle's outputs are."""
     boxes, unpaired, px, score, cells = row.boxes, row.unpaired, row.box_px, row.score, row.cells
     if 'boxes' in wanted:
         differences = [_nearest(w, came) for w in zip(

@@ -45,6 +45,7 @@ class Run:
         fit = config.fit
         self.config, self.place = config, place
         self.step, self.seconds = 0, 0.0
+        self.best: float | None = None  # of all that was measured; lies in best.pt
         self.started_from = ''
         network = build(config.model, config.labels, config.data.root, config.seed)
         if fit.start.checkpoint is not None:
@@ -139,7 +140,8 @@ class Run:
             'network': self.network.state_dict(), 'average': self.average.state_dict(),
             'variances': self.objective.variances.state_dict(),
             'optimiser': self.optimiser.state_dict(), 'scaler': self.scaler.state_dict(),
-            'step': self.step, 'seconds': self.seconds, 'commit': commit() or ''}
+            'step': self.step, 'seconds': self.seconds, 'best': self.best,
+            'commit': commit() or ''}
 
     def restore(self, state: checkpoint.State) -> None:
         """

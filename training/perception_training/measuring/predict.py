@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
-from perception_ros.backends import EngineOptions, open_engine
+from perception_ros.backends import Engine, EngineOptions, open_engine
 from perception_ros.bundles import Bundle, recipe
 from perception_ros.bundles.graph.nms import Selection
+from perception_ros.bundles.manifest import Manifest
 from perception_ros.core.letterbox import Letterbox
 from perception_training.config import Config
 from perception_training.data.sample import to_input
@@ -71,32 +72,35 @@ def network_predictor(network: Network, config: Config) -> Predictor:
 
 @contextlib.contextmanager
 def bundle_predictor(path: Path, threads: int = 0) -> Iterator[Predictor]:
-    """Predict with a bundle in ONNX Runtime, as the runtime's node does."""
+    """Predict with a bundle in ONNX Runtime."""
     bundle = Bundle.load(path)
-    with open_engine(
-        bundle, 'onnxruntime', EngineOptions(max_batch=1, device='cpu', threads=threads)
-    ) as engine:
+    options = EngineOptions(max_batch=1, device='cpu', threads=threads)
+    with open_engine(bundle, 'onnxruntime', options) as engine:
+        yield engine_predictor(bundle.manifest, engine)
 
-        def predict(image: NDArray[np.uint8]) -> Prediction:
-            request = engine.request()
-            try:
-                request.images[0], letterbox = _fitted(image, *engine.info.input_size)
-                request.start(1)
-                outputs = request.result()
-                # The arrays are gone after the release.
-                semantic = {
-                    head: letterbox.mask_to_source(outputs[f'semantic_{head}'][0])
-                    for head in bundle.manifest.semantic}
-                if bundle.manifest.detection is None:
-                    return Prediction(*_nothing(), semantic)
-                used = outputs['scores'][0] > 0  # padding has score 0
-                boxes = letterbox.boxes_to_source(outputs['boxes'][0][used])
-                return Prediction(letterbox.clip(boxes), outputs['labels'][0][used].copy(),
-                                  outputs['scores'][0][used].copy(), semantic)
-            finally:
-                request.release()
 
-        yield predict
+def engine_predictor(manifest: Manifest, engine: Engine) -> Predictor:
+    """Predict with a bundle that an engine has opened, as the runtime's node does."""
+
+    def predict(image: NDArray[np.uint8]) -> Prediction:
+        request = engine.request()
+        try:
+            request.images[0], letterbox = _fitted(image, *engine.info.input_size)
+            request.start(1)
+            outputs = request.result()
+            # The arrays are gone after the release.
+            semantic = {head: letterbox.mask_to_source(outputs[f'semantic_{head}'][0])
+                        for head in manifest.semantic}
+            if manifest.detection is None:
+                return Prediction(*_nothing(), semantic)
+            used = outputs['scores'][0] > 0  # padding has score 0
+            boxes = letterbox.boxes_to_source(outputs['boxes'][0][used])
+            return Prediction(letterbox.clip(boxes), outputs['labels'][0][used].copy(),
+                              outputs['scores'][0][used].copy(), semantic)
+        finally:
+            request.release()
+
+    return predict
 
 
 def _nothing() -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:

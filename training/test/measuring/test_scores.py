@@ -20,7 +20,7 @@ def oracle(sample: Sample, shift: float = 0.0, label: int = 0) -> Prediction:
 
 
 def boxes(samples: tuple[Sample, ...], **wrong: float) -> dict:
-    scorer = BoxScores(CLASSES)
+    scorer = BoxScores(CLASSES, 0.3)
     for sample in samples:
         scorer.add(sample, oracle(sample, **wrong))
     return scorer.metrics()
