@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from perception_training.config import Config
+from perception_training.config import Config, printed
 from perception_training.errors import TrainingError
 from perception_training.measuring.evaluate import Evaluation
 from perception_training.measuring.pictures import colours_of, truth_and_answer
@@ -48,6 +48,9 @@ def write_evaluation(config: Config, measured: Measured, evaluation: Evaluation,
     """
     folder = config.run_dir / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
+    if not (settings := config.run_dir / 'config.yaml').exists():
+        # A bundle that was trained elsewhere has no run here: this says what it is.
+        settings.write_text(printed(config), encoding='utf-8')
     seconds = [s for scores in evaluation.values() for s in scores.seconds]
     record = {
         **asdict(measured), 'when': datetime.now(timezone.utc).isoformat(timespec='seconds'),

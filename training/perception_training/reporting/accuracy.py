@@ -83,18 +83,19 @@ def engines(run: RunFolder) -> Table | None:
     first = run.evaluations[0]
     heads = [(name, head) for name, item in first['sets'].items() for head in item['metrics']]
     named = [f'{_principal(first, place)[0]} {place[1]}, {place[0]}' for place in heads]
-    rows = [[text(item['engine'], 'head'), text(item['runtime']), text(item['device']),
-             text(item['precision']), number(item['size_mb'], 1), number(item['latency_ms'], 1),
+    rows = [[text(item['engine'], 'head'),
+             text(f'{item["runtime"]}, {item["device"]}, {item["precision"]}'),
+             number(item['size_mb'], 1), number(item['latency_ms'], 1),
              *(_compared(first, item, place) for place in heads), *_agreement(item, first)]
             for item in run.evaluations]
-    return Table(['what answers', 'runtime', 'device', 'precision', 'MB', 'ms an image', *named,
-                  'box px', 'score', 'cells', 'same answers'], rows)
+    return Table(['engine', 'runs in', 'MB', 'ms an image', *named, 'box px', 'score', 'cells',
+                  'same answers'], rows)
 
 
-def disagreements(run: RunFolder) -> list[str]:
-    """Name engines whose answers are not those of what they are compared with."""
+def agreeing(run: RunFolder, same: bool) -> list[str]:
+    """Name the engines whose answers are, or are not, those of what they are compared with."""
     return [item['engine'] for item in run.evaluations
-            if item['agreement'] is not None and not item['agreement']['ok']]
+            if item['agreement'] is not None and item['agreement']['ok'] is same]
 
 
 def _principal(evaluation: Json, place: tuple[str, str]) -> tuple[str, float]:
@@ -199,7 +200,8 @@ def _confusion(found: Json) -> Table | None:
         total = sum(counts[i])
         cells = [Cell(f'{counts[i][j] / total:.2f}' if counts[i][j] else '', number=True,
                       share=counts[i][j] / total if total else 0.0,
-                      look='good' if i == j < len(names) - 1 else '', title=f'{counts[i][j]:,}') for j in kept]
+                      look='good' if i == j < len(names) - 1 else '',
+                      title=f'{counts[i][j]:,}') for j in kept]
         rows.append([text(names[i], 'head'), *cells, number(total)])
     return Table(['truth \\ said', *(names[j] for j in kept), 'all'], rows, matrix=True)
 

@@ -56,8 +56,8 @@ def _shown(run: RunFolder) -> dict[str, Any]:
         'plots': plots, 'results': [(result, [(_picture(run.path / picture.file), picture)
                                               for picture in result.worst])
                                     for result in accuracy.results(run)],
-        'engines': accuracy.engines(run), 'differ': accuracy.disagreements(run),
-        'compared': any(item['agreement'] is not None for item in run.evaluations),
+        'engines': accuracy.engines(run), 'agree': accuracy.agreeing(run, True),
+        'differ': accuracy.agreeing(run, False),
         'measured': first, 'data': training.data_table(run),
         'uses': run.config.get('bundle', {}).get('data') or [],
         'benchmark': any_tables(run.benchmark, 'benchmark') if run.benchmark else [],
@@ -86,7 +86,7 @@ def _facts(run: RunFolder, first: dict[str, Any]) -> list[tuple[str, str]]:
         ('seconds an epoch', number(run.seconds_per_epoch, 1).text),
         ('parameters', number(first.get('parameters')).text),
         ('MB', number(first.get('size_mb'), 1).text),
-        ('ms an image', number(first.get('latency_ms'), 1).text)]
+        ('was the best step', number(run.best_step).text)]
     return [(name, value) for name, value in rows if value != number(None).text]
 
 

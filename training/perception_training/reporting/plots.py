@@ -41,7 +41,7 @@ def curves(lines: Sequence[Line], x: str, y: str, *, share: bool = False,
     """
     with mpl.rc_context({
         'svg.fonttype': 'none', 'svg.hashsalt': f'{x}{y}{[line.name for line in lines]}',
-        'font.size': 9, 'text.color': _INK, 'axes.edgecolor': _INK, 'axes.labelcolor': _INK,
+        'font.size': 8, 'text.color': _INK, 'axes.edgecolor': _INK, 'axes.labelcolor': _INK,
         'xtick.color': _INK, 'ytick.color': _INK, 'axes.spines.top': False,
         'axes.spines.right': False, 'legend.frameon': False,
     }):
@@ -66,7 +66,7 @@ def curves(lines: Sequence[Line], x: str, y: str, *, share: bool = False,
             axes.set_xlim(0, 1)
         if len(named) > 1:
             axes.legend(loc='upper center', bbox_to_anchor=(0.5, -0.2), ncols=3,
-                        fontsize=8, handlelength=2.4)
+                        fontsize=7.5, handlelength=2.4)
         return _svg(figure)
 
 

@@ -53,6 +53,15 @@ class RunFolder:
         return max((int(entry['step']) for entry in self.numbers), default=None)
 
     @property
+    def best_step(self) -> int | None:
+        """The step that `best.pt` is from; None where nothing was measured on the way."""
+        if not self.config.get('fit', {}).get('evaluate_every'):
+            return None
+        entries = [entry for entry in self.measurements if 'overall' in entry]
+        best = max(entries, key=lambda entry: float(entry['overall']), default=None)
+        return int(best['step']) if best else None
+
+    @property
     def minutes(self) -> float | None:
         """Of training, without measuring."""
         losses = self.losses
