@@ -44,6 +44,8 @@ class SetScores:
     """What each answer took, letterbox and all."""
     worst: dict[str, list[tuple[float, int, Case]]] = field(default_factory=dict)
     """Head -> heap of the costliest images."""
+    first: Case | None = None
+    """The first image, as an example that nobody chose."""
 
     @classmethod
     def begin(cls, config: Config, images: int) -> 'SetScores':
@@ -59,6 +61,8 @@ class SetScores:
             verdicts[BOXES] = self.boxes.add(sample, guess)
         for head, ids in sample.semantic.items():
             verdicts[head] = self.maps[head].add(ids, guess.semantic[head])
+        if self.first is None:
+            self.first = Case(Verdict(0.0, ''), sample, guess)
         for head, verdict in verdicts.items():
             kept = self.worst.setdefault(head, [])
             # Of equal ones the earlier image stays; cases themselves have no order.

@@ -13,7 +13,7 @@ import numpy as np
 
 from perception_training.config import Config, printed
 from perception_training.errors import TrainingError
-from perception_training.measuring.evaluate import Evaluation
+from perception_training.measuring.evaluate import Case, Evaluation
 from perception_training.measuring.pictures import colours_of, truth_and_answer
 from perception_training.models import BOXES
 
@@ -60,7 +60,9 @@ def write_evaluation(config: Config, measured: Measured, evaluation: Evaluation,
                         'metrics': scores.metrics(), 'details': scores.details()}
                  for name, scores in evaluation.items()},
         'colours': _colours(config), 'agreement': agreement,
-        'worst': _worst(config, measured.engine, evaluation, folder) if pictures else []}
+        'worst': [], 'examples': []}
+    if pictures:
+        record |= _pictures(config, measured.engine, evaluation, folder)
     path = folder / f'{measured.engine}.json'
     path.write_text(json.dumps(record, indent=1), encoding='utf-8')
     return path
@@ -89,21 +91,32 @@ def _colours(config: Config) -> dict[str, dict[str, Sequence[int]]]:
             for head, names in heads.items() if names}
 
 
-def _worst(config: Config, engine: str, evaluation: Evaluation,
-           folder: Path) -> list[dict[str, Any]]:
-    for old in folder.glob(f'worst_{engine}_*.jpg'):
-        old.unlink()
-    rows = []
+def _pictures(config: Config, engine: str, evaluation: Evaluation,
+              folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Draw the worst images of each set and head, and its first one with all heads."""
+    for kind in ('worst', 'example'):
+        for old in folder.glob(f'{kind}_{engine}_*.jpg'):
+            old.unlink()
+    worst, examples = [], []
     for name, scores in evaluation.items():
+        if scores.first is not None:
+            file = f'example_{engine}_{_plain(name)}.jpg'
+            _draw(folder / file, config, scores.first, (BOXES, *config.labels.semantic))
+            examples.append({'set': name, 'image': scores.first.sample.name, 'file': file})
         for head, cases in scores.cases().items():
             for place, case in enumerate(cases, 1):
-                picture = truth_and_answer(config, case.sample, case.guess, (head,))
                 file = f'worst_{engine}_{_plain(name)}_{head}_{place}.jpg'
-                cv2.imwrite(str(folder / file), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR),
-                            [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-                rows.append({'set': name, 'head': head, 'image': case.sample.name, 'file': file,
-                             'said': case.verdict.said, 'cost': round(case.verdict.cost, 4)})
-    return rows
+                _draw(folder / file, config, case, (head,))
+                worst.append({
+                    'set': name, 'head': head, 'image': case.sample.name, 'file': file,
+                    'said': case.verdict.said, 'cost': round(case.verdict.cost, 4)})
+    return {'worst': worst, 'examples': examples}
+
+
+def _draw(path: Path, config: Config, case: Case, heads: Sequence[str]) -> None:
+    picture = truth_and_answer(config, case.sample, case.guess, heads)
+    cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR),
+                [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
 
 
 def _plain(name: str) -> str:

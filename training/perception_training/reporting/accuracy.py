@@ -30,7 +30,7 @@ class Picture:
     """A worst image."""
 
     file: str
-    """Below the run's folder."""
+    """In the run's folder of measurements."""
     name: str
     said: str
 
@@ -143,7 +143,7 @@ def _result(evaluation: Json, name: str, head: str) -> Result:
             f' Boxes from score {confusion["score"]:.2f} on, at an IoU of 0.5; "background" is '
             'what was missed (last column) and what is nothing (last row, in shares of all found '
             'in vain).' if boxes and confusion else ''),
-        [Picture(f'evaluation/{row["file"]}', row['image'], row['said'])
+        [Picture(row['file'], row['image'], row['said'])
          for row in evaluation['worst'] if (row['set'], row['head']) == (name, head)],
         [(label, f'rgb({red}, {green}, {blue})') for label, (red, green, blue)
          in evaluation['colours'].get(head, {}).items()])

@@ -11,9 +11,10 @@ from markupsafe import Markup
 import yaml
 
 from perception_training.errors import TrainingError
+from perception_training.measuring.records import FOLDER
 from perception_training.reporting import accuracy, training
 from perception_training.reporting.runs import read_run, RunFolder
-from perception_training.reporting.tables import any_tables, number
+from perception_training.reporting.tables import any_tables, NONE, number
 
 
 def write_report(run_dirs: Sequence[Path], output: Path) -> None:
@@ -47,15 +48,18 @@ def render(runs: Sequence[RunFolder]) -> str:
 def _shown(run: RunFolder) -> dict[str, Any]:
     """Give what the template says of a run."""
     first = run.evaluations[0] if run.evaluations else {}
-    plots = training.training_plots(run)
     return {
         'name': run.name, 'id': ''.join(c if c.isalnum() else '_' for c in run.name),
         'about': run.config.get('bundle', {}).get('description') or '',
         'what': _what(run), 'figures': accuracy.figures(run), 'facts': _facts(run, first),
         'notes': run.config.get('bundle', {}).get('val_notes') or [],
-        'plots': plots, 'results': [(result, [(_picture(run.path / picture.file), picture)
-                                              for picture in result.worst])
-                                    for result in accuracy.results(run)],
+        'plots': training.training_plots(run),
+        'results': [(result, _pictures(run, [(picture.file, f'{picture.name}: {picture.said}')
+                                             for picture in result.worst]))
+                    for result in accuracy.results(run)],
+        'examples': _pictures(run, [
+            (item['file'], f'{item["image"]}, the first of {item["set"]}: nobody chose it')
+            for item in first.get('examples', [])]),
         'engines': accuracy.engines(run), 'agree': accuracy.agreeing(run, True),
         'differ': accuracy.agreeing(run, False),
         'measured': first, 'data': training.data_table(run),
@@ -86,15 +90,15 @@ def _facts(run: RunFolder, first: dict[str, Any]) -> list[tuple[str, str]]:
         ('seconds an epoch', number(run.seconds_per_epoch, 1).text),
         ('parameters', number(first.get('parameters')).text),
         ('MB', number(first.get('size_mb'), 1).text),
-        ('was the best step', number(run.best_step).text)]
-    return [(name, value) for name, value in rows if value != number(None).text]
+        ('did best on the validation sets', run.best_step and f'step {run.best_step}')]
+    return [(name, value) for name, value in rows if value and value != NONE]
 
 
-def _picture(path: Path) -> str:
-    """Give an image as a data URI; one that is gone is left out."""
-    if not path.is_file():
-        return ''
-    return 'data:image/jpeg;base64,' + base64.b64encode(path.read_bytes()).decode('ascii')
+def _pictures(run: RunFolder, items: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Give images of (file, caption) as (data URI, caption); those that are gone are left out."""
+    paths = [(run.path / FOLDER / file, caption) for file, caption in items]
+    return [('data:image/jpeg;base64,' + base64.b64encode(path.read_bytes()).decode('ascii'),
+             caption) for path, caption in paths if path.is_file()]
 
 
 def _now() -> str:

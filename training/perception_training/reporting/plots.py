@@ -9,8 +9,9 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 import numpy as np
 
-# Okabe and Ito's colours, which people with any colour vision can tell apart, on light and dark.
-COLOURS = ('#0072b2', '#e69f00', '#009e73', '#d55e00', '#cc79a7', '#56b4e9')
+# Okabe and Ito's colours, which people with any colour vision can tell apart; the blue is lighter,
+# so that it can be seen on dark pages too, and grey takes the place of their second blue.
+COLOURS = ('#1f88c9', '#e69f00', '#009e73', '#d55e00', '#cc79a7', '#868d96')
 DASHES = ('-', '--', ':', '-.')
 _INK = '#010203'
 """Stands for the page's own ink until the SVG is written."""

@@ -34,6 +34,7 @@ def evaluation(engine: str, map50: float, images: int = 9, **changes: Any) -> di
         'engine': engine, 'runtime': f'{engine} 1.0', 'device': 'cpu', 'precision': 'fp32',
         'weights': 'last.pt', 'size_mb': 3.8, 'parameters': 957417, 'step': 40, 'minutes': 2.0,
         'when': '2026-11-25T20:00:00+00:00', 'latency_ms': 12.5, 'agreement': None, 'worst': [],
+        'examples': [],
         'colours': {'boxes': {NAME: [255, 0, 0]}},
         'sets': {'idd': {'images': images, 'of': 9, 'metrics': {'boxes': metrics},
                          'details': {'boxes': details}}}, **changes}
