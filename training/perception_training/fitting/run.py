@@ -48,7 +48,8 @@ class Run:
         self.started_from = ''
         network = build(config.model, config.labels, config.data.root, config.seed)
         if fit.start.checkpoint is not None:
-            self.started_from = take_over(network, fit.start.checkpoint)
+            self.started_from = take_over(
+                network, fit.start.checkpoint, fit.start.blend)
         freeze(network, fit.start.freeze)
         layout = torch.channels_last if fit.channels_last else torch.contiguous_format
         self.network = network.to(place.device, memory_format=layout)
