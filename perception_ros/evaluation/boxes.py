@@ -28,7 +28,7 @@ class ClassPrecision:
 
 @dataclass(frozen=True, slots=True)
 class BoxAccuracy:
-    """Average precision of boxes, by class; 100 boxes an image count."""
+    """Average precision of boxes or of instance masks, by class; 100 an image count."""
 
     classes: Mapping[str, ClassPrecision]
 
@@ -43,11 +43,14 @@ class BoxAccuracy:
         return _mean([item.ap for item in self.classes.values()])
 
 
-class BoxScorer:
-    """Gathers true and found boxes image by image, then measures all at once.
+class PrecisionScorer:
+    """What boxes and masks have in common: gathered image by image, then measured all at once.
 
     :raises DatasetError: the library is not installed.
     """
+
+    kind: str
+    """What is compared, as the library calls it."""
 
     def __init__(self, classes: Sequence[str]) -> None:
         self._library = _library()
@@ -56,35 +59,31 @@ class BoxScorer:
         self._truth: list[dict[str, Any]] = []
         self._found: list[dict[str, Any]] = []
 
-    def add(
+    def _add(
         self,
         size: tuple[int, int],
-        true_boxes: NDArray[np.floating[Any]],
+        truth: Sequence[Mapping[str, Any]],
         true_labels: NDArray[np.integer[Any]],
         crowd: NDArray[np.bool_],
-        boxes: NDArray[np.floating[Any]],
+        found: Sequence[Mapping[str, Any]],
         labels: NDArray[np.integer[Any]],
         scores: NDArray[np.floating[Any]],
     ) -> None:
-        """Add one image.
-
-        :param size: its width and height in pixels.
-        :param true_boxes: [N, 4] (x1, y1, x2, y2) in pixels; `true_labels` [N] and `crowd` [N]
-            belong to them. Labels are indices into the classes; others do not count.
-        :param boxes: [M, 4], as found, with `labels` [M] and `scores` [M].
-        """
+        """Add an image with the places of what is true and found, in COCO's own words."""
         image_id = len(self._images) + 1
         self._images.append({'id': image_id, 'width': size[0], 'height': size[1]})
-        for box, label, is_crowd in zip(true_boxes, true_labels, crowd, strict=True):
+        for place, label, is_crowd in zip(truth, true_labels, crowd, strict=True):
             if label >= 0:
                 self._truth.append({
-                    'id': len(self._truth) + 1, 'iscrowd': int(is_crowd),
-                    **_annotation(image_id, box, label),
+                    'id': len(self._truth) + 1, 'image_id': image_id,
+                    'category_id': int(label) + 1, 'iscrowd': int(is_crowd), **place,
                 })
-        for box, label, score in zip(boxes, labels, scores, strict=True):
+        for place, label, score in zip(found, labels, scores, strict=True):
             if label >= 0:
-                found = _annotation(image_id, box, label)
-                self._found.append({'score': float(score), **found})
+                self._found.append({
+                    'image_id': image_id, 'category_id': int(label) + 1, 'score': float(score),
+                    **place,
+                })
 
     def result(self) -> BoxAccuracy:
         """Measure what was added."""
@@ -110,11 +109,42 @@ class BoxScorer:
             truth = self._library.COCO({
                 'images': self._images, 'annotations': self._truth, 'categories': categories
             })
-            judge = self._library.COCOeval_faster(truth, truth.loadRes(self._found), 'bbox')
+            judge = self._library.COCOeval_faster(truth, truth.loadRes(self._found), self.kind)
             judge.evaluate()
             judge.accumulate()
         # [IoU, recall, class, area, detections]: all areas, most detections.
         return np.asarray(judge.eval['precision'][:, :, :, 0, -1], np.float64)
+
+
+class BoxScorer(PrecisionScorer):
+    """Gathers true and found boxes image by image, then measures all at once.
+
+    :raises DatasetError: the library is not installed.
+    """
+
+    kind = 'bbox'
+
+    def add(
+        self,
+        size: tuple[int, int],
+        true_boxes: NDArray[np.floating[Any]],
+        true_labels: NDArray[np.integer[Any]],
+        crowd: NDArray[np.bool_],
+        boxes: NDArray[np.floating[Any]],
+        labels: NDArray[np.integer[Any]],
+        scores: NDArray[np.floating[Any]],
+    ) -> None:
+        """Add one image.
+
+        :param size: its width and height in pixels.
+        :param true_boxes: [N, 4] (x1, y1, x2, y2) in pixels; `true_labels` [N] and `crowd` [N]
+            belong to them. Labels are indices into the classes; others do not count.
+        :param boxes: [M, 4], as found, with `labels` [M] and `scores` [M].
+        """
+        self._add(
+            size, [_place(box) for box in true_boxes], true_labels, crowd,
+            [_place(box) for box in boxes], labels, scores,
+        )
 
 
 def _library() -> Any:
@@ -122,22 +152,15 @@ def _library() -> Any:
         import faster_coco_eval
     except ImportError as error:
         raise DatasetError(
-            f'boxes cannot be measured here: {error}; pip install faster-coco-eval, or the extra '
-            'perception_ros[evaluation]'
+            f'boxes and masks cannot be measured here: {error}; pip install faster-coco-eval, or '
+            'the extra perception_ros[evaluation]'
         ) from error
     return faster_coco_eval
 
 
-def _annotation(
-    image_id: int, box: NDArray[np.floating[Any]], label: np.integer[Any]
-) -> dict[str, Any]:
+def _place(box: NDArray[np.floating[Any]]) -> dict[str, Any]:
     x1, y1, x2, y2 = (float(side) for side in box)
-    return {
-        'image_id': image_id,
-        'category_id': int(label) + 1,
-        'bbox': [x1, y1, x2 - x1, y2 - y1],
-        'area': (x2 - x1) * (y2 - y1),
-    }
+    return {'bbox': [x1, y1, x2 - x1, y2 - y1], 'area': (x2 - x1) * (y2 - y1)}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -21,7 +21,7 @@ from perception_training.fitting.loop import restored
 from perception_training.fitting.record import read_record
 from perception_training.measuring.evaluate import evaluate, Metrics
 from perception_training.measuring.predict import bundle_predictor, network_predictor, selection
-from perception_training.models import BOXES, BoxTask, build, Network, SemanticTask
+from perception_training.models import BOXES, BoxTask, build, MASKS, Network, SemanticTask
 
 PICTURES = 6
 
@@ -69,7 +69,8 @@ def import_options(config: Config, network: Network, record: dict[str, Any]) -> 
         selection=selection(config, boxes) if isinstance(boxes, BoxTask) else None,
         heads={head: HeadOptions(head, task.classes, bundle.semantic_stride)
                for head, task in semantic.items()},
-        score_threshold=bundle.score_threshold, licence=bundle.licence,
+        mask_cells=bundle.mask_cells, score_threshold=bundle.score_threshold,
+        licence=bundle.licence,
         provenance=ProvenanceInfo(
             source='perception_training, this repository',
             data='; '.join(f'{d.name} ({d.use})' for d in bundle.data) or 'not said',
@@ -111,6 +112,8 @@ def _short(metrics: Metrics) -> dict[str, Any]:
                 short |= {f'{key}_map50': numbers['map50'],
                           f'{key}_ap50': {n: c['ap50'] for n, c in classes},
                           f'{key}_n': {n: c['n'] for n, c in classes}}
+            elif head == MASKS:
+                short[f'{key}_mask_map50'] = numbers['map50']
             else:
                 short[f'{key}_{head}_miou'] = numbers['miou']
     return short

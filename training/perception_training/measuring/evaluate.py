@@ -5,11 +5,11 @@ from typing import Any
 from perception_training.config import Config
 from perception_training.data.readers import open_source, Source
 from perception_training.measuring.predict import Predictor
-from perception_training.measuring.scores import BoxScores, SemanticScores
-from perception_training.models import BOXES
+from perception_training.measuring.scores import BoxScores, InstanceScores, SemanticScores
+from perception_training.models import BOXES, MASKS
 
 Metrics = dict[str, dict[str, Any]]
-"""Set -> head -> numbers."""
+"""Set -> head, or the masks of its boxes -> numbers."""
 
 
 def evaluate(config: Config, predict: Predictor) -> Metrics:
@@ -20,14 +20,16 @@ def evaluate(config: Config, predict: Predictor) -> Metrics:
 
 def measure(source: Source, config: Config, predict: Predictor) -> dict[str, Any]:
     """Measure each head that a set labels, in one pass over its images."""
-    boxes = BoxScores(config.labels.boxes)
+    boxes, masks = BoxScores(config.labels.boxes), InstanceScores(config.labels.boxes)
     maps = {head: SemanticScores(names) for head, names in config.labels.semantic.items()}
     for i in range(len(source)):
         sample = source[i]
         guess = predict(sample.image)
         if sample.labelled.any():
             boxes.add(sample, guess)
+            if sample.masks is not None and guess.masks is not None:
+                masks.add(sample, guess)
         for head, ids in sample.semantic.items():
             maps[head].add(ids, guess.semantic[head])
-    found = {head: scorer.metrics() for head, scorer in maps.items() if len(scorer)}
-    return {BOXES: boxes.metrics(), **found} if len(boxes) else found
+    scorers = {BOXES: boxes, MASKS: masks, **maps}
+    return {head: scorer.metrics() for head, scorer in scorers.items() if len(scorer)}

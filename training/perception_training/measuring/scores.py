@@ -6,31 +6,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_ros.evaluation.boxes import BoxScorer
+from perception_ros.evaluation.boxes import BoxScorer, PrecisionScorer
 from perception_ros.evaluation.classes import match_classes
+from perception_ros.evaluation.instances import InstanceScorer
 from perception_ros.evaluation.masks import MaskScorer
 from perception_training.data.sample import Sample, UNKNOWN
 from perception_training.measuring.predict import Prediction
 
 
-class BoxScores:
-    """Average precision of boxes; classes that no image labels are left out."""
+class _Precision:
+    """Average precision; classes that no image labels are left out."""
+
+    _scorer: PrecisionScorer
 
     def __init__(self, classes: Sequence[str]) -> None:
-        self._scorer = BoxScorer(classes)
         self._labelled = np.zeros(len(classes), bool)
         self._images = 0
 
     def __len__(self) -> int:
         return self._images
 
-    def add(self, sample: Sample, guess: Prediction) -> None:
-        """Add an image; unknown regions are no true boxes."""
+    def _note(self, sample: Sample) -> NDArray[np.bool_]:
+        """Count an image, and say which of its objects are crowds: none."""
         self._images += 1
         self._labelled |= sample.labelled
-        crowd = np.zeros(len(sample.boxes), bool)
-        self._scorer.add(sample.size, sample.boxes, sample.labels, crowd, guess.boxes,
-                         guess.labels, guess.scores)
+        return np.zeros(len(sample.boxes), bool)
 
     def metrics(self) -> dict[str, Any]:
         """Give AP50 and AP50:95 per class with the number of true boxes n, and their means."""
@@ -41,6 +41,33 @@ class BoxScores:
             if labelled}
         return {'images': self._images, 'classes': classes, 'map50': _rounded(found.map50),
                 'map': _rounded(found.map)}
+
+
+class BoxScores(_Precision):
+    """Average precision of boxes."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        super().__init__(classes)
+        self._scorer: BoxScorer = BoxScorer(classes)
+
+    def add(self, sample: Sample, guess: Prediction) -> None:
+        """Add an image; unknown regions are no true boxes."""
+        self._scorer.add(sample.size, sample.boxes, sample.labels, self._note(sample),
+                         guess.boxes, guess.labels, guess.scores)
+
+
+class InstanceScores(_Precision):
+    """Average precision of the boxes' masks, by their pixels."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        super().__init__(classes)
+        self._scorer: InstanceScorer = InstanceScorer(classes)
+
+    def add(self, sample: Sample, guess: Prediction) -> None:
+        """Add an image that has outlines; unknown regions are no true ones."""
+        assert sample.masks is not None and guess.masks is not None
+        self._scorer.add(sample.size, sample.masks, sample.labels, self._note(sample),
+                         guess.masks, guess.labels, guess.scores)
 
 
 class SemanticScores:
