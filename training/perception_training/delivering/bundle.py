@@ -16,12 +16,14 @@ from perception_training.config import Config
 from perception_training.data.readers import open_source
 from perception_training.delivering.card import Facts, write_card
 from perception_training.delivering.export import export_onnx
-from perception_training.delivering.proof import prove
+from perception_training.delivering.int8 import in_int8, learnt, require_close, Rounding
+from perception_training.delivering.proof import Agreement, compare, prove
 from perception_training.fitting.loop import restored
 from perception_training.fitting.record import read_record
 from perception_training.measuring.evaluate import evaluate, Metrics
 from perception_training.measuring.predict import bundle_predictor, network_predictor, selection
 from perception_training.models import BOXES, BoxTask, build, MASKS, Network, SemanticTask
+from perception_training.models.int8 import without_rounding
 
 PICTURES = 6
 
@@ -37,15 +39,7 @@ def make_bundle(config: Config, output: Path) -> Bundle:
     """
     record = read_record(config.run_dir)
     network, step, seconds = restored(config)
-    raw = config.run_dir / 'raw.onnx'
-    export_onnx(network, raw, config.width, config.height)
-    images = pictures(config)
-    draft = import_model(
-        raw, config.run_dir / 'bundle' / output.name, overwrite=True,
-        family='decoded' if BOXES in network.tasks else 'semantic',
-        images=[Image.from_array(image) for image in images],
-        options=import_options(config, network, record))
-    agreement = prove(network, config, draft, images)
+    draft, agreement = make_draft(config, network, record, output.name)
     with bundle_predictor(draft.path) as predict:
         metrics = evaluate(config, predict)
     facts = Facts(record, step, round(seconds / 60, 1), metrics, _start(config), agreement)
@@ -55,6 +49,34 @@ def make_bundle(config: Config, output: Path) -> Bundle:
     manifest = draft.manifest.model_copy(update={'provenance': provenance})
     card = write_card(manifest, config, facts)
     return write_bundle(output, manifest, draft.graph_path.read_bytes(), card, overwrite=True)
+
+
+def make_draft(config: Config, network: Network, record: dict[str, Any],
+               name: str) -> tuple[Bundle, tuple[Agreement, ...]]:
+    """
+    Export a network into `run_dir/bundle/<name>` and compare the two; nothing is measured yet.
+
+    A network that rounds becomes an int8 bundle with the ranges that it learnt.
+
+    :raises TrainingError: the bundle answers differently.
+    """
+    rounds = bool(network.form.int8)
+    plain = without_rounding(network) if rounds else network
+    raw = config.run_dir / 'raw.onnx'
+    export_onnx(plain, raw, config.width, config.height)
+    images = pictures(config)
+    draft = import_model(
+        raw, config.run_dir / 'bundle' / (f'{name}_fp32' if rounds else name), overwrite=True,
+        family='decoded' if BOXES in network.tasks else 'semantic',
+        images=[Image.from_array(image) for image in images],
+        options=import_options(config, network, record))
+    if not rounds:
+        return draft, prove(network, config, draft, images)
+    rounding = Rounding(draft, network)
+    draft = in_int8(draft, rounding, rounding.by_tensor(learnt(network)), name)
+    agreement = compare(network, config, draft, images)
+    require_close(agreement)
+    return draft, agreement
 
 
 def import_options(config: Config, network: Network, record: dict[str, Any]) -> ImportOptions:

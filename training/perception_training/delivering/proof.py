@@ -62,10 +62,27 @@ class Agreement:
 def prove(network: Network, config: Config, bundle: Bundle,
           images: Sequence[Images]) -> tuple[Agreement, ...]:
     """
+    Require that a network in torch and its bundle answer alike.
+
+    :param images: as for `compare`.
+    :raises TrainingError: they differ by more than is allowed.
+    """
+    rows = compare(network, config, bundle, images)
+    if wrong := [row for row in rows if not row.ok]:
+        raise TrainingError(
+            'the bundle does not answer as the checkpoint does: '
+            + '; '.join(str(row) for row in wrong)
+            + f'; allowed: {BOX_PX} px, {SCORE:.0e} score, {CELLS:.1%} of cells, {MASK:.1%} of '
+            'mask pixels')
+    return rows
+
+
+def compare(network: Network, config: Config, bundle: Bundle,
+            images: Sequence[Images]) -> tuple[Agreement, ...]:
+    """
     Compare a network in torch, image by image, with its bundle at batch sizes 1, 2 and 5.
 
     :param images: uint8 `[h, w, 3]` RGB of any size, at least five.
-    :raises TrainingError: they differ by more than is allowed.
     """
     canvases = np.empty((len(images), config.height, config.width, 3), np.uint8)
     for canvas, image in zip(canvases, images, strict=True):
@@ -87,12 +104,6 @@ def prove(network: Network, config: Config, bundle: Bundle,
                     row = _with(row, wanted[start + place], came, size)
                 request.release()
             rows.append(row)
-    if wrong := [row for row in rows if not row.ok]:
-        raise TrainingError(
-            'the bundle does not answer as the checkpoint does: '
-            + '; '.join(str(row) for row in wrong)
-            + f'; allowed: {BOX_PX} px, {SCORE:.0e} score, {CELLS:.1%} of cells, {MASK:.1%} of '
-            'mask pixels')
     return tuple(rows)
 
 

@@ -9,6 +9,7 @@ from torch import nn, Tensor
 
 from perception_training.config.loss import LossConfig
 from perception_training.data.sample import Batch
+from perception_training.models.form import AS_BUILT, Form
 
 Raw = dict[str, Any]
 """What a network says while it learns: head -> tensor, or names -> tensors."""
@@ -56,6 +57,8 @@ class Network(nn.Module, ABC):
     """Head -> what it says."""
     pretrained: tuple[str, ...] = ()
     """Beginnings of the names of layers that did not start from random weights."""
+    form: Form = AS_BUILT
+    """What was pruned or rounded after it was built."""
 
     @abstractmethod
     def forward(self, images: Tensor) -> Raw:

@@ -67,12 +67,14 @@ class C2f(nn.Module):
     def __init__(self, inputs: int, outputs: int, depth: int, shortcut: bool) -> None:
         super().__init__()
         half = outputs // 2
-        self.enter = ConvNorm(inputs, 2 * half)
+        # Two layers, not one that is cut in two: each can be pruned by itself.
+        self.bypass = ConvNorm(inputs, half)
+        self.main = ConvNorm(inputs, half)
         self.blocks = nn.ModuleList(Bottleneck(half, shortcut) for _ in range(depth))
         self.merge = ConvNorm((2 + depth) * half, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        kept = list(self.enter(x).chunk(2, 1))
+        kept = [self.bypass(x), self.main(x)]
         for block in self.blocks:
             kept.append(block(kept[-1]))
         merged: Tensor = self.merge(torch.cat(kept, 1))
