@@ -51,22 +51,9 @@ class Accuracy:
             'only_data': list(self.only_data), 'only_model': list(self.only_model),
         }
         if self.boxes:
-            answer['classes'] = {
-                name: {'n': item.count, 'ap50': item.ap50, 'ap': item.ap}
-                for name, item in self.boxes.classes.items()
-            }
+            answer |= self.boxes.as_json()
         if self.masks:
-            answer['heads'] = {
-                head: {
-                    'miou': mask.miou,
-                    'pixel_accuracy': mask.pixel_accuracy,
-                    'classes': {
-                        name: {'pixels': item.pixels, 'iou': item.iou}
-                        for name, item in mask.classes.items()
-                    },
-                }
-                for head, mask in self.masks.items()
-            }
+            answer['heads'] = {head: mask.as_json() for head, mask in self.masks.items()}
         return answer
 
 
@@ -116,7 +103,8 @@ def common_classes(manifest: Manifest, dataset: Dataset) -> dict[str, CommonClas
 
 def _measure_boxes(model: Model, dataset: BoxDataset, track: Track) -> Accuracy:
     common = common_classes(model.manifest, dataset)['']
-    scorer = BoxScorer(common.names)
+    assert model.manifest.detection is not None, 'classes of boxes are in common'
+    scorer = BoxScorer(common.names, model.manifest.detection.score_threshold)
     for path, result in _results(model, dataset, track):
         size = (result.frame.image.width, result.frame.image.height)
         truth, found = dataset.truth(path, size), result.detections
