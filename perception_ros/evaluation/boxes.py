@@ -77,7 +77,7 @@ class ClassPrecision(Precision):
 
 @dataclass(frozen=True, slots=True)
 class BoxAccuracy:
-    """Average precision of boxes, by class; 100 boxes an image count."""
+    """Average precision of boxes or of instance masks, by class; 100 an image count."""
 
     classes: Mapping[str, ClassPrecision]
     confusion: Confusion | None = None
@@ -104,79 +104,51 @@ class BoxAccuracy:
         return answer
 
 
-class BoxScorer:
-    """Gathers true and found boxes image by image, then measures all at once.
+class PrecisionScorer:
+    """What boxes and masks have in common: gathered image by image, then measured all at once.
 
-    Average precision is the library's; right and false boxes by score, and what was taken for
-    what, it does not give.
-
-    :param score: boxes from this score on are in the confusion matrix.
     :raises DatasetError: the library is not installed.
     """
 
-    def __init__(self, classes: Sequence[str], score: float = 0.0) -> None:
+    kind: str
+    """What is compared, as the library calls it."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
         self._library = _library()
         self._classes = tuple(classes)
-        self._score = score
-        self._confusion = np.zeros((len(classes) + 1,) * 2, np.int64)
-        self._judged: list[tuple[NDArray[Any], NDArray[Any], NDArray[np.int64]]] = []
         self._images: list[dict[str, int]] = []
         self._truth: list[dict[str, Any]] = []
         self._found: list[dict[str, Any]] = []
 
-    def add(
+    def _add(
         self,
         size: tuple[int, int],
-        true_boxes: NDArray[np.floating[Any]],
+        truth: Sequence[Mapping[str, Any]],
         true_labels: NDArray[np.integer[Any]],
         crowd: NDArray[np.bool_],
-        boxes: NDArray[np.floating[Any]],
+        found: Sequence[Mapping[str, Any]],
         labels: NDArray[np.integer[Any]],
         scores: NDArray[np.floating[Any]],
-    ) -> Verdict:
-        """Add one image; return what is wrong with it at the confusion matrix's score.
-
-        :param size: its width and height in pixels.
-        :param true_boxes: [N, 4] (x1, y1, x2, y2) in pixels; `true_labels` [N] and `crowd` [N]
-            belong to them. Labels are indices into the classes; others do not count.
-        :param boxes: [M, 4], as found, with `labels` [M] and `scores` [M].
-        """
+    ) -> None:
+        """Add an image with the places of what is true and found, in COCO's own words."""
         image_id = len(self._images) + 1
         self._images.append({'id': image_id, 'width': size[0], 'height': size[1]})
-        for box, label, is_crowd in zip(true_boxes, true_labels, crowd, strict=True):
+        for place, label, is_crowd in zip(truth, true_labels, crowd, strict=True):
             if label >= 0:
                 self._truth.append({
-                    'id': len(self._truth) + 1, 'iscrowd': int(is_crowd),
-                    **_annotation(image_id, box, label),
+                    'id': len(self._truth) + 1, 'image_id': image_id,
+                    'category_id': int(label) + 1, 'iscrowd': int(is_crowd), **place,
                 })
-        for box, label, score in zip(boxes, labels, scores, strict=True):
+        for place, label, score in zip(found, labels, scores, strict=True):
             if label >= 0:
-                annotation = _annotation(image_id, box, label)
-                self._found.append({'score': float(score), **annotation})
-        ours, theirs = true_labels >= 0, labels >= 0
-        # In the library's own precision: an overlap of exactly a half counts.
-        return self._judge(
-            TrueSide(true_boxes[ours].astype(np.float64), true_labels[ours], crowd[ours]),
-            FoundSide(boxes[theirs].astype(np.float64), labels[theirs], scores[theirs]),
-        )
-
-    def _judge(self, true: TrueSide, found: FoundSide) -> Verdict:
-        partner = partners(true, found)
-        counted = partner != NEUTRAL
-        self._judged.append(
-            (found.labels[counted], found.scores[counted], partner[counted])
-        )
-        for pair in confused(true, found, partner, self._score):
-            self._confusion[pair] += 1  # -1 is the last row or column
-        return judged(true, found, partner, self._score)
+                self._found.append({
+                    'image_id': image_id, 'category_id': int(label) + 1, 'score': float(score),
+                    **place,
+                })
 
     def result(self) -> BoxAccuracy:
         """Measure what was added."""
         precision, counts = self._precision(), self._counts()
-        labels, scores, partner = (
-            np.concatenate([np.zeros(0, kind), *(item[i] for item in self._judged)])
-            for i, kind in enumerate((np.int64, np.float64, np.int64))
-        )
         classes = {}
         for i, name in enumerate(self._classes):
             whole, *sizes = (
@@ -187,15 +159,19 @@ class BoxScorer:
                 )
                 for area in range(1 + len(SIZES))
             )
-            mine = labels == i
             classes[name] = ClassPrecision(
                 whole.count, whole.ap50, whole.ap,
                 dict(zip(SIZES, sizes, strict=True)) if whole.count else {},
                 tuple(precision[0, :, i, 0].tolist()) if whole.count else (),
-                Operating.of(scores[mine], partner[mine] >= 0, whole.count),
+                self._operating(i, whole.count),
             )
-        names = (*self._classes, BACKGROUND)
-        return BoxAccuracy(classes, Confusion(names, self._confusion.copy()), self._score)
+        return self._accuracy(classes)
+
+    def _operating(self, label: int, count: int) -> Operating | None:
+        return None
+
+    def _accuracy(self, classes: Mapping[str, ClassPrecision]) -> BoxAccuracy:
+        return BoxAccuracy(classes)
 
     def _counts(self) -> list[list[int]]:
         """Return true boxes by class, of all sizes and of each: [classes, 4]."""
@@ -217,11 +193,80 @@ class BoxScorer:
             truth = self._library.COCO({
                 'images': self._images, 'annotations': self._truth, 'categories': categories
             })
-            judge = self._library.COCOeval_faster(truth, truth.loadRes(self._found), 'bbox')
+            judge = self._library.COCOeval_faster(truth, truth.loadRes(self._found), self.kind)
             judge.evaluate()
             judge.accumulate()
         # [IoU, recall, class, area, detections]: most detections.
         return np.asarray(judge.eval['precision'][..., -1], np.float64)
+
+
+class BoxScorer(PrecisionScorer):
+    """Gathers true and found boxes image by image, then measures all at once.
+
+    Average precision is the library's; right and false boxes by score, and what was taken for
+    what, it does not give.
+
+    :param score: boxes from this score on are in the confusion matrix.
+    :raises DatasetError: the library is not installed.
+    """
+
+    kind = 'bbox'
+
+    def __init__(self, classes: Sequence[str], score: float = 0.0) -> None:
+        super().__init__(classes)
+        self._score = score
+        self._confusion = np.zeros((len(classes) + 1,) * 2, np.int64)
+        self._judged: list[tuple[NDArray[Any], NDArray[Any], NDArray[np.int64]]] = []
+
+    def add(
+        self,
+        size: tuple[int, int],
+        true_boxes: NDArray[np.floating[Any]],
+        true_labels: NDArray[np.integer[Any]],
+        crowd: NDArray[np.bool_],
+        boxes: NDArray[np.floating[Any]],
+        labels: NDArray[np.integer[Any]],
+        scores: NDArray[np.floating[Any]],
+    ) -> Verdict:
+        """Add one image; return what is wrong with it at the confusion matrix's score.
+
+        :param size: its width and height in pixels.
+        :param true_boxes: [N, 4] (x1, y1, x2, y2) in pixels; `true_labels` [N] and `crowd` [N]
+            belong to them. Labels are indices into the classes; others do not count.
+        :param boxes: [M, 4], as found, with `labels` [M] and `scores` [M].
+        """
+        self._add(
+            size, [_place(box) for box in true_boxes], true_labels, crowd,
+            [_place(box) for box in boxes], labels, scores,
+        )
+        ours, theirs = true_labels >= 0, labels >= 0
+        # In the library's own precision: an overlap of exactly a half counts.
+        return self._judge(
+            TrueSide(true_boxes[ours].astype(np.float64), true_labels[ours], crowd[ours]),
+            FoundSide(boxes[theirs].astype(np.float64), labels[theirs], scores[theirs]),
+        )
+
+    def _judge(self, true: TrueSide, found: FoundSide) -> Verdict:
+        partner = partners(true, found)
+        counted = partner != NEUTRAL
+        self._judged.append(
+            (found.labels[counted], found.scores[counted], partner[counted])
+        )
+        for pair in confused(true, found, partner, self._score):
+            self._confusion[pair] += 1  # -1 is the last row or column
+        return judged(true, found, partner, self._score)
+
+    def _operating(self, label: int, count: int) -> Operating | None:
+        labels, scores, partner = (
+            np.concatenate([np.zeros(0, kind), *(item[i] for item in self._judged)])
+            for i, kind in enumerate((np.int64, np.float64, np.int64))
+        )
+        mine = labels == label
+        return Operating.of(scores[mine], partner[mine] >= 0, count)
+
+    def _accuracy(self, classes: Mapping[str, ClassPrecision]) -> BoxAccuracy:
+        names = (*self._classes, BACKGROUND)
+        return BoxAccuracy(classes, Confusion(names, self._confusion.copy()), self._score)
 
 
 def _library() -> Any:
@@ -229,22 +274,15 @@ def _library() -> Any:
         import faster_coco_eval
     except ImportError as error:
         raise DatasetError(
-            f'boxes cannot be measured here: {error}; pip install faster-coco-eval, or the extra '
-            'perception_ros[evaluation]'
+            f'boxes and masks cannot be measured here: {error}; pip install faster-coco-eval, or '
+            'the extra perception_ros[evaluation]'
         ) from error
     return faster_coco_eval
 
 
-def _annotation(
-    image_id: int, box: NDArray[np.floating[Any]], label: np.integer[Any]
-) -> dict[str, Any]:
+def _place(box: NDArray[np.floating[Any]]) -> dict[str, Any]:
     x1, y1, x2, y2 = (float(side) for side in box)
-    return {
-        'image_id': image_id,
-        'category_id': int(label) + 1,
-        'bbox': [x1, y1, x2 - x1, y2 - y1],
-        'area': (x2 - x1) * (y2 - y1),
-    }
+    return {'bbox': [x1, y1, x2 - x1, y2 - y1], 'area': (x2 - x1) * (y2 - y1)}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

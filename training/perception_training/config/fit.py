@@ -36,6 +36,9 @@ class StartConfig(Settings):
 
     checkpoint: Path | None = Field(
         None, description='layers that have the same name and shape are taken over, averaged')
+    blend: float = Field(
+        1.0, ge=0, le=1, description="the checkpoint's share in layers that model.start gives "
+        'too: half of each often keeps what either alone forgets (Wortsman et al. 2022)')
     freeze: tuple[str, ...] = Field(
         (), description="names of layers with shell wildcards, such as 'trunk.backbone.*'")
     thaw: int | None = Field(None, ge=1, description='step at which they are released')
@@ -69,7 +72,9 @@ class FitConfig(Settings):
     tensorboard: bool = Field(False, description='curves in run_dir/tensorboard')
 
     @model_validator(mode='after')
-    def _thaws_what_is_frozen(self) -> Self:
+    def _start_is_whole(self) -> Self:
         if self.start.thaw is not None and not self.start.freeze:
             raise ValueError('start.thaw: expected start.freeze to say what is frozen')
+        if self.start.blend != 1 and self.start.checkpoint is None:
+            raise ValueError('start.blend: expected start.checkpoint to say with what')
         return self

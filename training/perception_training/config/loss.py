@@ -15,6 +15,7 @@ class DetectionLossConfig(Settings):
     classes: float = Field(0.5, ge=0, description='binary cross-entropy of class scores')
     distances: float = Field(1.5, ge=0, description='distribution focal loss')
     objectness: float = Field(1.0, ge=0, description='of heads that have it')
+    masks: float = Field(5.0, ge=0, description='cross-entropy of masks that prototypes make')
     topk: int = Field(10, ge=1, description='anchors that a box may claim')
     alpha: float = Field(0.5, ge=0, description='exponent of the score in the alignment')
     beta: float = Field(6.0, ge=0, description='exponent of the IoU in the alignment')

@@ -22,6 +22,8 @@ class YoloConfig(Settings):
 
     name: Literal['yolo']
     size: Literal['n', 's', 'm', 'l', 'x'] = Field('n', description='depth and width')
+    prototypes: int = Field(
+        0, ge=0, le=256, description='that the masks of boxes are sums of; 0: boxes have no masks')
 
 
 class UnetConfig(Settings):

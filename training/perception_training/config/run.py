@@ -7,6 +7,7 @@ from typing_extensions import Self
 
 from perception_training.config.base import Settings
 from perception_training.config.bundle import BundleConfig
+from perception_training.config.compress import DistilConfig, PruneConfig, QuantiseConfig
 from perception_training.config.data import AugmentConfig, DataConfig
 from perception_training.config.fit import FitConfig
 from perception_training.config.labels import LabelsConfig
@@ -27,6 +28,9 @@ class Config(Settings):
     augment: AugmentConfig = AugmentConfig()
     loss: LossConfig = LossConfig()
     fit: FitConfig
+    distil: DistilConfig | None = Field(None, description='a teacher that fitting listens to')
+    prune: PruneConfig = PruneConfig()
+    quantise: QuantiseConfig = QuantiseConfig()
     bundle: BundleConfig = BundleConfig()
 
     @model_validator(mode='after')

@@ -17,12 +17,14 @@ from perception_training.data.readers import open_source
 from perception_training.delivering.card import Facts, write_card
 from perception_training.delivering.engines import measure_engines, opened
 from perception_training.delivering.export import export_onnx
-from perception_training.delivering.proof import prove
+from perception_training.delivering.int8 import in_int8, learnt, require_close, Rounding
+from perception_training.delivering.proof import Agreement, compare, prove
 from perception_training.fitting.loop import LAST, restored
 from perception_training.fitting.record import read_record
 from perception_training.measuring.evaluate import evaluate, Metrics
 from perception_training.measuring.predict import network_predictor, selection
-from perception_training.models import BOXES, BoxTask, build, Network, SemanticTask
+from perception_training.models import BOXES, BoxTask, build, MASKS, Network, SemanticTask
+from perception_training.models.int8 import without_rounding
 
 PICTURES = 6
 
@@ -39,15 +41,7 @@ def make_bundle(config: Config, output: Path, checkpoint: str = LAST) -> Bundle:
     """
     record = read_record(config.run_dir)
     network, step, seconds = restored(config, checkpoint)
-    raw = config.run_dir / 'raw.onnx'
-    export_onnx(network, raw, config.width, config.height)
-    images = pictures(config)
-    draft = import_model(
-        raw, config.run_dir / 'bundle' / output.name, overwrite=True,
-        family='decoded' if BOXES in network.tasks else 'semantic',
-        images=[Image.from_array(image) for image in images],
-        options=import_options(config, network, record))
-    agreement = prove(network, config, draft, images)
+    draft, agreement = make_draft(config, network, record, output.name)
     with opened(config, draft.path, ['onnxruntime']) as (contenders, _):
         metrics = measure_engines(config, contenders)['onnxruntime'].metrics
     facts = Facts(record, step, round(seconds / 60, 1), metrics, _start(config), agreement,
@@ -58,6 +52,34 @@ def make_bundle(config: Config, output: Path, checkpoint: str = LAST) -> Bundle:
     manifest = draft.manifest.model_copy(update={'provenance': provenance})
     card = write_card(manifest, config, facts)
     return write_bundle(output, manifest, draft.graph_path.read_bytes(), card, overwrite=True)
+
+
+def make_draft(config: Config, network: Network, record: dict[str, Any],
+               name: str) -> tuple[Bundle, tuple[Agreement, ...]]:
+    """
+    Export a network into `run_dir/bundle/<name>` and compare the two; nothing is measured yet.
+
+    A network that rounds becomes an int8 bundle with the ranges that it learnt.
+
+    :raises TrainingError: the bundle answers differently.
+    """
+    rounds = bool(network.form.int8)
+    plain = without_rounding(network) if rounds else network
+    raw = config.run_dir / 'raw.onnx'
+    export_onnx(plain, raw, config.width, config.height)
+    images = pictures(config)
+    draft = import_model(
+        raw, config.run_dir / 'bundle' / (f'{name}_fp32' if rounds else name), overwrite=True,
+        family='decoded' if BOXES in network.tasks else 'semantic',
+        images=[Image.from_array(image) for image in images],
+        options=import_options(config, network, record))
+    if not rounds:
+        return draft, prove(network, config, draft, images)
+    rounding = Rounding(draft, network)
+    draft = in_int8(draft, rounding, rounding.by_tensor(learnt(network)), name)
+    agreement = compare(network, config, draft, images)
+    require_close(agreement)
+    return draft, agreement
 
 
 def import_options(config: Config, network: Network, record: dict[str, Any]) -> ImportOptions:
@@ -72,7 +94,8 @@ def import_options(config: Config, network: Network, record: dict[str, Any]) -> 
         selection=selection(config, boxes) if isinstance(boxes, BoxTask) else None,
         heads={head: HeadOptions(head, task.classes, bundle.semantic_stride)
                for head, task in semantic.items()},
-        score_threshold=bundle.score_threshold, licence=bundle.licence,
+        mask_cells=bundle.mask_cells, score_threshold=bundle.score_threshold,
+        licence=bundle.licence,
         provenance=ProvenanceInfo(
             source='perception_training, this repository',
             data='; '.join(f'{d.name} ({d.use})' for d in bundle.data) or 'not said',
@@ -114,6 +137,8 @@ def _short(metrics: Metrics) -> dict[str, Any]:
                 short |= {f'{key}_map50': numbers['map50'],
                           f'{key}_ap50': {n: c['ap50'] for n, c in classes},
                           f'{key}_n': {n: c['n'] for n, c in classes}}
+            elif head == MASKS:
+                short[f'{key}_mask_map50'] = numbers['map50']
             else:
                 short[f'{key}_{head}_miou'] = numbers['miou']
     return short

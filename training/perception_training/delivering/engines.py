@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 import torch
 
@@ -28,6 +27,7 @@ from perception_training.measuring.predict import (
     Predictor,
 )
 from perception_training.measuring.records import Measured, write_evaluation
+from perception_training.models import MASKS
 
 CHECKPOINT, ALL = 'checkpoint', 'all'
 
@@ -61,16 +61,18 @@ def measure_engines(config: Config, contenders: Mapping[str, Contender],
     rows = {name: Agreement(1, 0) for name in others}
 
     def compare(sample: Sample, guesses: Mapping[str, Prediction]) -> None:
-        wanted = _outputs(config, sample, guesses[first])
+        # The proof counts pixels of the network's input.
+        scale = max(Letterbox.fit(sample.size, (config.width, config.height)).scale)
+        answers = {name: _outputs(guess) for name, guess in guesses.items()}
         for name in others:
-            came = _outputs(config, sample, guesses[name])
-            rows[name] = with_image(rows[name], wanted, came)
+            rows[name] = with_image(rows[name], answers[first], answers[name], sample.size, scale)
 
     predictors = {name: contender.predict for name, contender in contenders.items()}
     found = evaluate_all(config, predictors, most, compare if others else None)
     for name, contender in contenders.items():
-        agreement = {'with': first, 'ok': rows[name].ok, **asdict(rows[name])} \
-            if name in rows else None
+        row = rows.get(name)
+        agreement = row and {
+            'with': first, 'ok': row.ok, 'mask': row.mask, **asdict(row)}
         write_evaluation(config, contender.measured, found[name], agreement,
                          pictures=name == first)
     return {name: Row(contender.measured, metrics_of(found[name]), rows.get(name))
@@ -118,7 +120,8 @@ def of_checkpoint(config: Config, trained: Trained, file: str = LAST) -> Contend
     count = sum(parameter.numel() for parameter in network.parameters())
     device = str(next(network.parameters()).device)
     return Contender(network_predictor(network, config), Measured(
-        CHECKPOINT, f'torch {torch.__version__}', device, 'fp32', file, round(count * 4e-6, 2),
+        CHECKPOINT, f'torch {torch.__version__}', device,
+        'int8' if network.form.int8 else 'fp32', file, round(count * 4e-6, 2),
         count, trained.step, round(trained.seconds / 60, 1)))
 
 
@@ -134,9 +137,8 @@ def _engine(path: Path, name: str) -> Iterator[Contender]:
             round(bundle.graph_path.stat().st_size / 1e6, 2)))
 
 
-def _outputs(config: Config, sample: Sample, guess: Prediction) -> dict[str, NDArray[Any]]:
-    """Name answers as a bundle's outputs are, boxes in px of the input: the proof's unit."""
-    letterbox = Letterbox.fit(sample.size, (config.width, config.height))
-    boxes = np.asarray(letterbox.boxes_to_input(guess.boxes))
-    masks = {f'semantic_{head}': ids for head, ids in guess.semantic.items()}
-    return {'boxes': boxes, 'labels': guess.labels, 'scores': guess.scores, **masks}
+def _outputs(guess: Prediction) -> dict[str, NDArray[Any]]:
+    """Name answers as a bundle's outputs are."""
+    found = {'boxes': guess.boxes, 'labels': guess.labels, 'scores': guess.scores,
+             **{f'semantic_{head}': ids for head, ids in guess.semantic.items()}}
+    return found if guess.masks is None else {**found, MASKS: guess.masks}

@@ -13,7 +13,8 @@ def update_average(average: nn.Module, network: nn.Module, decay: float, step: i
         first of them.
     """
     decay = min(decay, (1 + step) / (10 + step))
-    kept, new = list(average.state_dict().values()), list(network.state_dict().values())
+    # Not of `state_dict`, which repeats a parameter that several layers share.
+    kept, new = ([*each.parameters(), *each.buffers()] for each in (average, network))
     pairs = [(k, n) for k, n in zip(kept, new, strict=True) if k.is_floating_point()]
     torch._foreach_lerp_([k for k, _ in pairs], [n for _, n in pairs], 1 - decay)
     for whole, latest in zip(kept, new, strict=True):

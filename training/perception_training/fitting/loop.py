@@ -24,7 +24,8 @@ from perception_training.fitting.log import Log
 from perception_training.fitting.process import prepare_torch
 from perception_training.fitting.record import record_data
 from perception_training.fitting.run import Run, Trained
-from perception_training.models import build
+from perception_training.fitting.transfer import built
+from perception_training.models.form import AS_BUILT, form_in
 
 LAST, BEST = 'last.pt', 'best.pt'
 
@@ -57,11 +58,12 @@ def fit(config: Config, sources: Sequence[Source] | None = None,
     prepare_torch(config.fit)
     with joined(config.fit) as place:
         config.run_dir.mkdir(parents=True, exist_ok=True)
-        run = Run(config, place)
+        state = _checkpoint(config)
+        run = Run(config, place, form_in(state, config.run_dir / LAST) if state else AS_BUILT)
         with Log(config.run_dir, config.fit.steps, config.fit.tensorboard,
                  silent=not place.first) as log:
             log.say(f'settings:\n{printed(config)}')
-            _resume(run, log)
+            _resume(run, state, log)
             images = sources or open_all(config, place, log)
             if place.first:
                 record_data(config, images, place.processes)
@@ -175,14 +177,21 @@ def _save(run: Run, log: Log, file: str, final: bool = False) -> bool:
         return False
 
 
-def _resume(run: Run, log: Log) -> None:
-    path = run.config.run_dir / LAST
+def _checkpoint(config: Config) -> checkpoint.State | None:
+    """Read what to resume from, if there is something."""
+    path = config.run_dir / LAST
     if not path.exists():
+        return None
+    state, theirs = checkpoint.read(path)
+    checkpoint.require_same_network(path, theirs, config)
+    return state
+
+
+def _resume(run: Run, state: checkpoint.State | None, log: Log) -> None:
+    if state is None:
         if run.started_from:
             log.say(f'starts from {run.started_from}')
         return
-    state, theirs = checkpoint.read(path)
-    checkpoint.require_same_network(path, theirs, run.config)
     run.restore(state)
     if (best := run.config.run_dir / BEST).exists():
         run.best = checkpoint.read(best)[0]['best']
@@ -199,6 +208,5 @@ def restored(config: Config, file: str = LAST) -> Trained:
     path = config.run_dir / file
     state, theirs = checkpoint.read(path)
     checkpoint.require_same_network(path, theirs, config)
-    network = build(config.model, config.labels)
-    network.load_state_dict(state['average'])
-    return Trained(network.eval(), int(state['step']), float(state['seconds']))
+    network = built(path, state, config)
+    return Trained(network, int(state['step']), float(state['seconds']))

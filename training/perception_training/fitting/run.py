@@ -20,6 +20,7 @@ from perception_training.fitting.record import commit
 from perception_training.fitting.transfer import freeze, take_over, thaw, train_mode
 from perception_training.losses.objective import Objective
 from perception_training.models import build, Network
+from perception_training.models.form import AS_BUILT, Form, reform
 
 ACTIVATIONS = {'fp32': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
@@ -36,10 +37,11 @@ class Trained(NamedTuple):
 class Run:
     """Network, its running average, optimiser, progress."""
 
-    def __init__(self, config: Config, place: Place) -> None:
+    def __init__(self, config: Config, place: Place, form: Form = AS_BUILT) -> None:
         """
         Build the network and what trains it.
 
+        :param form: what the checkpoint to resume from says was changed of the network.
         :raises TrainingError: weights to start from do not fit, or a name fits no layer.
         """
         fit = config.fit
@@ -48,8 +50,10 @@ class Run:
         self.best: float | None = None  # of all that was measured; lies in best.pt
         self.started_from = ''
         network = build(config.model, config.labels, config.data.root, config.seed)
+        reform(network, form)
         if fit.start.checkpoint is not None:
-            self.started_from = take_over(network, fit.start.checkpoint)
+            self.started_from = take_over(
+                network, fit.start.checkpoint, fit.start.blend)
         freeze(network, fit.start.freeze)
         layout = torch.channels_last if fit.channels_last else torch.contiguous_format
         self.network = network.to(place.device, memory_format=layout)
@@ -136,12 +140,14 @@ class Run:
 
     def state(self) -> checkpoint.State:
         """Give everything that a checkpoint holds."""
+        form = self.network.form
+        changed = {'form': form.model_dump_json()} if form != AS_BUILT else {}
         return {
             'network': self.network.state_dict(), 'average': self.average.state_dict(),
             'variances': self.objective.variances.state_dict(),
             'optimiser': self.optimiser.state_dict(), 'scaler': self.scaler.state_dict(),
             'step': self.step, 'seconds': self.seconds, 'best': self.best,
-            'commit': commit() or ''}
+            'commit': commit() or '', **changed}
 
     def restore(self, state: checkpoint.State) -> None:
         """

@@ -12,11 +12,17 @@ from perception_training.config import Config
 from perception_training.data.readers import open_source, Source
 from perception_training.data.sample import Sample
 from perception_training.measuring.predict import Prediction, Predictor
-from perception_training.measuring.scores import BoxScores, SemanticScores, Verdict
-from perception_training.models import BOXES
+from perception_training.measuring.scores import (
+    BoxScores,
+    InstanceScores,
+    SemanticScores,
+    Verdict,
+)
+from perception_training.models import BOXES, MASKS
 
 Metrics = dict[str, dict[str, Any]]
-"""Set -> head -> numbers."""
+"""Set -> head, or the masks of its boxes -> numbers."""
+Scores = BoxScores | InstanceScores | SemanticScores
 Watch = Callable[[Sample, Mapping[str, Prediction]], None]
 """Sees each image and what every engine answers."""
 WORST = 4
@@ -37,6 +43,7 @@ class SetScores:
     """One engine's answers to one set."""
 
     boxes: BoxScores
+    masks: InstanceScores
     maps: dict[str, SemanticScores]
     of: int
     """Images that the set has."""
@@ -51,6 +58,7 @@ class SetScores:
     def begin(cls, config: Config, images: int) -> 'SetScores':
         """Begin with nothing."""
         return cls(BoxScores(config.labels.boxes, config.bundle.score_threshold),
+                   InstanceScores(config.labels.boxes),
                    {head: SemanticScores(names)
                     for head, names in config.labels.semantic.items()}, images)
 
@@ -59,6 +67,8 @@ class SetScores:
         verdicts = {}
         if sample.labelled.any():
             verdicts[BOXES] = self.boxes.add(sample, guess)
+            if sample.masks is not None and guess.masks is not None:
+                self.masks.add(sample, guess)
         for head, ids in sample.semantic.items():
             verdicts[head] = self.maps[head].add(ids, guess.semantic[head])
         if self.first is None:
@@ -70,8 +80,8 @@ class SetScores:
             if len(kept) > WORST:
                 heapq.heappop(kept)
 
-    def _heads(self) -> Iterator[tuple[str, BoxScores | SemanticScores]]:
-        scorers: dict[str, BoxScores | SemanticScores] = {BOXES: self.boxes, **self.maps}
+    def _heads(self) -> Iterator[tuple[str, Scores]]:
+        scorers: dict[str, Scores] = {BOXES: self.boxes, MASKS: self.masks, **self.maps}
         return ((head, scorer) for head, scorer in scorers.items() if len(scorer))
 
     def metrics(self) -> dict[str, Any]:
@@ -127,7 +137,7 @@ def measure_all(source: Source, config: Config, predictors: Mapping[str, Predict
                 most: int | None = None, watch: Watch | None = None) -> dict[str, SetScores]:
     """Do the same for several engines and a part of the images; see `evaluate_all`."""
     scores = {engine: SetScores.begin(config, len(source)) for engine in predictors}
-    for i in chosen(len(source), most):
+    for i in spread(len(source), most):
         sample = source[i]
         guesses = {}
         for engine, predict in predictors.items():
@@ -140,7 +150,7 @@ def measure_all(source: Source, config: Config, predictors: Mapping[str, Predict
     return scores
 
 
-def chosen(count: int, most: int | None) -> Sequence[int]:
+def spread(count: int, most: int | None) -> Sequence[int]:
     """Give which of so many images are measured: all, or some that are evenly spread."""
     if most is None or most >= count:
         return range(count)

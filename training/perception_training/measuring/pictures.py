@@ -12,7 +12,7 @@ from perception_ros.core.types import Detections, SemanticMask
 from perception_training.config import Config
 from perception_training.data.readers import open_source
 from perception_training.data.sample import Sample
-from perception_training.measuring.evaluate import chosen
+from perception_training.measuring.evaluate import spread
 from perception_training.measuring.predict import Prediction, Predictor
 from perception_training.models import BOXES
 
@@ -79,7 +79,7 @@ def validation_pictures(config: Config, predict: Predictor, count: int = 2) -> d
     for settings in config.data.val:
         source = open_source(settings.model_copy(update={'cache': False}), config.labels,
                              config.data.root)
-        for i in chosen(len(source), count):
+        for i in spread(len(source), count):
             sample = source[i]
             drawn[f'{source.name}/{sample.name}'] = truth_and_answer(
                 config, sample, predict(sample.image), (BOXES, *config.labels.semantic),

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_ros.evaluation.boxes import BoxScorer
+from perception_ros.evaluation.boxes import BoxScorer, PrecisionScorer
 from perception_ros.evaluation.classes import match_classes
+from perception_ros.evaluation.instances import InstanceScorer
 from perception_ros.evaluation.masks import MaskScorer
 from perception_training.data.sample import Sample, UNKNOWN
 from perception_training.measuring.predict import Prediction
@@ -26,32 +27,26 @@ class Verdict(NamedTuple):
     said: str
 
 
-class BoxScores:
-    """Average precision of boxes; classes that no image labels are left out."""
+class _Precision:
+    """Average precision; classes that no image labels are left out."""
 
-    def __init__(self, classes: Sequence[str], score: float) -> None:
-        """
-        Begin.
+    _scorer: PrecisionScorer
 
-        :param score: from which boxes are shown, and confused.
-        """
-        self._scorer = BoxScorer(classes, score)
+    def __init__(self, classes: Sequence[str]) -> None:
         self._labelled = np.zeros(len(classes), bool)
         self._images = 0
 
     def __len__(self) -> int:
         return self._images
 
-    def add(self, sample: Sample, guess: Prediction) -> Verdict:
-        """Add an image; unknown regions are no true boxes."""
+    def _note(self, sample: Sample,
+              guess: Prediction) -> tuple[NDArray[np.bool_], NDArray[np.integer[Any]]]:
+        """Count an image; say which of its objects are crowds, none, and which guesses count."""
         self._images += 1
         self._labelled |= sample.labelled
-        crowd = np.zeros(len(sample.boxes), bool)
         # A class that this image does not label can be neither right nor wrong in it.
-        labels = np.where(sample.labelled[guess.labels], guess.labels, -1)
-        found = self._scorer.add(sample.size, sample.boxes, sample.labels, crowd, guess.boxes,
-                                 labels, guess.scores)
-        return Verdict(found.cost, f'{found.missed} missed, {len(found.false)} false')
+        return (np.zeros(len(sample.boxes), bool),
+                np.where(sample.labelled[guess.labels], guess.labels, -1))
 
     def metrics(self) -> dict[str, Any]:
         """Give AP50 and AP50:95 per class with the number of true boxes n, and their means."""
@@ -70,12 +65,48 @@ class BoxScores:
         for (name, item), labelled in zip(found.classes.items(), self._labelled, strict=True):
             if not labelled:
                 del details['classes'][name]
-            elif item.count and item.operating is not None:
+                continue
+            if item.count:
+                details['classes'][name]['precision_at_recall'] = _short(item.curve)
+            if item.count and item.operating is not None:
                 points = [item.operating.at(float(score)) for score in CURVE_SCORES]
-                details['classes'][name] |= {
-                    'precision_at_recall': _short(item.curve),
-                    'f1_at_score': _short([point.f1 for point in points])}
+                details['classes'][name]['f1_at_score'] = _short([point.f1 for point in points])
         return {'map50': found.map50, 'map': found.map, **details}
+
+
+class BoxScores(_Precision):
+    """Average precision of boxes."""
+
+    def __init__(self, classes: Sequence[str], score: float) -> None:
+        """
+        Begin.
+
+        :param score: from which boxes are shown, and confused.
+        """
+        super().__init__(classes)
+        self._scorer: BoxScorer = BoxScorer(classes, score)
+
+    def add(self, sample: Sample, guess: Prediction) -> Verdict:
+        """Add an image; unknown regions are no true boxes."""
+        crowd, labels = self._note(sample, guess)
+        found = self._scorer.add(sample.size, sample.boxes, sample.labels, crowd, guess.boxes,
+                                 labels, guess.scores)
+        return Verdict(found.cost, f'{found.missed} missed, {len(found.false)} false')
+
+
+class InstanceScores(_Precision):
+    """Average precision of the boxes' masks, by their pixels."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        super().__init__(classes)
+        self._scorer: InstanceScorer = InstanceScorer(classes)
+
+    def add(self, sample: Sample, guess: Prediction) -> None:
+        """Add an image that has outlines; unknown regions are no true ones."""
+        assert sample.masks is not None and guess.masks is not None
+        crowd, labels = self._note(sample, guess)
+        self._scorer.add(sample.size, sample.masks, sample.labels, crowd, guess.masks, labels,
+                         guess.scores)
 
 
 class SemanticScores:

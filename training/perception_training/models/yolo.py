@@ -2,7 +2,7 @@
 A one-stage, anchor-free detector of the YOLOv8 kind, written from its published description.
 
 C2f blocks in backbone and neck, a pooling pyramid, a path aggregation neck, a decoupled head with
-distributions of distances. Semantic heads may stand beside the boxes.
+distributions of distances. Boxes may have masks; semantic heads may stand beside them.
 """
 
 from pathlib import Path
@@ -14,9 +14,10 @@ import torch.nn.functional as F
 
 from perception_training.config.labels import LabelsConfig
 from perception_training.config.model import YoloConfig
+from perception_training.errors import TrainingError
 from perception_training.models.base import BOXES, Network
 from perception_training.models.composed import Composed, Features, Head, Trunk
-from perception_training.models.heads import DistanceHead, SceneHead
+from perception_training.models.heads import DistanceHead, PrototypeHead, SceneHead
 from perception_training.models.layers import ConvNorm
 
 
@@ -41,10 +42,19 @@ SIZES = {'n': Size(1 / 3, 0.25, 1024), 's': Size(1 / 3, 0.5, 1024), 'm': Size(2 
 
 
 def build(config: YoloConfig, labels: LabelsConfig, root: Path | None) -> Network:
-    """Give the network with a head for everything that has labels."""
+    """
+    Give the network with a head for everything that has labels.
+
+    :raises TrainingError: there shall be masks, and no boxes.
+    """
     trunk = C2fTrunk(SIZES[config.size])
     heads: dict[str, Head] = {}
-    if labels.boxes:
+    if config.prototypes and not labels.boxes:
+        raise TrainingError('model.prototypes: masks are those of boxes; expected labels.boxes, '
+                            'got none; or set model.prototypes=0')
+    if labels.boxes and config.prototypes:
+        heads[BOXES] = PrototypeHead(trunk.channels, labels.boxes, config.prototypes)
+    elif labels.boxes:
         heads[BOXES] = DistanceHead(trunk.channels, labels.boxes)
     for name, classes in labels.semantic.items():
         heads[name] = SceneHead(name, trunk.channels, classes)
@@ -57,12 +67,14 @@ class C2f(nn.Module):
     def __init__(self, inputs: int, outputs: int, depth: int, shortcut: bool) -> None:
         super().__init__()
         half = outputs // 2
-        self.enter = ConvNorm(inputs, 2 * half)
+        # Two layers, not one that is cut in two: each can be pruned by itself.
+        self.bypass = ConvNorm(inputs, half)
+        self.main = ConvNorm(inputs, half)
         self.blocks = nn.ModuleList(Bottleneck(half, shortcut) for _ in range(depth))
         self.merge = ConvNorm((2 + depth) * half, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        kept = list(self.enter(x).chunk(2, 1))
+        kept = [self.bypass(x), self.main(x)]
         for block in self.blocks:
             kept.append(block(kept[-1]))
         merged: Tensor = self.merge(torch.cat(kept, 1))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perception_training.measuring.scores import CURVE_SCORES, principal
+from perception_training.models import MASKS
 from perception_training.reporting.plots import curves, Line
 from perception_training.reporting.runs import RunFolder
 from perception_training.reporting.tables import Cell, number, share, Table, text
@@ -89,7 +90,7 @@ def engines(run: RunFolder) -> Table | None:
              *(_compared(first, item, place) for place in heads), *_agreement(item, first)]
             for item in run.evaluations]
     return Table(['engine', 'runs in', 'MB', 'ms an image', *named, 'box px', 'score', 'cells',
-                  'same answers'], rows)
+                  'masks', 'same answers'], rows)
 
 
 def agreeing(run: RunFolder, same: bool) -> list[str]:
@@ -120,9 +121,10 @@ def _agreement(item: Json, first: Json) -> list[Cell]:
     found = item['agreement']
     if found is None:
         said = 'reference' if item is first else 'not compared'
-        return [number(None)] * 3 + [text(said)]
+        return [number(None)] * 4 + [text(said)]
     verdict = text('yes', 'good') if found['ok'] else text('DIFFERS', 'bad')
-    differences = f'{found["box_px"]:.3f}', f'{found["score"]:.0e}', f'{found["cells"]:.3%}'
+    differences = (f'{found["box_px"]:.3f}', f'{found["score"]:.0e}', f'{found["cells"]:.3%}',
+                   f'{found["mask"]:.3%}')
     return [*(Cell(said, number=True) for said in differences), verdict]
 
 
@@ -132,7 +134,7 @@ def _result(evaluation: Json, name: str, head: str) -> Result:
     boxes = 'map50' in details
     confusion = details.get('confusion')
     return Result(
-        name, head, f'{"Boxes" if boxes else f"Mask {head}"}: {name}', _images(item),
+        name, head, f'{_title(head, boxes)}: {name}', _images(item),
         ', '.join(f'{NAMES.get(key, key)} {value:.3f}' for key, value in numbers.items()
                   if isinstance(value, float)),
         _box_classes(details) if boxes else _mask_classes(details),
@@ -147,6 +149,12 @@ def _result(evaluation: Json, name: str, head: str) -> Result:
          for row in evaluation['worst'] if (row['set'], row['head']) == (name, head)],
         [(label, f'rgb({red}, {green}, {blue})') for label, (red, green, blue)
          in evaluation['colours'].get(head, {}).items()])
+
+
+def _title(head: str, precision: bool) -> str:
+    if head == MASKS:
+        return 'Instance masks'
+    return 'Boxes' if precision else f'Mask {head}'
 
 
 def _box_classes(details: Json) -> Table:
@@ -176,17 +184,15 @@ def _mask_classes(details: Json) -> Table:
 
 
 def _box_plots(details: Json) -> list[tuple[str, str]]:
-    classes = {name: item for name, item in details['classes'].items()
-               if 'precision_at_recall' in item}
-    if not classes:
-        return []
-    levels = CURVE_SCORES.tolist()
-    recall = [Line(name, levels, item['precision_at_recall']) for name, item in classes.items()]
-    f1 = [Line(name, levels, item['f1_at_score']) for name, item in classes.items()]
-    return [('Precision at each recall, IoU 0.5',
-             curves(recall, 'recall', 'precision', share=True, share_x=True)),
-            ('F1 at each score threshold, IoU 0.5',
-             curves(f1, 'score threshold', 'F1', share=True, share_x=True))]
+    plots, levels = [], CURVE_SCORES.tolist()
+    for key, x, y in (('precision_at_recall', 'recall', 'precision'),
+                      ('f1_at_score', 'score threshold', 'F1')):
+        lines = [Line(name, levels, item[key]) for name, item in details['classes'].items()
+                 if key in item]
+        if lines:
+            plots.append((f'{y[0].upper()}{y[1:]} at each {x}, IoU 0.5',
+                          curves(lines, x, y, share=True, share_x=True)))
+    return plots
 
 
 def _confusion(found: Json) -> Table | None:

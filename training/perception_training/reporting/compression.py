@@ -1,6 +1,5 @@
 """Before and after: what making a network smaller cost, and what it gained."""
 
-import json
 from pathlib import Path
 from typing import Literal
 
@@ -11,17 +10,8 @@ from perception_training.config.base import Settings
 from perception_training.errors import TrainingError
 
 FILE = 'compression.json'
-
-
-class State(Settings):
-    """A network, measured; what was not measured is left out."""
-
-    accuracy: dict[str, float] = Field(
-        default_factory=dict, description='name of a metric, such as "camvid val scene miou" -> '
-        'its value, 0..1')
-    size_mb: float | None = Field(None, gt=0, description='of its file')
-    parameters: int | None = Field(None, ge=0)
-    latency_ms: float | None = Field(None, gt=0, description='median of an image')
+SIZE_MB, PARAMETERS, LATENCY_MS = 'size_mb', 'parameters', 'latency_ms'
+"""Figures that are no accuracy."""
 
 
 class Compression(Settings):
@@ -29,15 +19,16 @@ class Compression(Settings):
 
     name: str = Field(description='what was done, in a few words')
     kind: Literal['prune', 'quantise', 'distil']
-    before: State
-    after: State
+    before: dict[str, float] = Field(
+        description='size_mb, parameters and latency_ms where they are known, and any accuracy, '
+        '0..1, by its name')
+    after: dict[str, float] = Field(description='the same figures of what came of it')
 
-
-def add_compression(run_dir: Path, item: Compression) -> None:
-    """Add a record, or replace that of the same name."""
-    others = [old for old in read_compressions(run_dir) if old.name != item.name]
-    rows = [record.model_dump(exclude_defaults=True) for record in (*others, item)]
-    (run_dir / FILE).write_text(json.dumps(rows, indent=2), encoding='utf-8')
+    @property
+    def accuracies(self) -> list[str]:
+        """Names of what was measured on labelled images."""
+        return [name for name in dict.fromkeys((*self.before, *self.after))
+                if name not in (SIZE_MB, PARAMETERS, LATENCY_MS)]
 
 
 def read_compressions(run_dir: Path) -> tuple[Compression, ...]:

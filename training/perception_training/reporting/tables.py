@@ -59,17 +59,30 @@ def change(before: float | None, after: float | None, digits: int) -> Cell:
 
 
 def any_tables(value: Any, title: str = '') -> list[tuple[str, Table]]:
-    """Give tables of JSON whose keys nobody has agreed on: lists of rows, or single values."""
+    """
+    Give tables of JSON whose keys nobody has agreed on.
+
+    Single values stand one below the other, things of the same keys in rows of one table, and so
+    do lists.
+    """
     if isinstance(value, Mapping):
-        plain = {key: item for key, item in value.items() if not isinstance(item, (list, dict))}
-        tables = [(title, _table([plain]))] if plain else []
+        single, alike, tables = {}, {}, []
         for key, item in value.items():
-            if isinstance(item, (list, dict)):
+            if isinstance(item, Mapping):
+                flat = _flat(item)
+                alike.setdefault(tuple(flat), []).append({title: str(key), **flat})
+            elif isinstance(item, (list, tuple)) and item and isinstance(item[0], Mapping):
                 tables += any_tables(item, str(key))
-        return tables
+            else:
+                single[key] = item
+        if single:
+            tables.insert(0, (title, Table(['', ''], [
+                [text(str(key).replace('_', ' '), 'head'), _any(item)]
+                for key, item in single.items()])))
+        return [*tables, *(('', _table(rows)) for rows in alike.values())]
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
         return []
-    rows = [row if isinstance(row, Mapping) else {'': row} for row in value]
+    rows = [row if isinstance(row, Mapping) else {title: row} for row in value]
     return [(title, _table([_flat(row) for row in rows]))]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from perception_training.measuring.scores import principal
 from perception_training.reporting.accuracy import NAMES
+from perception_training.reporting.compression import LATENCY_MS, PARAMETERS, SIZE_MB
 from perception_training.reporting.plots import curves, Line, smoothed
 from perception_training.reporting.runs import RunFolder
 from perception_training.reporting.tables import Cell, change, number, share, Table, text
@@ -77,16 +78,15 @@ def compressions(runs: Sequence[RunFolder]) -> Table | None:
     rows = [(run, item) for run in runs for item in run.compressions]
     if not rows:
         return None
-    metrics = list(dict.fromkeys(
-        key for _, item in rows for key in (*item.before.accuracy, *item.after.accuracy)))
+    metrics = list(dict.fromkeys(key for _, item in rows for key in item.accuracies))
+    sizes = ((SIZE_MB, 2), (PARAMETERS, 0), (LATENCY_MS, 1))
     return Table(
-        ['run', 'what was done', 'how', *metrics, 'MB', 'parameters', 'ms an image'],
+        ['run', 'what was done', 'how', *(NAMES.get(key, key) for key in metrics), 'MB',
+         'parameters', 'ms an image'],
         [[text(run.name), text(item.name, 'head'), text(_COMPRESSED[item.kind]),
-          *(_points(item.before.accuracy.get(key), item.after.accuracy.get(key))
-            for key in metrics),
-          change(item.before.size_mb, item.after.size_mb, 2),
-          change(item.before.parameters, item.after.parameters, 0),
-          change(item.before.latency_ms, item.after.latency_ms, 1)] for run, item in rows])
+          *(_points(item.before.get(key), item.after.get(key)) for key in metrics),
+          *(change(item.before.get(key), item.after.get(key), digits) for key, digits in sizes)]
+         for run, item in rows])
 
 
 def model_of(run: RunFolder) -> str:

@@ -12,13 +12,15 @@ import torch
 from perception_training.config import Config
 from perception_training.data.readers import Kept
 from perception_training.data.sample import Sample
-from perception_training.errors import TrainingError
+from perception_training.errors import CheckpointError, TrainingError
 from perception_training.fitting import loop
 from perception_training.fitting.guard import is_out_of_memory, out_of_memory
 from perception_training.fitting.log import read_numbers
 from perception_training.fitting.loop import fit, restored
 from perception_training.fitting.run import Run
+from perception_training.fitting.transfer import take_over
 from perception_training.measuring.predict import network_predictor
+from perception_training.models import build
 
 
 def losses(config: Config) -> list[float]:
@@ -181,3 +183,24 @@ def test_another_class_list_keeps_all_but_the_class_layers(tmp_path: Path) -> No
                        restored(old).network.state_dict()['trunk.backbone.stem.weight'])
     peaks = {group['peak'] for group in run.optimiser.param_groups}
     assert peaks == {1e-5, 1e-3}
+
+
+def test_blended_layers_lie_between_their_start_and_the_checkpoint(tmp_path: Path) -> None:
+    """Weights halfway back keep what training forgot; layers that had no start are taken whole."""
+    old = make_config(tmp_path / 'old', fit__steps=1)
+    fit(old, sources())
+    taught = restored(old).network.state_dict()
+    network = build(old.model, old.labels, seed=7)
+    begun = {name: value.clone() for name, value in network.state_dict().items()}
+    network.pretrained = ('trunk.',)
+    said = take_over(network, old.run_dir / 'last.pt', blend=0.25)
+    assert '25% in' in said
+    for name, value in network.state_dict().items():
+        share = 0.25 if name.startswith('trunk.') and value.is_floating_point() else 1
+        wanted = torch.lerp(begun[name].float(), taught[name].float(), share)
+        torch.testing.assert_close(value.float(), wanted, msg=name)
+    network.pretrained = ()
+    with pytest.raises(CheckpointError, match=r'fit.start.blend: expected a network that starts'):
+        take_over(network, old.run_dir / 'last.pt', blend=0.25)
+    with pytest.raises(ValueError, match=r'start.blend: expected start.checkpoint'):
+        make_config(tmp_path, fit__start={'blend': 0.5})

@@ -12,7 +12,7 @@ from perception_training.config import Config
 from perception_training.data.readers import Kept
 from perception_training.data.sample import Sample
 from perception_training.errors import TrainingError
-from perception_training.measuring.evaluate import chosen, measure_all, SetScores
+from perception_training.measuring.evaluate import measure_all, SetScores, spread
 from perception_training.measuring.pictures import colours_of, GAP_PX, truth_and_answer
 from perception_training.measuring.predict import Prediction
 from perception_training.measuring.records import Measured, read_evaluations, write_evaluation
@@ -61,7 +61,7 @@ def test_each_image_is_read_once_for_all_engines(config: Config) -> None:
 def test_a_part_of_the_images_is_evenly_spread(
     count: int, most: int | None, expected: list[int]
 ) -> None:
-    assert list(chosen(count, most)) == expected
+    assert list(spread(count, most)) == expected
 
 
 def test_the_worst_images_are_those_with_errors(scores: dict[str, SetScores]) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from perception_training.errors import TrainingError
-from perception_training.reporting.compression import add_compression, Compression, State
 from perception_training.reporting.page import render, write_report
 from perception_training.reporting.plots import COLOURS, curves, Line, smoothed
 from perception_training.reporting.runs import read_run
@@ -104,7 +103,8 @@ def test_names_are_escaped(of_one: str) -> None:
 
 
 def test_engines_stand_side_by_side_and_a_difference_is_flagged(tmp_path: Path) -> None:
-    same = {'with': 'checkpoint', 'ok': True, 'box_px': 0.001, 'score': 1e-6, 'cells': 0.0}
+    same = {'with': 'checkpoint', 'ok': True, 'box_px': 0.001, 'score': 1e-6, 'cells': 0.0,
+            'mask': 0.0}
     other = {**same, 'ok': False, 'box_px': 0.4}
     text = page(make_run(
         tmp_path / 'run', evaluation('openvino', 0.48, agreement=other),
@@ -130,17 +130,17 @@ def test_several_runs_are_compared_by_time_per_epoch_and_accuracy(tmp_path: Path
 
 def test_compression_and_benchmark_are_shown(tmp_path: Path) -> None:
     run = make_run(tmp_path / 'run')
-    for after in (0.58, 0.59):  # the second replaces the first
-        add_compression(run, Compression(
-            name='half of the channels', kind='prune',
-            before=State(accuracy={'scene miou': 0.6}, size_mb=8.0, parameters=2_000_000),
-            after=State(accuracy={'scene miou': after}, size_mb=2.0, parameters=500_000)))
+    (run / 'compression.json').write_text(json.dumps([{
+        'name': 'half of the channels', 'kind': 'prune',
+        'before': {'miou': 0.6, 'size_mb': 8.0, 'parameters': 2_000_000},
+        'after': {'miou': 0.59, 'size_mb': 2.0, 'latency_ms': 3.5}}]))
     (run / 'benchmark.json').write_text(json.dumps({
-        'machine': 'a processor', 'rows': [{'what': 'pipeline', 'images_per_second': 81.25}]}))
+        'model': 'a processor', 'step': {'median': 81.25, 'p10': 80.5},
+        'both': {'median': 40.5, 'p10': 39.0}, 'variants': [{'name': 'bf16', 'gain': None}]}))
     text = page(run)
-    assert '0.600 → 0.590 (-1.0 points)' in text and '0.580' not in text
-    assert '8.00 → 2.00 (-75%)' in text and 'pruned' in text
-    assert 'images per second' in text and '81.25' in text
+    for said in ('pruned', '0.600 → 0.590 (-1.0 points)', '8.00 → 2.00 (-75%)', '– → 3.5',
+                 'a processor', '81.25', '40.5', 'bf16'):
+        assert said in text, said
 
 
 def test_a_folder_with_measurements_alone_is_shown(tmp_path: Path) -> None:

@@ -4,19 +4,30 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from perception_training.config.data import SourceConfig
+from perception_ros.core.errors import DatasetError
 from perception_training.config.labels import LabelsConfig
+from perception_training.config.sources import SourceConfig
 from perception_training.data.readers.base import Kept, Source
+from perception_training.data.readers.bdd100k import Bdd100k
 from perception_training.data.readers.camvid import CamVid
-from perception_training.data.readers.idd import Idd
+from perception_training.data.readers.cityscapes import Cityscapes
+from perception_training.data.readers.coco import Coco
+from perception_training.data.readers.kitti import Kitti
 from perception_training.data.readers.shapes import Shapes
 from perception_training.data.readers.video import Video
+from perception_training.data.readers.yolo import Idd, YoloText
+from perception_training.errors import DataError
 
 READERS: Mapping[str, Callable[[Any, LabelsConfig, Path], Source]] = {
+    'bdd100k': Bdd100k,
     'camvid': CamVid,
+    'cityscapes': Cityscapes,
+    'coco': Coco,
     'idd': Idd,
+    'kitti': Kitti,
     'shapes': Shapes,
     'video': Video,
+    'yolo': YoloText,
 }
 
 __all__ = ['READERS', 'Kept', 'Source', 'open_source']
@@ -29,5 +40,8 @@ def open_source(config: SourceConfig, labels: LabelsConfig, root: Path) -> Sourc
     :param root: the folder with the data sets.
     :raises DataError: it is missing, or does not fit the class lists.
     """
-    source = READERS[config.reader](config, labels, root)
+    try:
+        source = READERS[config.reader](config, labels, root)
+    except DatasetError as error:
+        raise DataError(str(error)) from error
     return Kept.all_of(source) if config.cache else source
