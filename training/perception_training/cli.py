@@ -44,7 +44,7 @@ def fit(config: ConfigFile, overrides: Overrides = None) -> None:
         # What belongs to one machine is left out of the record: it goes into the card.
         words = [w for w in sys.argv[1:] if not w.startswith(('run_dir=', 'data.root='))]
         start_record(settings, ['perception_train', *map(shlex.quote, words)])
-    loop.fit(settings, evaluate=lambda trained: _look(settings, trained))
+    loop.fit(settings, evaluate=lambda trained: _measured(settings, trained))
 
 
 @app.command()
@@ -125,7 +125,7 @@ def _settings(path: Path, overrides: list[str] | None) -> Config:
     return configuration.load(path, overrides or ())
 
 
-def _look(settings: Config, trained: Any) -> Any:
+def _measured(settings: Config, trained: Any) -> Any:
     """Measure a network on its way, and record it."""
     from perception_training.delivering.engines import CHECKPOINT, measure_engines, of_checkpoint
     from perception_training.fitting.loop import Look
