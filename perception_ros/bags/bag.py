@@ -72,7 +72,7 @@ class Bag:
         self._stores: list[Store] = []
         self._spoilt: Counter[str] = Counter()
         try:
-            self._open(bag_files(path, self._tell))
+            self._open(bag_files(path, self.note))
         except BaseException:
             self._exit.close()
             raise
@@ -86,7 +86,7 @@ class Bag:
             | {path.suffix.lstrip('.') for path in self.files if path.suffix == '.zstd'}
         ))
         if not filled:
-            self._tell(f'{path.name} holds no messages')
+            self.note(f'{path.name} holds no messages')
 
     def messages(
         self,
@@ -118,7 +118,7 @@ class Bag:
                 yield Message(channel.topic, channel.type, record.time_ns, data)
         for topic, count in (self._spoilt - spoilt_before).items():
             if count > 1:
-                self._tell(f'{topic}: {count} messages were left out')
+                self.note(f'{topic}: {count} messages were left out')
 
     def decode(self, message: Message) -> Any:
         """Return a message as an object with the fields of its type.
@@ -127,11 +127,16 @@ class Bag:
         """
         return self.types.decode(message.type, message.data)
 
+    def note(self, problem: str) -> None:
+        """Note what is damaged; a problem is told of once."""
+        if problem not in self.problems:
+            self.problems.append(problem)
+
     def spoil(self, topic: str, problem: str) -> None:
         """Note that a message cannot be used; the first of each topic is told of."""
         self._spoilt[topic] += 1
         if self._spoilt[topic] == 1:
-            self._tell(f'{topic}: {problem}')
+            self.note(f'{topic}: {problem}')
 
     def close(self) -> None:
         """Close all files."""
@@ -146,9 +151,9 @@ class Bag:
     def _open(self, files: list[Path]) -> None:
         self.files = files
         refused = []
-        for path in self._exit.enter_context(unpacked(files, self._tell)):
+        for path in self._exit.enter_context(unpacked(files, self.note)):
             try:
-                store = open_store(path, self._tell)
+                store = open_store(path, self.note)
             except BagError as error:
                 refused.append(str(error))
                 continue
@@ -157,13 +162,13 @@ class Bag:
         if not self._stores:
             raise BagError('; '.join(refused))
         for problem in refused:
-            self._tell(problem)
+            self.note(problem)
         for store in self._stores:
             for channel in store.counts:
                 try:
                     self.types.describe(channel.type, channel.definition)
                 except BagError as error:
-                    self._tell(f'{channel.topic}: {error}')
+                    self.note(f'{channel.topic}: {error}')
 
     def _wanted(self, topics: Collection[str] | None) -> frozenset[str]:
         if topics is None:
@@ -175,7 +180,7 @@ class Bag:
                 f'{", ".join(self.topics) or "none, for it has no topics"}'
             )
         for name in missing:
-            self._tell(f'there is no topic {name}')
+            self.note(f'there is no topic {name}')
         return frozenset(topics)
 
     def _cdr(self, record: Record) -> bytes | memoryview | None:
@@ -190,10 +195,6 @@ class Bag:
             self.spoil(channel.topic, f'a message at {record.time_ns / 1e9:.3f} s: {error}')
             return None
         return data
-
-    def _tell(self, problem: str) -> None:
-        if problem not in self.problems:
-            self.problems.append(problem)
 
 
 def open_bag(path: Path) -> Bag:

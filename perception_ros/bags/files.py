@@ -1,31 +1,19 @@
-"""Which files a bag consists of, and how they are called."""
+"""The files that a bag consists of, as they can be opened."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-import re
 import tempfile
 
 import yaml
 
+from perception_ros.bags.paths import files_inside, kind_of, METADATA, PACKED, SUFFIXES
 from perception_ros.bags.salvage.base import Tell
 from perception_ros.bags.salvage.file import File
 from perception_ros.bags.salvage.pieces import decompress_file
 from perception_ros.core.errors import BagError
-
-SUFFIXES = ('.mcap', '.db3', '.bag')
-_PACKED = '.zstd'
-METADATA = 'metadata.yaml'
-
-
-def is_bag(path: Path) -> bool:
-    """Return whether this is a file of a bag by its name, or a folder that holds such files."""
-    if path.is_dir():
-        return (path / METADATA).is_file() or bool(_inside(path))
-    return _kind(path) in SUFFIXES and path.is_file()
-
 
 def bag_files(path: Path, tell: Tell) -> list[Path]:
     """Return the files of a bag in their order: 9 before 10.
@@ -36,13 +24,13 @@ def bag_files(path: Path, tell: Tell) -> list[Path]:
     if not path.exists():
         raise BagError(f'there is no bag {path}. Check the name')
     if not path.is_dir():
-        if _kind(path) not in SUFFIXES:
+        if kind_of(path) not in SUFFIXES:
             raise BagError(
                 f'{path}: expected a bag ({", ".join(SUFFIXES)}, the first two also with '
-                f'{_PACKED}) or a folder of one, got a file {path.suffix or "without a suffix"}'
+                f'{PACKED}) or a folder of one, got a file {path.suffix or "without a suffix"}'
             )
         return [path]
-    found = _inside(path)
+    found = files_inside(path)
     if missing := [name for name in _named(path, tell) if not (path / name).exists()]:
         tell(f'{path.name}: of the files that {METADATA} names, {", ".join(missing)} are missing')
     if not found:
@@ -59,7 +47,7 @@ def unpacked(paths: list[Path], tell: Tell) -> Iterator[list[Path]]:
     with tempfile.TemporaryDirectory(prefix='bag_') as folder:
         ready = []
         for path in paths:
-            if path.suffix != _PACKED:
+            if path.suffix != PACKED:
                 ready.append(path)
                 continue
             target = Path(folder, path.stem)
@@ -87,17 +75,3 @@ def _named(folder: Path, tell: Tell) -> list[str]:
         what = type(error).__name__ if isinstance(error, KeyError) else str(error).splitlines()[0]
         tell(f'{path} cannot be read ({what}); the files in its folder are read without it')
         return []
-
-
-def _inside(folder: Path) -> list[Path]:
-    paths = [path for path in folder.iterdir() if _kind(path) in SUFFIXES and path.is_file()]
-    return sorted(paths, key=lambda path: [
-        (1, int(part), '') if part.isdigit() else (0, 0, part)
-        for part in re.split(r'(\d+)', path.name)
-    ])
-
-
-def _kind(path: Path) -> str:
-    """Return the suffix, without that of compression."""
-    inner = Path(path.stem) if path.suffix == _PACKED else path
-    return inner.suffix

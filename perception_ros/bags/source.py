@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from perception_ros.bags.bag import open_bag
-from perception_ros.bags.files import is_bag
 from perception_ros.bags.frames import camera_topics, frames
 from perception_ros.core.errors import ImageError
-from perception_ros.core.sources import DEFAULT_CAMERAS, FrameSet, open_source, Source
+from perception_ros.core.sources import FrameSet, Source
 
 
 class BagSource(Source):
@@ -47,12 +46,3 @@ class BagSource(Source):
                 if len(newest) == len(self.cameras):
                     yield {name: newest[name] for name in self.cameras}
                     newest = {}
-
-
-def open_input(path: Path, cameras: Iterable[str] = DEFAULT_CAMERAS) -> Source:
-    """Return the source that suits what lies at a path: a bag, or what `open_source` knows.
-
-    :raises ImageError: nothing is there, or nothing that can be played.
-    :raises BagError: it is a bag without images.
-    """
-    return BagSource(path) if is_bag(path) else open_source(path, cameras)
