@@ -103,9 +103,8 @@ def run(
             except ImageError as error:
                 complain(f'{item.name}: {error}')
                 failed += 1
-        for problem in chain.from_iterable(source.problems for source in sources):
-            complain(problem)
-            failed += 1
+        total = sum(len(source) for source in sources)
+        problems = list(chain.from_iterable(source.problems for source in sources))
     answers = json.dumps({'images': entries}, indent=2, ensure_ascii=False)
     if json_file and str(json_file) == '-':
         typer.echo(answers)
@@ -116,8 +115,11 @@ def run(
                 write_text(json_file, answers + '\n')
             except OSError as error:
                 raise ConfigError(f'{json_file}: cannot be written; {error.strerror}') from error
+    for problem in problems:
+        complain(problem)
     if failed:
-        complain(f'{failed} images, or parts of bags, could not be read or drawn')
+        complain(f'{failed} of {total} images could not be read or drawn')
+    if failed or problems:
         raise typer.Exit(1)
 
 
