@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +55,10 @@ class LabelledFrame:
 
 
 class LabelledBag:
-    """The labelled images of a bag, in the order of recording; each is read when asked for."""
+    """The labelled images of a bag, in the order of recording; each is read when asked for.
+
+    It may be used in processes that were started from the one that opened it.
+    """
 
     def __init__(self, path: Path) -> None:
         """
@@ -61,7 +66,10 @@ class LabelledBag:
 
         :raises BagError: there are no labels, or they belong to no image.
         """
-        self._bag = open_bag(path)
+        self.path = path
+        self._bag: Bag | None = open_bag(path)
+        self._process = os.getpid()
+        self._of_others: list[Bag | None] = []
         try:
             topics = _label_topics(self._bag)
             if not topics:
@@ -73,7 +81,7 @@ class LabelledBag:
             self._names = _class_names(self._bag, topics)
             self.frames = tuple(_pair(self._bag, topics))
         except BaseException:
-            self._bag.close()
+            self.close()
             raise
         if not self.frames:
             self.close()
@@ -84,7 +92,7 @@ class LabelledBag:
     @property
     def problems(self) -> list[str]:
         """What is damaged in the bag, as far as it has been read."""
-        return self._bag.problems
+        return self._open_bag().problems
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -102,7 +110,7 @@ class LabelledBag:
             return names
         if kind != BOXES:
             raise BagError(
-                f'{self._bag.path}: nothing says what the ids of {kind} mean; expected a '
+                f'{self.path}: nothing says what the ids of {kind} mean; expected a '
                 f'vision_msgs/LabelInfo on <camera>/{GROUND_TRUTH}/{kind}/{LABELS}'
             )
         found = {
@@ -117,9 +125,9 @@ class LabelledBag:
         :raises BagError: it cannot be read any more.
         """
         message = self._message(frame, frame.image)
-        found = read_frame(self._bag, message, frame.camera)
+        found = read_frame(self._open_bag(), message, frame.camera)
         if found is None:
-            raise BagError(f'{self._bag.path}: the image {frame.name} cannot be read')
+            raise BagError(f'{self.path}: the image {frame.name} cannot be read')
         return found.image
 
     def boxes(self, frame: LabelledFrame) -> tuple[NDArray[np.float64], list[str | None]]:
@@ -127,7 +135,7 @@ class LabelledBag:
 
         :raises BagError: the frame has none.
         """
-        return boxes_of(self._bag.decode(self._message(frame, self._place(frame, BOXES))))
+        return boxes_of(self._open_bag().decode(self._message(frame, self._place(frame, BOXES))))
 
     def label_map(self, frame: LabelledFrame, kind: str) -> NDArray[np.uint8]:
         """Read class ids, uint8 [H, W]; 255 = not known.
@@ -138,14 +146,15 @@ class LabelledBag:
         known = len(self.classes(kind))
         if (unknown := image[(image >= known) & (image != UNLABELLED)]).size:
             raise BagError(
-                f'{self._bag.path}: {kind} of {frame.name}: expected class ids 0..{known - 1} or '
+                f'{self.path}: {kind} of {frame.name}: expected class ids 0..{known - 1} or '
                 f'{UNLABELLED}, got {unknown[0]}'
             )
         return image
 
     def close(self) -> None:
         """Close the bag."""
-        self._bag.close()
+        if self._bag is not None and self._process == os.getpid():
+            self._bag.close()
 
     def __enter__(self) -> Self:
         return self
@@ -153,18 +162,29 @@ class LabelledBag:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, '_bag': None, '_process': 0, '_of_others': []}
+
+    def _open_bag(self) -> Bag:
+        """Return the bag, opened by this process: a position in a file is shared with a fork's."""
+        if self._bag is None or self._process != os.getpid():
+            self._of_others.append(self._bag)  # it is not for this process to close
+            self._bag, self._process = open_bag(self.path), os.getpid()
+        return self._bag
+
     def _place(self, frame: LabelledFrame, kind: str) -> tuple[str, int]:
         if (place := frame.place(kind)) is None:
-            raise BagError(f'{self._bag.path}: {frame.name} has no {kind}')
+            raise BagError(f'{self.path}: {frame.name} has no {kind}')
         return place
 
     def _message(self, frame: LabelledFrame, place: tuple[str, int]) -> Message:
         topic, time_ns = place
-        for message in self._bag.messages([topic], time_ns, time_ns + 1):
-            if _stamp(self._bag, message) == frame.stamp_ns:
+        bag = self._open_bag()
+        for message in bag.messages([topic], time_ns, time_ns + 1):
+            if _stamp(bag, message) == frame.stamp_ns:
                 return message
         raise BagError(
-            f'{self._bag.path}: the message on {topic} at {time_ns / 1e9:.6f} s is not there any '
+            f'{self.path}: the message on {topic} at {time_ns / 1e9:.6f} s is not there any '
             'more'
         )
 

@@ -27,7 +27,6 @@ __all__ = [
 Reader = Callable[[Path, str, Sequence[str] | None], Dataset]
 
 
-
 def _read_bag(path: Path, split: str, labels: Sequence[str] | None) -> Dataset:
     need_library()
     from perception_ros.evaluation.datasets.bag import read_bag
