@@ -7,6 +7,7 @@ from typing import Any
 from perception_ros.core.errors import DatasetError
 from perception_training.config.labels import LabelsConfig
 from perception_training.config.sources import SourceConfig
+from perception_training.data.readers.bag import Bag
 from perception_training.data.readers.base import Kept, Source
 from perception_training.data.readers.bdd100k import Bdd100k
 from perception_training.data.readers.camvid import CamVid
@@ -19,6 +20,7 @@ from perception_training.data.readers.yolo import Idd, YoloText
 from perception_training.errors import DataError
 
 READERS: Mapping[str, Callable[[Any, LabelsConfig, Path], Source]] = {
+    'bag': Bag,
     'bdd100k': Bdd100k,
     'camvid': CamVid,
     'cityscapes': Cityscapes,
