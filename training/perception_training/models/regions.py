@@ -20,6 +20,8 @@ LARGEST_PX = (112, 224, 448)
 2017)."""
 SAMPLES = 2
 """A cell is the mean of 2 x 2 points."""
+BEYOND = -1e4
+"""A cell that no sheet has: a point there is 0."""
 ROUNDS = 16
 """Chains of boxes that are in turn kept and suppressed are exact up to this length."""
 ANCHOR_CODE, BOX_CODE = (1.0, 1.0, 1.0, 1.0), (10.0, 10.0, 5.0, 5.0)
@@ -133,7 +135,7 @@ def region_features(features: Mapping[int, Tensor], boxes: Tensor, cells: int) -
     grid = torch.stack((
         ((2 * x + 1) / sheet.shape[3] - 1).unsqueeze(2).expand(-1, -1, points, -1),
         ((2 * y + 1) / sheet.shape[2] - 1).unsqueeze(3).expand(-1, -1, -1, points)), -1)
-    sampled = F.grid_sample(sheet, grid.flatten(1, 2), padding_mode='border', align_corners=False)
+    sampled = F.grid_sample(sheet, grid.flatten(1, 2), align_corners=False)
     pooled = F.avg_pool2d(sampled, SAMPLES)
     return pooled.unflatten(2, (boxes.shape[1], cells)).transpose(1, 2).flatten(0, 1)
 
@@ -154,9 +156,12 @@ def _along(ends: Tensor, share: Tensor, count: Tensor) -> Tensor:
     """
     Give the points `[B, R, n]` of one axis, in cells, kept within the level.
 
+    A region thinner than a cell is as wide as one. Beyond the image it sees nothing.
+
     :param ends: `[B, R, 2]`, low and high.
     :param count: `[B, R, 1]`, cells of the level.
     """
     low, high = ends[..., :1], ends[..., 1:]
     points = low + share * (high - low).clamp(min=1)
-    return torch.minimum(points.clamp(min=0), count - 1)
+    inside = torch.minimum(points.clamp(min=0), count - 1)
+    return torch.where(points <= count, inside, BEYOND)
