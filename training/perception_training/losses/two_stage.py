@@ -206,9 +206,7 @@ def _unknown(boxes: Tensor, truth: Truth) -> Tensor:
     """Say which boxes `[A, 4]` or `[B, A, 4]` have their middle in an unknown region."""
     middle = (boxes[..., :2] + boxes[..., 2:]) / 2
     regions = torch.where((truth.labels == UNKNOWN_BOX)[..., None], truth.boxes, 0)
-    if middle.ndim == 2:
-        return contain(middle, regions).any(1)
-    return contain(middle[:, None], regions[:, :, None]).squeeze(2).any(1)
+    return contain(middle if middle.ndim == 2 else middle[:, None], regions).any(1)
 
 
 def _masked(values: Tensor, kept: Tensor) -> Tensor:
