@@ -40,6 +40,7 @@ class MaskRcnnConfig(Settings):
         'its normalisation is then held still')
     anchors_px: tuple[int, int, int, int, int] = Field(
         (32, 64, 128, 256, 512), description='sides of anchors at strides 4 to 64')
+    channels: int = Field(256, ge=1, description='of the pyramid, and of the mask head')
     hidden: int = Field(1024, ge=1, description='features of a region')
     candidates: int = Field(
         300, ge=1, le=2000, description='anchors of each level that may become proposals')
@@ -51,9 +52,10 @@ class MaskRcnnConfig(Settings):
 
     @model_validator(mode='after')
     def _weights_fit(self) -> Self:
-        if self.weights == 'coco' and (self.backbone, self.hidden) != ('resnet50', 1024):
-            raise ValueError('weights: coco are those of backbone resnet50 with hidden 1024, got '
-                             f'{self.backbone} with {self.hidden}')
+        came = (self.backbone, self.channels, self.hidden)
+        if self.weights == 'coco' and came != ('resnet50', 256, 1024):
+            raise ValueError('weights: coco are those of backbone resnet50, channels 256, hidden '
+                             f'1024, got {came}')
         return self
 
 

@@ -6,9 +6,9 @@ from urllib.error import URLError
 
 import torch
 from torch import nn, Tensor
-from torchvision.models import get_model_weights
+from torchvision.models import get_model
 from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
-from torchvision.models.detection.backbone_utils import BackboneWithFPN, resnet_fpn_backbone
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
 
 from perception_training.config.labels import LabelsConfig
 from perception_training.config.model import MaskRcnnConfig
@@ -35,25 +35,25 @@ def build(config: MaskRcnnConfig, labels: LabelsConfig, root: Path | None) -> Ne
                             'none')
     loads = config.weights if root is not None else None
     try:
-        backbone = resnet_fpn_backbone(
-            backbone_name=config.backbone, norm_layer=nn.BatchNorm2d,
-            trainable_layers=5 if config.weights is None else config.trainable_layers,
-            weights=get_model_weights(config.backbone)['IMAGENET1K_V1']
-            if loads == 'imagenet' else None)
+        body = get_model(config.backbone, norm_layer=nn.BatchNorm2d,
+                         weights='IMAGENET1K_V1' if loads == 'imagenet' else None)
         state = MaskRCNN_ResNet50_FPN_Weights.COCO_V1.get_state_dict(
             progress=False, check_hash=True) if loads == 'coco' else {}
     except URLError as error:
         raise TrainingError(
             f'model.weights {loads!r}: cannot be downloaded ({error.reason}); put the file into '
             f'{torch.hub.get_dir()}/checkpoints, or set model.weights=null') from error
+    if config.weights is not None:
+        _hold_still(body, config)
+    backbone = BackboneWithFPN(
+        body, {f'layer{i + 1}': str(i) for i in range(4)},
+        [body.inplanes // 8 * 2 ** i for i in range(4)], config.channels)
     trunk = PyramidTrunk(backbone)
     heads: dict[str, Head] = {
         BOXES: TwoStageHead(backbone.out_channels, labels.boxes, config)}
     for name, classes in labels.semantic.items():
         heads[name] = SceneHead(name, trunk.channels, classes)
     network = Composed(trunk, heads)
-    if config.weights is not None:
-        _hold_norms(backbone, 0.0 if config.weights == 'coco' else 1e-5)
     if loads == 'imagenet':
         network.pretrained = ('trunk.backbone.body.',)
     if state:
@@ -109,9 +109,13 @@ def take_from_torchvision(network: Network, state: Mapping[str, Tensor],
     network.pretrained = tuple(taken)
 
 
-def _hold_norms(backbone: nn.Module, eps: float) -> None:
-    """Keep the statistics that weights were learnt with: batches are too small for new ones."""
-    for module in backbone.modules():
+def _hold_still(body: nn.Module, config: MaskRcnnConfig) -> None:
+    """Train the last layers alone, and no statistics: batches are too small for new ones."""
+    learnt = ('layer4', 'layer3', 'layer2', 'layer1', 'conv1')[:config.trainable_layers]
+    for name, parameter in body.named_parameters():
+        parameter.requires_grad_(name.startswith(learnt))
+    for module in body.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.requires_grad_(False)
-            module.eps = eps
+            if config.weights == 'coco':
+                module.eps = 0.0  # as these weights were learnt

@@ -1,25 +1,19 @@
 """Fixed shapes give what torchvision's own code gives."""
 
-from builders import batch_of, street
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torchvision.models import resnet18
 from torchvision.models.detection import MaskRCNN
-from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.ops import batched_nms, MultiScaleRoIAlign
 
 from perception_training.config.labels import LabelsConfig
 from perception_training.config.model import MaskRcnnConfig
 from perception_training.errors import CheckpointError, TrainingError
-from perception_training.losses.two_stage import (
-    outlines_in,
-    proposal_losses,
-    region_losses,
-    sample,
-    sample_regions,
-)
 from perception_training.models import BOXES, build, MASKS, SCORES
 from perception_training.models.mask_rcnn import take_from_torchvision
 from perception_training.models.regions import (
@@ -32,8 +26,8 @@ from perception_training.models.regions import (
 )
 
 CLASSES = ('car', 'person')
-SMALL = MaskRcnnConfig(name='mask_rcnn', backbone='resnet18', hidden=16, candidates=60,
-                       proposals=40, detections=20, samples=16)
+SMALL = MaskRcnnConfig(name='mask_rcnn', backbone='resnet18', channels=16, hidden=16,
+                       candidates=60, proposals=40, detections=20, samples=16)
 
 
 def random_boxes(rng: np.random.Generator, count: int, width: int, height: int) -> Tensor:
@@ -85,27 +79,29 @@ def test_anchors_stand_cell_by_cell() -> None:
     assert anchors[-1].tolist() == [4, -4, 12, 12]
 
 
-def torchvision_twin() -> MaskRCNN:
+@pytest.fixture(scope='module')
+def twin() -> MaskRCNN:
     """Give torchvision's own network of the same sizes, which leaves images of 192x128 px so."""
     torch.manual_seed(3)
-    backbone = resnet_fpn_backbone(backbone_name='resnet18', weights=None, trainable_layers=5,
-                                   norm_layer=torch.nn.BatchNorm2d)
-    twin = MaskRCNN(
-        backbone, len(CLASSES) + 1, min_size=128, max_size=192, box_score_thresh=0.001,
+    wide, classes = SMALL.channels, len(CLASSES) + 1
+    backbone = BackboneWithFPN(resnet18(), {f'layer{i + 1}': str(i) for i in range(4)},
+                               [64, 128, 256, 512], wide)
+    network = MaskRCNN(
+        backbone, min_size=128, max_size=192, box_score_thresh=0.001,
         rpn_pre_nms_top_n_test=SMALL.candidates, rpn_post_nms_top_n_test=SMALL.proposals,
-        box_detections_per_img=SMALL.detections)
-    twin.roi_heads.box_head = TwoMLPHead(256 * 49, SMALL.hidden)
-    twin.roi_heads.box_predictor = FastRCNNPredictor(SMALL.hidden, len(CLASSES) + 1)
-    for name, module in twin.named_modules():
+        box_detections_per_img=SMALL.detections, box_head=TwoMLPHead(wide * 49, SMALL.hidden),
+        box_predictor=FastRCNNPredictor(SMALL.hidden, classes),
+        mask_head=MaskRCNNHeads(wide, (wide,) * 4, 1),
+        mask_predictor=MaskRCNNPredictor(wide, wide, classes))
+    for name, module in network.named_modules():
         # Louder than at the start of a training, so that scores, boxes and masks differ.
         if isinstance(module, torch.nn.Conv2d | torch.nn.Linear) and 'body' not in name:
             torch.nn.init.xavier_normal_(module.weight, 0.3 if 'bbox' in name else 1)
-    return twin.eval()
+    return network.eval()
 
 
-def test_its_answers_are_torchvision_s_own() -> None:
+def test_its_answers_are_torchvision_s_own(twin: MaskRCNN) -> None:
     """The same weights, the same images: the same boxes, scores and masks."""
-    twin = torchvision_twin()
     network = build(SMALL, LabelsConfig(boxes=CLASSES)).eval()
     take_from_torchvision(network, twin.state_dict(), ('none', 'person', 'car'))
     images = torch.rand(2, 3, 128, 192)
@@ -127,9 +123,9 @@ def test_its_answers_are_torchvision_s_own() -> None:
                                    rtol=0)
 
 
-def test_weights_of_another_backbone_are_refused() -> None:
+def test_weights_of_another_backbone_are_refused(twin: MaskRCNN) -> None:
     network = build(SMALL, LabelsConfig(boxes=CLASSES))
-    state = torchvision_twin().state_dict()
+    state = twin.state_dict()
     state['backbone.body.conv1.weight'] = torch.zeros(64, 3, 3, 3)
     with pytest.raises(CheckpointError, match=r'expected \(64, 3, 7, 7\), got \(64, 3, 3, 3\)'):
         take_from_torchvision(network, state, ('none', 'car', 'person', 'tree'))

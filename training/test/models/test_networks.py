@@ -29,8 +29,8 @@ NETWORKS = {
     'roadscene': ({'name': 'roadscene'}, BOTH),
     'yolo': ({'name': 'yolo', 'size': 'n'}, BOTH),
     'yolo with masks': ({'name': 'yolo', 'size': 'n', 'prototypes': 16}, BOTH),
-    'mask_rcnn': ({'name': 'mask_rcnn', 'backbone': 'resnet18', 'hidden': 32, 'proposals': 12,
-                   'candidates': 20, 'samples': 8, 'detections': 7}, BOTH),
+    'mask_rcnn': ({'name': 'mask_rcnn', 'backbone': 'resnet18', 'channels': 16, 'hidden': 16,
+                   'proposals': 12, 'candidates': 20, 'samples': 8, 'detections': 7}, BOTH),
     'unet': ({'name': 'unet', 'encoder': 'resnet18'}, SCENE_ONLY),
     'deeplabv3plus': ({'name': 'deeplabv3plus', 'encoder': 'resnet18'}, SCENE_ONLY),
 }
