@@ -70,7 +70,7 @@ def export(
 
 
 def main() -> None:
-    """Run a command; a foreseen failure is one line, and status 1."""
+    """Run a command; a foreseen failure is one line, and a status that is not 0."""
     with _one_line():
         app()
 
@@ -81,7 +81,7 @@ def _one_line() -> Iterator[None]:
         yield
     except PerceptionError as error:
         print(f'perception_train: {error}', file=sys.stderr)
-        raise SystemExit(1) from None
+        raise SystemExit(getattr(error, 'status', 1)) from None
 
 
 def _settings(path: Path, overrides: list[str] | None) -> Config:
