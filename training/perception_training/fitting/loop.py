@@ -39,7 +39,7 @@ def fit(config: Config, sources: Sequence[Source] | None = None,
 
     :param sources: images to use instead of `config.data.train`, one source for each of them.
     :param evaluate: called by the first process every `evaluate_every` steps and at the end.
-    :raises Interrupted: a signal asked for an end; the checkpoint holds the step before.
+    :raises StoppedError: a signal asked for an end; the checkpoint holds the step before.
     :raises TrainingError: data, checkpoint or memory do not allow it; what is there is kept.
     """
     prepare_torch(config.fit)

@@ -11,7 +11,7 @@ from perception_training.errors import TrainingError
 HEEDED = (signal.SIGINT, signal.SIGTERM)
 
 
-class Interrupted(TrainingError):
+class StoppedError(TrainingError):
     """Somebody asked the run to end; it can go on later."""
 
     def __init__(self, message: str, number: int) -> None:
@@ -32,10 +32,10 @@ class StopRequest:
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    def error(self, said: str) -> Interrupted:
+    def error(self, said: str) -> StoppedError:
         """Give the error that ends the run."""
         assert self.signal is not None
-        return Interrupted(f'{self.signal.name} {said}', self.signal)
+        return StoppedError(f'{self.signal.name} {said}', self.signal)
 
 
 @contextmanager
