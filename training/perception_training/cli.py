@@ -84,6 +84,44 @@ def evaluate(
 
 
 @app.command()
+def benchmark(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    rounds: Annotated[int, typer.Option(min=1, help='each has a turn of everything')] = 5,
+    seconds: Annotated[float, typer.Option(min=0, help='of a turn, at least')] = 5.0,
+    variants: Annotated[str, typer.Option(help='settings to try, with commas')] = (
+        'bf16,fp16,channels-last,compile'),
+) -> None:
+    """Measure images/s of data, steps and both, and what single settings gain."""
+    from rich.console import Console
+
+    from perception_training.fitting.process import tune_process
+    from perception_training.speed.benchmark import benchmark, write
+
+    tune_process()
+    settings = _settings(config, overrides)
+    console, said = Console(), Console(stderr=True)
+    with said.status('data') as status:
+        report = benchmark(settings, rounds, seconds, variants.split(','), status.update)
+    console.print(*report.tables(), sep='\n', highlight=False)
+    for line in (report.verdict, *report.environment.warnings(), write(report, settings.run_dir)):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def find_batch(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Find the largest fit.batch that fits, by trial on a GPU, and by counting on a CPU."""
+    from perception_training.fitting.process import tune_process
+    from perception_training.speed.batch_size import find_batch
+
+    tune_process()
+    found = find_batch(_settings(config, overrides), say=print)
+    how = 'runs' if found.tried else 'should fit, by what smaller ones needed'
+    print(f'{found.largest} {how}, of {found.total_bytes / 1e9:.1f} GB; with some to spare: '
+          f'fit.batch={found.batch}')
+
+
+@app.command()
 def export(
     config: ConfigFile,
     output: Annotated[Path, typer.Option(help='folder of the bundle')],
@@ -107,7 +145,7 @@ def report(
 
 
 def main() -> None:
-    """Run a command; a foreseen failure is one line, and status 1."""
+    """Run a command; a foreseen failure is one line, and a status that is not 0."""
     with _one_line():
         app()
 
@@ -118,7 +156,7 @@ def _one_line() -> Iterator[None]:
         yield
     except PerceptionError as error:
         print(f'perception_train: {error}', file=sys.stderr)
-        raise SystemExit(1) from None
+        raise SystemExit(getattr(error, 'status', 1)) from None
 
 
 def _settings(path: Path, overrides: list[str] | None) -> Config:

@@ -18,12 +18,13 @@ from perception_training.data.sample import Batch
 from perception_training.data.stream import loader, Share, Stream
 from perception_training.errors import CheckpointError
 from perception_training.fitting import checkpoint
-from perception_training.fitting.distributed import joined, Place
+from perception_training.fitting.distributed import joined, Place, warning
 from perception_training.fitting.guard import is_out_of_memory, out_of_memory
 from perception_training.fitting.log import Log
 from perception_training.fitting.process import prepare_torch
 from perception_training.fitting.record import record_data
 from perception_training.fitting.run import Run, Trained
+from perception_training.fitting.stop import stop_requests, StopRequest
 from perception_training.fitting.transfer import built
 from perception_training.models.form import AS_BUILT, form_in
 
@@ -53,6 +54,7 @@ def fit(config: Config, sources: Sequence[Source] | None = None,
     :param sources: images to use instead of `config.data.train`, one source for each of them.
     :param evaluate: called by the first process every `evaluate_every` steps and at the end; with
         `evaluate_every` the best checkpoint is kept in `run_dir/best.pt`.
+    :raises StoppedError: a signal asked for an end; the checkpoint holds the step before.
     :raises TrainingError: data, checkpoint or memory do not allow it; what is there is kept.
     """
     prepare_torch(config.fit)
@@ -63,13 +65,15 @@ def fit(config: Config, sources: Sequence[Source] | None = None,
         with Log(config.run_dir, config.fit.steps, config.fit.tensorboard,
                  silent=not place.first) as log:
             log.say(f'settings:\n{printed(config)}')
+            if doubt := warning():
+                log.say(doubt)
             _resume(run, state, log)
             images = sources or open_all(config, place, log)
             if place.first:
                 record_data(config, images, place.processes)
             try:
                 _train(run, images, log, evaluate)
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if is_out_of_memory(error):
                     raise out_of_memory(config, error) from error
                 raise
@@ -94,12 +98,28 @@ def open_all(config: Config, place: Place, log: Log) -> list[Source]:
 
 
 def _train(run: Run, sources: Sequence[Source], log: Log, evaluate: Evaluate | None) -> None:
+    with stop_requests() as stop:
+        try:
+            _steps(run, sources, log, evaluate, stop)
+        except RuntimeError:
+            if stop.signal is None:
+                raise
+            # The first process has kept the run and is gone: the others cannot do a step alone.
+            raise stop.error('ended the run') from None
+
+
+def _steps(run: Run, sources: Sequence[Source], log: Log, evaluate: Evaluate | None,
+           stop: StopRequest) -> None:
     config, place = run.config, run.place
     stream = Stream(sources, config, Share(place.rank, place.processes), run.step)
     batches = iter(loader(stream, config, pinned=place.device.type == 'cuda'))
     sums = _Sums()
     before = time.monotonic()
     while run.progress < 1:
+        if stop.signal is not None and place.first:
+            _save(run, log, final=True)
+            raise stop.error(f'ended the run after step {run.step}, which is kept in '
+                             f'{config.run_dir / LAST}: the same command goes on from there')
         sums.add(run.train_step(_next(batches, config.fit.accumulate)))
         now = time.monotonic()
         # Everyone must agree on when a schedule ends that the clock ends.

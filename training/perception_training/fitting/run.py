@@ -54,7 +54,7 @@ class Run:
         if fit.start.checkpoint is not None:
             self.started_from = take_over(
                 network, fit.start.checkpoint, fit.start.blend)
-        freeze(network, fit.start.freeze)
+        self._frozen = freeze(network, fit.start.freeze) > 0
         layout = torch.channels_last if fit.channels_last else torch.contiguous_format
         self.network = network.to(place.device, memory_format=layout)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
@@ -89,7 +89,8 @@ class Run:
         :raises TrainingError: the loss is not finite; the batch is kept.
         """
         fit = self.config.fit
-        if self.step == fit.start.thaw:
+        if self._frozen and fit.start.thaw is not None and self.step >= fit.start.thaw:
+            self._frozen = False
             thaw(self.network)
             self._module = self._wrapped()
         self._seed()
@@ -100,11 +101,12 @@ class Run:
         for number, batch in enumerate(batches, 1):
             self._gather_gradients(number == len(batches))
             loss, terms = self._module(batch.to(self.place.device))
+            self.scaler.scale(loss / len(batches)).backward()
+            # Looking waits for the device, so it has its next work first; weights are as before.
             if not torch.isfinite(loss):
                 raise loss_is_not_finite(
                     self.config, batch, {n: float(v) for n, v in terms.items()}, self.step,
                     self.place.rank)
-            self.scaler.scale(loss / len(batches)).backward()
             for name, value in {'loss': loss.detach(), **terms}.items():
                 means[name] = means.get(name, 0) + value / len(batches)
         self._apply()
