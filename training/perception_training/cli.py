@@ -1,6 +1,6 @@
 """The command `perception_train`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import contextlib
 from enum import Enum
 import json
@@ -41,10 +41,32 @@ def fit(config: ConfigFile, overrides: Overrides = None) -> None:
     tune_process()
     settings = _settings(config, overrides)
     if loop.is_first_process():
-        # What belongs to one machine is left out of the record: it goes into the card.
-        words = [w for w in sys.argv[1:] if not w.startswith(('run_dir=', 'data.root='))]
-        start_record(settings, ['perception_train', *map(shlex.quote, words)])
+        start_record(settings, _command())
     loop.fit(settings, evaluate=lambda trained: _measured(settings, trained))
+
+
+@app.command()
+def prune(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Take channels from run_dir's network and train it on, in run_dir/prune."""
+    from perception_training.compressing.commands import prune_run
+
+    _compress(prune_run, config, overrides)
+
+
+@app.command()
+def quantise(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Train run_dir's network on as int8 will compute it, in run_dir/quantise."""
+    from perception_training.compressing.commands import quantise_run
+
+    _compress(quantise_run, config, overrides)
+
+
+@app.command()
+def distil(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Train as fit does with the teacher of section distil, and compare the two."""
+    from perception_training.compressing.commands import distil_run
+
+    _compress(distil_run, config, overrides)
 
 
 @app.command()
@@ -157,6 +179,20 @@ def _one_line() -> Iterator[None]:
     except PerceptionError as error:
         print(f'perception_train: {error}', file=sys.stderr)
         raise SystemExit(getattr(error, 'status', 1)) from None
+
+
+def _compress(run: Callable[..., Any], path: Path, overrides: list[str] | None) -> None:
+    from perception_training.fitting.process import tune_process
+
+    tune_process()
+    run(_settings(path, overrides), _command(),
+        lambda settings: lambda trained: _measured(settings, trained))
+
+
+def _command() -> list[str]:
+    # What belongs to one machine is left out of the record: it goes into the card.
+    words = [w for w in sys.argv[1:] if not w.startswith(('run_dir=', 'data.root='))]
+    return ['perception_train', *map(shlex.quote, words)]
 
 
 def _settings(path: Path, overrides: list[str] | None) -> Config:

@@ -25,6 +25,7 @@ from perception_training.fitting.process import prepare_torch
 from perception_training.fitting.record import record_data
 from perception_training.fitting.run import Run, Trained
 from perception_training.fitting.stop import stop_requests, StopRequest
+from perception_training.fitting.teacher import opened
 from perception_training.fitting.transfer import built
 from perception_training.models.form import AS_BUILT, form_in
 
@@ -45,7 +46,7 @@ Evaluate = Callable[[Trained], Look]
 
 
 def fit(config: Config, sources: Sequence[Source] | None = None,
-        evaluate: Evaluate | None = None) -> Run:
+        evaluate: Evaluate | None = None, prepare: Callable[[], None] | None = None) -> Run:
     """
     Train until the schedule ends, resuming from `run_dir/last.pt` where there is one.
 
@@ -54,16 +55,24 @@ def fit(config: Config, sources: Sequence[Source] | None = None,
     :param sources: images to use instead of `config.data.train`, one source for each of them.
     :param evaluate: called by the first process every `evaluate_every` steps and at the end; with
         `evaluate_every` the best checkpoint is kept in `run_dir/best.pt`.
+    :param prepare: called by the first process before anything is read, while all others wait.
     :raises StoppedError: a signal asked for an end; the checkpoint holds the step before.
     :raises TrainingError: data, checkpoint or memory do not allow it; what is there is kept.
     """
     prepare_torch(config.fit)
     with joined(config.fit) as place:
         config.run_dir.mkdir(parents=True, exist_ok=True)
+        if prepare is not None:
+            if place.first:
+                prepare()
+            place.wait()
         state = _checkpoint(config)
         run = Run(config, place, form_in(state, config.run_dir / LAST) if state else AS_BUILT)
-        with Log(config.run_dir, config.fit.steps, config.fit.tensorboard,
-                 silent=not place.first) as log:
+        with (
+            Log(config.run_dir, config.fit.steps, config.fit.tensorboard,
+                silent=not place.first) as log,
+            opened(config, run.network, place.device) as run.teacher,
+        ):
             log.say(f'settings:\n{printed(config)}')
             if doubt := warning():
                 log.say(doubt)

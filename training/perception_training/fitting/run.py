@@ -17,6 +17,7 @@ from perception_training.fitting.distributed import Place, synchronise_norms
 from perception_training.fitting.guard import loss_is_not_finite
 from perception_training.fitting.optimiser import factor, make_optimiser, set_rates
 from perception_training.fitting.record import commit
+from perception_training.fitting.teacher import Teacher
 from perception_training.fitting.transfer import freeze, take_over, thaw, train_mode
 from perception_training.losses.objective import Objective
 from perception_training.models import build, Network
@@ -61,7 +62,8 @@ class Run:
         if fit.sync_bn and place.processes > 1:
             synchronise_norms(self.network, place.device)
         self.objective = Objective(self.network, config.loss, ACTIVATIONS[fit.precision],
-                                   fit.channels_last).to(place.device)
+                                   fit.channels_last, config.distil).to(place.device)
+        self.teacher: Teacher | None = None
         self.optimiser = make_optimiser(
             self.network, list(self.objective.variances.parameters()), fit.optimiser)
         self.scaler = torch.amp.GradScaler(place.device.type, enabled=fit.precision == 'fp16')
@@ -100,7 +102,9 @@ class Run:
         means: dict[str, torch.Tensor] = {}
         for number, batch in enumerate(batches, 1):
             self._gather_gradients(number == len(batches))
-            loss, terms = self._module(batch.to(self.place.device))
+            batch = batch.to(self.place.device)
+            taught = None if self.teacher is None else self.teacher(batch.images)
+            loss, terms = self._module(batch, taught)
             self.scaler.scale(loss / len(batches)).backward()
             # Looking waits for the device, so it has its next work first; weights are as before.
             if not torch.isfinite(loss):
