@@ -24,6 +24,9 @@ class DataConfig(Settings):
     root: Path = Field(description='the folder with the data sets')
     train: tuple[SourceConfig, ...] = Field(min_length=1)
     val: tuple[SourceConfig, ...] = ()
+    cache: Path | None = Field(
+        None, description='folder for decoded images of sets with cache: true, which several runs '
+        'may share; null: run_dir/cache')
     teachers: TeachersConfig = TeachersConfig()
     workers: int = Field(1, ge=0, description='processes of each rank that make batches')
     prefetch: int = Field(4, ge=1, description='batches that each worker makes ahead')

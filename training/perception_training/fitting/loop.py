@@ -66,7 +66,8 @@ def is_first_process() -> bool:
 
 def open_all(config: Config, place: Place, log: Log) -> list[Source]:
     """Open the training sets, and let teachers label what they do not."""
-    sources = [open_source(s, config.labels, config.data.root) for s in config.data.train]
+    sources = [open_source(s, config.labels, config.data.root, config.cache_dir)
+               for s in config.data.train]
     log.say('images: ' + ', '.join(f'{s.name} {len(s)}' for s in sources))
     if not place.first:
         place.wait()

@@ -14,7 +14,8 @@ Metrics = dict[str, dict[str, Any]]
 
 def evaluate(config: Config, predict: Predictor) -> Metrics:
     """Measure on each of `config.data.val`, all unseen by training and by teachers."""
-    sources = [open_source(s, config.labels, config.data.root) for s in config.data.val]
+    sources = [open_source(s, config.labels, config.data.root, config.cache_dir)
+               for s in config.data.val]
     return {source.name: measure(source, config, predict) for source in sources}
 
 
