@@ -12,9 +12,9 @@ from trees import write, write_cityscapes, write_yolo
 
 from perception_training.config.labels import LabelsConfig
 from perception_training.config.sources import CityscapesConfig, YoloTextConfig
-from perception_training.data.cache import Mapped
 from perception_training.data.geometry import cut
 from perception_training.data.readers import open_source, Source
+from perception_training.data.readers.cache import Mapped
 from perception_training.errors import DataError
 
 LABELS = LabelsConfig(boxes=('car', 'person'), semantic={'scene': ('road', 'car')})

@@ -7,9 +7,9 @@ from typing import Any
 from perception_ros.core.errors import DatasetError
 from perception_training.config.labels import LabelsConfig
 from perception_training.config.sources import SourceConfig
-from perception_training.data.cache import kept
 from perception_training.data.readers.base import Kept, Source
 from perception_training.data.readers.bdd100k import Bdd100k
+from perception_training.data.readers.cache import kept
 from perception_training.data.readers.camvid import CamVid
 from perception_training.data.readers.cityscapes import Cityscapes
 from perception_training.data.readers.coco import Coco
@@ -32,22 +32,40 @@ READERS: Mapping[str, Callable[[Any, LabelsConfig, Path], Source]] = {
     'yolo': YoloText,
 }
 
-__all__ = ['READERS', 'Kept', 'Source', 'open_source']
+__all__ = ['READERS', 'Kept', 'Source', 'keep_source', 'open_source', 'read_source']
 
 
 def open_source(config: SourceConfig, labels: LabelsConfig, root: Path,
                 cache: Path | None = None) -> Source:
     """
-    Open a set.
+    Open a set, decoded once where the settings ask for it.
 
     :param root: the folder with the data sets.
-    :param cache: where decoded images are kept, for sources that ask for it; None: in memory.
+    :param cache: the folder for decoded images; None: they are kept in memory.
+    :raises DataError: it is missing, or does not fit the class lists.
+    """
+    return keep_source(read_source(config, labels, root), config, labels, root, cache)
+
+
+def read_source(config: SourceConfig, labels: LabelsConfig, root: Path) -> Source:
+    """
+    Open a set that decodes an image whenever it is asked for.
+
     :raises DataError: it is missing, or does not fit the class lists.
     """
     try:
-        source = READERS[config.reader](config, labels, root)
+        return READERS[config.reader](config, labels, root)
     except DatasetError as error:
         raise DataError(str(error)) from error
+
+
+def keep_source(source: Source, config: SourceConfig, labels: LabelsConfig, root: Path,
+                cache: Path | None) -> Source:
+    """
+    Decode a set once, where the settings ask for it.
+
+    :raises DataError: an image or a label is damaged, or there is no room.
+    """
     if not config.cache:
         return source
     if cache is not None and isinstance(source, ImageFiles):

@@ -7,8 +7,6 @@ nobody uses. The name of the file is a digest of all that its content depends on
 lists, the code that reads, and name, size and time of change of every image and label.
 """
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 import fcntl
 import hashlib
 import json
@@ -24,17 +22,16 @@ from numpy.typing import NDArray
 import perception_ros.evaluation.datasets as runtime_readers
 from perception_training.config.labels import LabelsConfig
 from perception_training.config.sources import SourceConfig
+from perception_training.data.ahead import ahead
 from perception_training.data.readers.images import ImageFiles
 from perception_training.data.sample import Sample
 from perception_training.errors import DataError
 
 ALIGNMENT = 64
 """Bytes; arrays begin at multiples."""
-THREADS = min(8, os.cpu_count() or 1)
-"""That decode; OpenCV lets go of Python's lock meanwhile."""
 _FOOTER = struct.Struct('<QQ')
 _LENGTH = struct.Struct('<Q')
-_CODE = (Path(__file__).parent, Path(runtime_readers.__file__).parent)
+_CODE = (Path(__file__).parents[1], Path(runtime_readers.__file__).parent)
 
 
 class Mapped:
@@ -140,7 +137,7 @@ def _write(path: Path, source: ImageFiles) -> None:
     part = path.with_suffix('.part')
     try:
         with part.open('wb') as file:
-            offsets = [_put(file, sample) for sample in _decoded(source)]
+            offsets = [_put(file, sample) for sample in ahead(source.__getitem__, len(source))]
             _pad(file)
             start = file.tell()
             file.write(np.array(offsets, np.int64).tobytes())
@@ -151,14 +148,6 @@ def _write(path: Path, source: ImageFiles) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _decoded(source: ImageFiles) -> Iterator[Sample]:
-    """Decode with several threads, a few images ahead of who takes them."""
-    with ThreadPoolExecutor(THREADS) as pool:
-        for first in range(0, len(source), 4 * THREADS):
-            yield from pool.map(
-                source.__getitem__, range(first, min(first + 4 * THREADS, len(source))))
 
 
 def _put(file: BinaryIO, sample: Sample) -> int:
