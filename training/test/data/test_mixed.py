@@ -16,7 +16,8 @@ DRIVES = Path(__file__).resolve().parents[2] / 'splits/idd_val_drives.txt'
 
 
 def mixed(shared: Path, folder: Path) -> Config:
-    return make_config(folder, data__root=shared, fit__batch=3, fit__steps=2, data__train=(
+    return make_config(folder, data__root=shared, fit__batch=3, fit__steps=1, width=64, height=64,
+                       augment__width=64, augment__height=64, data__train=(
         {'reader': 'camvid', 'split': 'train'},
         {'reader': 'kitti', 'folder': 'kitti_sample', 'classes': {
             'Car': 'car', 'Van': 'car', 'Truck': 'truck', 'Pedestrian': 'person', '*': 'ignore'}},
