@@ -32,6 +32,21 @@ Weights = Annotated[Which, typer.Option(
 
 
 @app.command()
+def check(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Look at every image and label before training; status 1 if something is wrong."""
+    from rich.console import Console
+
+    from perception_training.data.check import check
+    from perception_training.data.check_report import report, watched
+
+    settings = _settings(config, overrides)
+    found = check(settings, watched)
+    report(found, settings, Console())
+    if found.errors:
+        raise typer.Exit(1)
+
+
+@app.command()
 def fit(config: ConfigFile, overrides: Overrides = None) -> None:
     """Train; start again with the same run_dir to resume. Many processes: torchrun."""
     from perception_training.fitting import loop

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 import torch
 
 from perception_training.config import Config, printed
+from perception_training.data.check import brief
 from perception_training.data.pseudo import teach
-from perception_training.data.readers import open_source, Source
+from perception_training.data.readers import keep_source, read_source, Source
 from perception_training.data.sample import Batch
 from perception_training.data.stream import loader, Share, Stream
 from perception_training.errors import CheckpointError
@@ -96,7 +97,13 @@ def is_first_process() -> bool:
 
 def open_all(config: Config, place: Place, log: Log) -> list[Source]:
     """Open the training sets, and let teachers label what they do not."""
-    sources = [open_source(s, config.labels, config.data.root) for s in config.data.train]
+    labels, root = config.labels, config.data.root
+    sources = [read_source(s, labels, root) for s in config.data.train]
+    if place.first:
+        for text in brief(sources, [read_source(s, labels, root) for s in config.data.val]):
+            log.say(f'NOTE: {text}')
+    sources = [keep_source(source, s, labels, root, config.cache_dir)
+               for source, s in zip(sources, config.data.train, strict=True)]
     log.say('images: ' + ', '.join(f'{s.name} {len(s)}' for s in sources))
     if not place.first:
         place.wait()
