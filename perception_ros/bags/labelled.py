@@ -75,7 +75,7 @@ class LabelledBag:
             if not topics:
                 raise BagError(
                     f'{path}: expected a labelled bag, it has no topic '
-                    f'<camera>/{GROUND_TRUTH}/{BOXES} or <camera>/{GROUND_TRUTH}/{SEMANTIC}<head>; '
+                    f'<camera>/{GROUND_TRUTH}/{BOXES} or .../{SEMANTIC}<head>; '
                     f'its topics are {", ".join(self._bag.topics) or "none"}'
                 )
             self._names = _class_names(self._bag, topics)
@@ -246,9 +246,9 @@ def _pair(bag: Bag, topics: dict[str, tuple[str, str]]) -> Iterator[LabelledFram
             labels.setdefault((start, stamp), []).append((kind, message.topic, message.time_ns))
     starts = {start for start, _ in topics.values()}
     images = {
-        topic: start
+        topic: camera
         for topic in camera_topics(bag).values()
-        if (start := _start(topic, starts)) is not None
+        if (camera := _start(topic, starts)) is not None
     }
     seen: set[tuple[str, int]] = set()
     for message in bag.messages(list(images)) if images else ():

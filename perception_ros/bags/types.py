@@ -72,7 +72,8 @@ class Types:
             return
         try:
             # ROS 1 counts headers; what is read here has been put into the form of ROS 2
-            types = {key: about for key, about in _parse(name, definition).items() if key != HEADER}
+            parsed = _parse(name, definition)
+            types = {key: about for key, about in parsed.items() if key != HEADER}
             if all(_fields(about) == _fields(self._known.fielddefs.get(key))
                    for key, about in types.items()):
                 return  # nearly always, and registering compiles code

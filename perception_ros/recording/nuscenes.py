@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_ros.bags.messages import Box3D, Matrix
+from perception_ros.bags.messages import Box3D, inverse, Matrix
 from perception_ros.core.errors import DatasetError
 from perception_ros.recording.base import BASE, optical_frame, Recorder, WORLD
 from perception_ros.recording.kitti import read_points
@@ -82,7 +82,7 @@ def _record(sample: _Sample, classes: tuple[str, ...], recorder: Recorder) -> No
         # where the vehicle was then: the LiDAR's points reach this camera by way of the world
         pose = (
             sample.base_to_world @ sample.lidar_to_base
-            @ np.linalg.inv(camera.from_lidar) @ np.linalg.inv(camera.to_base)
+            @ inverse(camera.from_lidar) @ inverse(camera.to_base)
         )
         recorder.transforms(camera.time_ns, [(WORLD, BASE, pose)])
         recorder.image_file(camera.name, camera.time_ns, camera.path, camera.matrix)

@@ -11,7 +11,8 @@ import shutil
 import sqlite3
 import struct
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 import numpy as np
 import pytest
 
@@ -139,7 +140,7 @@ class TestDamagedInside:
         data = bytearray(whole['mcap'].read_bytes())
         chunks = [record for record in records(data) if record[0] == _CHUNK]
         assert len(chunks) >= 3
-        _, start, end = chunks[1]
+        _, start, _ = chunks[1]
         data[start - 9 : start + 60] = b'\xff' * 69
         path = tmp_path / 'hole.mcap'
         path.write_bytes(data)
@@ -171,7 +172,7 @@ class TestDamagedInside:
         folder = MAKERS['db3-each-message'](tmp_path, two_cameras())
         database = sqlite3.connect(next(folder.glob('*.db3')))
         with database:
-            database.execute("UPDATE messages SET data = substr(data, 1, 900) WHERE id = 5")
+            database.execute('UPDATE messages SET data = substr(data, 1, 900) WHERE id = 5')
         database.close()
         found, problems = read_what_is_left(folder)
         assert found == [i for i in range(COUNT) if i != 4]

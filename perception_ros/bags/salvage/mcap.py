@@ -158,7 +158,8 @@ class _Scan:
         while at < len(view):
             record = _record(view, at)
             if record is None or (record.is_cut and record.op not in (_CHUNK, _MESSAGE)):
-                run = self._end_run(run, at)
+                self._end_run(run, at)
+                run = None
                 if bytes(view[at:]) == MAGIC:
                     return
                 following = next((offset for offset in indexed if offset > at), len(view))
@@ -168,11 +169,12 @@ class _Scan:
             if record.op == _MESSAGE and not record.is_cut:
                 run = at if run is None else run
                 if record.end - run > _RUN_BYTES:
-                    run = self._end_run(run, record.end)
-            elif record.op != _MESSAGE:
-                run = self._end_run(run, at)
+                    self._end_run(run, record.end)
+                    run = None
+            else:
+                self._end_run(run, at)
+                run = None
             if record.is_cut:
-                run = self._end_run(run, at)
                 kind = 'chunk' if record.op == _CHUNK else 'message'
                 self._tell(f'the file ends within the {kind} at byte {at}')
             if record.op == _CHUNK:
@@ -184,6 +186,7 @@ class _Scan:
         self._end_run(run, at)
 
     def _end_run(self, run: int | None, end: int) -> None:
+        """Note the messages that lie outside of chunks from `run` to `end`, if there are any."""
         if run is not None:
             place = _Place(run, end)
             self.index.add(place, self._messages(place, self._tell))
