@@ -36,7 +36,8 @@ Matrix = NDArray[np.float64]
 class Box3D(NamedTuple):
     """An object in space: `pose` of its centre, `size_m` along its x (length), y and z axes."""
 
-    name: str
+    name: str | None
+    """None: of a kind that the data have no class for."""
     pose: Matrix
     size_m: tuple[float, float, float]
 
@@ -245,7 +246,7 @@ def boxes_3d_of(message: Any) -> list[Box3D]:
         best = max(item.results, key=lambda result: result.hypothesis.score, default=None)
         size = item.bbox.size
         found.append(Box3D(
-            '' if best is None else str(best.hypothesis.class_id),
+            None if best is None else str(best.hypothesis.class_id),
             matrix_of(item.bbox.center), (size.x, size.y, size.z),
         ))
     return found

@@ -105,7 +105,7 @@ def _sample(item: dict[str, Any], classes: tuple[str, ...], folder: Path) -> _Sa
     return _Sample(
         _ns(item['timestamp']), _matrix(item['ego2global']), _matrix(lidar['lidar2ego']),
         folder / lidar['lidar_path'],
-        [_box_3d(box, classes) for box in item['instances'] if box['bbox_label_3d'] >= 0],
+        [_box_3d(box, classes) for box in item['instances']],
         sorted(cameras, key=lambda camera: (camera.time_ns, camera.name)),
     )
 
@@ -128,7 +128,7 @@ def _box_3d(item: dict[str, Any], classes: tuple[str, ...]) -> Box3D:
     pose = np.eye(4)
     pose[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
     pose[:3, 3] = x, y, z
-    return Box3D(classes[item['bbox_label_3d']], pose, (length, width, height))
+    return Box3D(_name(item['bbox_label_3d'], classes), pose, (length, width, height))
 
 
 def _name(number: int, classes: tuple[str, ...]) -> str | None:
