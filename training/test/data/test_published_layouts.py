@@ -108,9 +108,10 @@ class TestKitti:
             opened(root, reader='kitti', classes=KITTI, drives=drives, held_out=True)
 
     @pytest.mark.parametrize(('line', 'said'), [
-        pytest.param('Car 0 0 0 1 2 3', 'expected a type and 14 numbers', id='too-few'),
-        pytest.param(kitti('Car', 1, 2, float('nan'), 9), 'expected a type', id='no-number'),
-        pytest.param(kitti('Kar', 1, 2, 3, 9), "expected one of Car, .* got 'Kar'", id='class'),
+        pytest.param('Car 0 0 0 1 2 3', 'expected "type truncated', id='too-few'),
+        pytest.param(kitti('Car', 1, 2, float('nan'), 9), 'expected "type', id='no-number'),
+        pytest.param(kitti('Kar', 1, 2, 3, 9), "expected a class of .* got 'Kar'", id='class'),
+        pytest.param(kitti('Car', 5, 2, 3, 9), 'expected a box with left < right', id='box'),
     ])
     def test_a_wrong_line_is_named(self, tmp_path: Path, line: str, said: str) -> None:
         text = f'{kitti("Car", 1, 2, 30, 40)}\n\n{line}\n'
