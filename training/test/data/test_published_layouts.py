@@ -1,6 +1,7 @@
 """Sets in their publishers' layouts give the boxes, outlines and label maps that are in them."""
 
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -42,8 +43,9 @@ def seen(sample: Sample) -> list[tuple[int, list[float]]]:
 class TestCityscapes:
 
     SCENE = LabelsConfig(boxes=('car', 'person'), semantic={'scene': ('road', 'car', 'sky')})
-    SETTINGS = {'reader': 'cityscapes', 'split': 'train',  # noqa: RUF012
-                'classes': {'*': 'ignore'}, 'semantic_classes': {'*': 'ignore'}}
+    SETTINGS = MappingProxyType({
+        'reader': 'cityscapes', 'split': 'train',
+        'classes': {'*': 'ignore'}, 'semantic_classes': {'*': 'ignore'}})
 
     @staticmethod
     def tree(root: Path) -> Path:
@@ -124,13 +126,13 @@ class TestBdd100k:
 
     LABELS = LabelsConfig(boxes=('car', 'person'), semantic={
         'drivable': ('background', 'drivable'), 'lane': ('background', 'mark')})
-    SETTINGS = {  # noqa: RUF012
+    SETTINGS = MappingProxyType({
         'reader': 'bdd100k', 'split': 'train',
         'classes': {'pedestrian': 'person', 'rider': 'person', '*': 'ignore'},
         'semantic_classes': {
             'direct': 'drivable', 'alternative': 'drivable', 'crosswalk': 'background',
             'road curb': 'background', **{f'{n} {c}': 'mark' for n in ('single', 'double')
-                                          for c in ('white', 'yellow', 'other')}}}
+                                          for c in ('white', 'yellow', 'other')}}})
     THINGS = (box2d('car', 10, 10, 30.5, 30), box2d('other vehicle', 1, 2, 9, 9),
               box2d('rider', 40, 10, 60, 30), box2d('car', 0, 0, 99, 9, crowd=True))
     EXPECTED = ((0, [10, 10, 30.5, 30]), (-1, [1, 2, 9, 9]), (1, [40, 10, 60, 30]),
@@ -186,10 +188,10 @@ class TestBdd100k:
 
 class TestCoco:
 
-    SETTINGS = {  # noqa: RUF012
+    SETTINGS = MappingProxyType({
         'reader': 'coco', 'annotations': 'coco/annotations/instances_val2017.json',
-        'folder': 'coco/val2017', 'outlines': True, 'classes': {'*': 'background'}}
-    SQUARE = [[10, 10, 20, 10, 20, 30, 10, 30]]  # noqa: RUF012
+        'folder': 'coco/val2017', 'outlines': True, 'classes': {'*': 'background'}})
+    SQUARE = ([10, 10, 20, 10, 20, 30, 10, 30],)
 
     def test_polygons_and_both_kinds_of_run_lengths_are_outlines(self, tmp_path: Path) -> None:
         lengths = {'size': [50, 100], 'counts': [510, 20, 4470]}
