@@ -20,6 +20,7 @@ from trees import (
 
 from perception_training.config.labels import LabelsConfig
 from perception_training.config.sources import SourceConfig
+from perception_training.data.check import brief
 from perception_training.data.readers import open_source, Source
 from perception_training.data.readers.images import ImageFiles
 from perception_training.data.sample import Sample, UNKNOWN, UNKNOWN_BOX
@@ -268,7 +269,9 @@ class TestYoloText:
         (root / 'set/labels/b.txt').unlink()
         with pytest.raises(DataError, match=r'b.txt: expected a readable text'):
             opened(root, reader='yolo', folder='set')[1]
-        assert len(opened(root, reader='yolo', folder='set', empty=True)[1].boxes) == 0
+        source = opened(root, reader='yolo', folder='set', empty=True)
+        assert len(source[1].boxes) == 0
+        assert brief([source], []) == []
 
     def test_whole_drives_are_held_out(self, tmp_path: Path) -> None:
         root = write_yolo(tmp_path, {f'{d}_{i:03}': '' for d in ('north', 'south')
