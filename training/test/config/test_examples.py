@@ -89,6 +89,14 @@ def test_no_two_examples_write_to_one_folder() -> None:
     assert len(set(folders)) == len(folders)
 
 
+def test_weather_can_be_added_to_any_example(tmp_path: Path) -> None:
+    path = write(tmp_path / 'run.yaml', yaml.safe_dump(
+        {'extends': [str(CONFIGS / 'yolo_n_idd.yaml'), str(CONFIGS / 'augment/weather.yaml')]}))
+    augment = load(path).augment
+    assert augment.rain.probability > 0
+    assert augment.mosaic == EXAMPLES[CONFIGS / 'yolo_n_idd.yaml'].augment.mosaic > 0
+
+
 @pytest.fixture(scope='module')
 def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a folder with one or two images of each set, of training and validation."""
