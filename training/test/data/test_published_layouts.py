@@ -305,3 +305,51 @@ def test_large_images_are_scaled_down_with_their_labels(tmp_path: Path) -> None:
     assert sample.image.shape == (32, 64, 3)
     assert sample.semantic['scene'].shape == (32, 64)
     np.testing.assert_allclose(sample.boxes[2], np.array([10, 20, 19, 30]) * 0.64, atol=0.01)
+
+
+def test_real_boxes_are_the_same_in_every_format(shared: Path, tmp_path: Path) -> None:
+    """Images of IDD, whose labels are written anew as other publishers would have written them."""
+    names = ('car', 'bus', 'truck', 'person', 'motorbike', 'bicycle')
+    labels = LabelsConfig(boxes=names)
+    idd = opened(shared, labels, reader='yolo', folder='idd', class_names=names)
+    chosen = [i for i in range(0, len(idd), 50) if len(idd[i].boxes)]
+    entries, frames, texts = [], [], {}
+    for number, index in enumerate(chosen):
+        sample, file = idd[index], f'{number:06}'
+        source = shared / 'idd/images' / f'{sample.name}.jpg'
+        for place in (f'coco/val2017/{file}.jpg', f'kitti/training/image_2/{file}.jpg',
+                      f'bdd100k/images/100k/val/{file}.jpg'):
+            (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / place).symlink_to(source)
+        things = [(names[int(label)], box.tolist())
+                  for label, box in zip(sample.labels, sample.boxes, strict=True)]
+        entries += [{'image_id': number, 'category_id': names.index(name),
+                     'bbox': [x1, y1, x2 - x1, y2 - y1]} for name, (x1, y1, x2, y2) in things]
+        frames.append({'name': f'{file}.jpg', 'labels': [
+            box2d({'person': 'pedestrian', 'motorbike': 'motorcycle'}.get(name, name), *box)
+            for name, box in things]})
+        texts[file] = '\n'.join(
+            kitti({'car': 'Car', 'bus': 'Van', 'truck': 'Truck', 'person': 'Pedestrian',
+                   'motorbike': 'Misc', 'bicycle': 'Cyclist'}[name], *box) for name, box in things)
+    write(tmp_path / 'coco/all.json', {
+        'images': [{'id': i, 'file_name': f'{i:06}.jpg'} for i in range(len(chosen))],
+        'categories': [{'id': i, 'name': name} for i, name in enumerate(names)],
+        'annotations': entries})
+    write(tmp_path / 'bdd100k/labels/det_20/det_val.json', frames)
+    for file, text in texts.items():
+        write(tmp_path / f'kitti/training/label_2/{file}.txt', text)
+    for settings in (
+        {'reader': 'coco', 'annotations': 'coco/all.json', 'folder': 'coco/val2017'},
+        {'reader': 'bdd100k', 'split': 'val', 'classes': {
+            'pedestrian': 'person', 'motorcycle': 'motorbike', '*': 'ignore'}},
+        {'reader': 'kitti', 'classes': {
+            'Car': 'car', 'Van': 'bus', 'Truck': 'truck', 'Pedestrian': 'person',
+            'Misc': 'motorbike', 'Cyclist': 'bicycle', '*': 'ignore'}},
+    ):
+        source = opened(tmp_path, labels, **settings)
+        assert len(source) == len(chosen) > 3
+        for number, index in enumerate(chosen):
+            ours, theirs = source[number], idd[index]
+            assert ours.labels.tolist() == theirs.labels.tolist()
+            np.testing.assert_allclose(ours.boxes, theirs.boxes, atol=1e-3)
+            assert (ours.image == theirs.image).all()
