@@ -92,6 +92,7 @@ def test_other_formats_name_their_entries(tmp_path: Path) -> None:
         box2d('car', 5, 5, 2, 9), box2d('cow', 1, 1, 2, 2)]}])
     write_coco(tmp_path, [{'image_id': 7, 'category_id': 20, 'bbox': [0, 0, 10, 90]},
                           {'image_id': 7, 'category_id': 99, 'bbox': [0, 0, 10, 9]}])
+    (tmp_path / 'coco/val2017/b.png').unlink()
     names = {'Car': 'car', 'Pedestrian': 'person', '*': 'ignore'}
     found = checked(
         tmp_path, {'reader': 'kitti', 'classes': names},
@@ -103,7 +104,8 @@ def test_other_formats_name_their_entries(tmp_path: Path) -> None:
                         ('box', r'det_train\.json: \[0\]\.labels\[0\]'),
                         ('label', r'det_train\.json: \[0\]\.labels\[1\]'),
                         ('box', r'instances_val2017\.json: annotations\[0\]'),
-                        ('label', r'instances_val2017\.json: annotations\[1\]')):
+                        ('label', r'instances_val2017\.json: annotations\[1\]'),
+                        ('image', r'val2017/b\.png')):
         assert [t for t in texts if re.match(f'error {kind}: .*{where}: ', t)], (where, texts)
     assert [t.boxes.tolist() for t in found.tallies] == [[1, 1], [1, 0], [1, 0]]
 
