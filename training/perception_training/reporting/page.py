@@ -41,6 +41,7 @@ def render(runs: Sequence[RunFolder]) -> str:
     return environment.get_template('report.html.j2').render(
         title=', '.join(run.name for run in runs), runs=[_shown(run) for run in runs],
         several=several, comparison=training.comparison(runs),
+        hardware=training.hardware(runs),
         plots_of_all=training.compared_plots(runs) if several else [],
         compressions=training.compressions(runs), written=_now())
 

@@ -126,6 +126,7 @@ def test_several_runs_are_compared_by_time_per_epoch_and_accuracy(tmp_path: Path
     assert 'slow' in rows[0] and '12.0' in rows[0] and '0.500' in rows[0]
     assert 'good' in rows[1] and '0.610' in rows[1]
     assert 'Accuracy over time, mean over sets and heads' in text
+    assert 'Hardware: a processor.' in text
 
 
 def test_compression_and_benchmark_are_shown(tmp_path: Path) -> None:
