@@ -11,7 +11,6 @@ from perception_ros.backends.base import Engine
 from perception_ros.bundles.manifest import ClassInfo, Manifest
 from perception_ros.core.errors import DatasetError, ImageError
 from perception_ros.core.image import Image
-from perception_ros.core.image_file import read_image
 from perception_ros.core.model import Model
 from perception_ros.core.types import Frame, Result
 from perception_ros.evaluation.boxes import BoxAccuracy, BoxScorer
@@ -146,14 +145,14 @@ def _results(model: Model, dataset: Dataset, track: Track) -> Iterable[tuple[Pat
     step = model.engine.info.max_batch
     batches = [dataset.images[i : i + step] for i in range(0, len(dataset.images), step)]
     for paths in track(batches):
-        frames = [Frame(str(path), 1, 1, _image(path)) for path in paths]
+        frames = [Frame(str(path), 1, 1, _image(dataset, path)) for path in paths]
         yield from zip(paths, model.infer(frames), strict=True)
 
 
-def _image(path: Path) -> Image:
+def _image(dataset: Dataset, path: Path) -> Image:
     """Decode here, where the file's name is known."""
     try:
-        return Image.from_array(read_image(path).rgb())
+        return Image.from_array(dataset.read(path).rgb())
     except ImageError as error:
         raise ImageError(f'{path}: {error}') from error
 

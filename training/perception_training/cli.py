@@ -1,6 +1,6 @@
 """The command `perception_train`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import contextlib
 from enum import Enum
 import json
@@ -32,6 +32,21 @@ Weights = Annotated[Which, typer.Option(
 
 
 @app.command()
+def check(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Look at every image and label before training; status 1 if something is wrong."""
+    from rich.console import Console
+
+    from perception_training.data.check import check
+    from perception_training.data.check_report import report, watched
+
+    settings = _settings(config, overrides)
+    found = check(settings, watched)
+    report(found, settings, Console())
+    if found.errors:
+        raise typer.Exit(1)
+
+
+@app.command()
 def fit(config: ConfigFile, overrides: Overrides = None) -> None:
     """Train; start again with the same run_dir to resume. Many processes: torchrun."""
     from perception_training.fitting import loop
@@ -41,10 +56,32 @@ def fit(config: ConfigFile, overrides: Overrides = None) -> None:
     tune_process()
     settings = _settings(config, overrides)
     if loop.is_first_process():
-        # What belongs to one machine is left out of the record: it goes into the card.
-        words = [w for w in sys.argv[1:] if not w.startswith(('run_dir=', 'data.root='))]
-        start_record(settings, ['perception_train', *map(shlex.quote, words)])
+        start_record(settings, _command())
     loop.fit(settings, evaluate=lambda trained: _measured(settings, trained))
+
+
+@app.command()
+def prune(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Take channels from run_dir's network and train it on, in run_dir/prune."""
+    from perception_training.compressing.commands import prune_run
+
+    _compress(prune_run, config, overrides)
+
+
+@app.command()
+def quantise(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Train run_dir's network on as int8 will compute it, in run_dir/quantise."""
+    from perception_training.compressing.commands import quantise_run
+
+    _compress(quantise_run, config, overrides)
+
+
+@app.command()
+def distil(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Train as fit does with the teacher of section distil, and compare the two."""
+    from perception_training.compressing.commands import distil_run
+
+    _compress(distil_run, config, overrides)
 
 
 @app.command()
@@ -84,6 +121,44 @@ def evaluate(
 
 
 @app.command()
+def benchmark(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    rounds: Annotated[int, typer.Option(min=1, help='each has a turn of everything')] = 5,
+    seconds: Annotated[float, typer.Option(min=0, help='of a turn, at least')] = 5.0,
+    variants: Annotated[str, typer.Option(help='settings to try, with commas')] = (
+        'bf16,fp16,channels-last,compile'),
+) -> None:
+    """Measure images/s of data, steps and both, and what single settings gain."""
+    from rich.console import Console
+
+    from perception_training.fitting.process import tune_process
+    from perception_training.speed.benchmark import benchmark, write
+
+    tune_process()
+    settings = _settings(config, overrides)
+    console, said = Console(), Console(stderr=True)
+    with said.status('data') as status:
+        report = benchmark(settings, rounds, seconds, variants.split(','), status.update)
+    console.print(*report.tables(), sep='\n', highlight=False)
+    for line in (report.verdict, *report.environment.warnings(), write(report, settings.run_dir)):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def find_batch(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Find the largest fit.batch that fits, by trial on a GPU, and by counting on a CPU."""
+    from perception_training.fitting.process import tune_process
+    from perception_training.speed.batch_size import find_batch
+
+    tune_process()
+    found = find_batch(_settings(config, overrides), say=print)
+    how = 'runs' if found.tried else 'should fit, by what smaller ones needed'
+    print(f'{found.largest} {how}, of {found.total_bytes / 1e9:.1f} GB; with some to spare: '
+          f'fit.batch={found.batch}')
+
+
+@app.command()
 def export(
     config: ConfigFile,
     output: Annotated[Path, typer.Option(help='folder of the bundle')],
@@ -107,7 +182,7 @@ def report(
 
 
 def main() -> None:
-    """Run a command; a foreseen failure is one line, and status 1."""
+    """Run a command; a foreseen failure is one line, and a status that is not 0."""
     with _one_line():
         app()
 
@@ -118,7 +193,21 @@ def _one_line() -> Iterator[None]:
         yield
     except PerceptionError as error:
         print(f'perception_train: {error}', file=sys.stderr)
-        raise SystemExit(1) from None
+        raise SystemExit(getattr(error, 'status', 1)) from None
+
+
+def _compress(run: Callable[..., Any], path: Path, overrides: list[str] | None) -> None:
+    from perception_training.fitting.process import tune_process
+
+    tune_process()
+    run(_settings(path, overrides), _command(),
+        lambda settings: lambda trained: _measured(settings, trained))
+
+
+def _command() -> list[str]:
+    # What belongs to one machine is left out of the record: it goes into the card.
+    words = [w for w in sys.argv[1:] if not w.startswith(('run_dir=', 'data.root='))]
+    return ['perception_train', *map(shlex.quote, words)]
 
 
 def _settings(path: Path, overrides: list[str] | None) -> Config:

@@ -13,9 +13,9 @@ WIDTH, HEIGHT = 100, 50
 
 
 def picture(seed: int = 0, width: int = WIDTH, height: int = HEIGHT) -> NDArray[np.uint8]:
-    """Draw soft blobs: no two seeds look alike, and JPEG keeps them."""
+    """Draw blobs of a few pixels: no two seeds look alike, and JPEG keeps them."""
     rng = np.random.default_rng(seed)
-    small = rng.integers(0, 256, (5, 9, 3), dtype=np.uint8)
+    small = rng.integers(0, 256, (13, 25, 3), dtype=np.uint8)
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
 
 

@@ -1,10 +1,10 @@
 """Take channels away: of each layer, and of all that must lose the same ones with it."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import nn, Tensor
 import torch_pruning
 
 from perception_training.config import Config
@@ -14,14 +14,14 @@ from perception_training.errors import TrainingError
 from perception_training.losses.objective import Objective
 from perception_training.models import build, Network
 from perception_training.models.form import Form, reform
-from perception_training.models.narrow import narrowed, Width, widths
+from perception_training.models.narrow import CONVOLUTIONS, narrowed, Width, widths
 
 MIXING = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 """Layers that make new channels; all others hand on those that come."""
 SIZE_PX = 64
 """Of the image that dependencies are traced with."""
-ROUNDS, LEAST = 10, 0.1
-"""A global ranking takes away a tenth at a time, so that it sees a layer that has become narrow."""
+LEAST = 0.1
+"""Share of a layer that a global ranking leaves whatever it finds."""
 
 
 def prune(network: Network, config: Config, batches: Sequence[Batch]) -> Network:
@@ -38,6 +38,10 @@ def prune(network: Network, config: Config, batches: Sequence[Batch]) -> Network
                             'the one that it was made of')
     network.eval()
     before = widths(network)
+    for name, layer in network.named_modules():
+        if isinstance(layer, CONVOLUTIONS) and layer.groups > 1 and not _depthwise(layer):
+            raise TrainingError(f'prune: {name} has {layer.groups} groups of channels; expected '
+                                'convolutions of all channels, or of each by itself')
     if settings.importance == 'taylor':
         _gradients(network, config, batches)
     try:
@@ -73,30 +77,84 @@ def _gradients(network: Network, config: Config, batches: Sequence[Batch]) -> No
         (loss / len(batches)).backward()
 
 
+class _Channels(NamedTuple):
+    """Channels that are made by the same layers, and can be told apart by what they matter."""
+
+    root: nn.Module
+    """The layer that they are counted in."""
+    places: Tensor
+    """int64 `[n]` in that layer."""
+    importance: Tensor
+    """float32 `[n]`."""
+
+
 def _take_away(network: Network, settings: PruneConfig) -> None:
-    def answers(raw: Any) -> list[torch.Tensor]:
+    def answers(raw: Any) -> list[Tensor]:
         return list(network.answers(raw).values())
 
-    example = torch.zeros(1, 3, SIZE_PX, SIZE_PX)
+    graph = torch_pruning.DependencyGraph().build_dependency(
+        network, example_inputs=torch.zeros(1, 3, SIZE_PX, SIZE_PX), output_transform=answers)
+    names = {module: name for name, module in network.named_modules()}
+    found = list(_channels(graph, settings))
+    gone: dict[nn.Module, list[int]] = {}
+    for channels, left in zip(found, _numbers_left(found, settings), strict=True):
+        there = len(channels.places)
+        if left < 1:
+            raise TrainingError(
+                f'prune.share {settings.share}: expected a channel or more to be left of '
+                f'{names[channels.root]}, which has {there}; lower it')
+        least = channels.importance.argsort()[:there - left]
+        gone.setdefault(channels.root, []).extend(channels.places[least].tolist())
+    for root, places in gone.items():
+        if places:
+            function = graph.get_pruner_of_module(root).prune_out_channels
+            graph.get_pruning_group(root, function, places).prune()
+
+
+def _channels(graph: Any, settings: PruneConfig) -> Iterator[_Channels]:
+    """
+    Yield all channels that can be taken away.
+
+    Where several layers' channels lie side by side, each layer's are by themselves: ranked
+    together, one layer could lose all.
+    """
     importance = {
         'magnitude': torch_pruning.importance.GroupMagnitudeImportance,
         'norm': torch_pruning.importance.BNScaleImportance,
         'taylor': torch_pruning.importance.GroupTaylorImportance,
     }[settings.importance]()
-    everywhere = settings.scope == 'global'
-    graph = torch_pruning.DependencyGraph().build_dependency(
-        network, example_inputs=example, output_transform=answers)
-    pruner = torch_pruning.BasePruner(
-        network, example, importance, pruning_ratio=settings.share, global_pruning=everywhere,
-        iterative_steps=ROUNDS if everywhere else 1,
-        max_pruning_ratio=1 - LEAST if everywhere else 1.0,
-        round_to=settings.multiple, ignored_layers=_last_layers(graph), output_transform=answers,
-        # The library's defaults are shared by all pruners of a process.
-        in_channel_groups={}, out_channel_groups={})
-    if not everywhere:
-        _require_something_left(pruner, network, settings)
-    for _ in range(pruner.iterative_steps):
-        pruner.step()
+    for group in graph.get_all_groups(_last_layers(graph), MIXING):
+        with torch.no_grad():
+            matters = importance(group)
+        if matters is None:
+            continue
+        makers: list[set[str]] = [set() for _ in matters]
+        for item in group:
+            layer = item.dep.target.module
+            if isinstance(layer, MIXING) and not _depthwise(layer) and \
+                    graph.is_out_channel_pruning_fn(item.dep.handler):
+                for place in item.root_idxs:
+                    makers[place].add(item.dep.target.name)
+        for same in {frozenset(names) for names in makers}:
+            places = torch.tensor([i for i, names in enumerate(makers) if names == same])
+            yield _Channels(group[0].dep.target.module, places, matters[places].float())
+
+
+def _numbers_left(found: Sequence[_Channels], settings: PruneConfig) -> list[int]:
+    """Say how many of each channels stay."""
+    if settings.scope == 'uniform':
+        left = [round(len(c.places) * (1 - settings.share)) for c in found]
+    else:
+        everything = torch.cat([c.importance for c in found]).sort().values
+        threshold = everything[min(int(len(everything) * settings.share), len(everything) - 1)]
+        left = [max(int((c.importance >= threshold).sum()), round(len(c.places) * LEAST), 1)
+                for c in found]
+    return [min(-(-count // settings.multiple) * settings.multiple, len(c.places))
+            for count, c in zip(left, found, strict=True)]
+
+
+def _depthwise(layer: nn.Module) -> bool:
+    return isinstance(layer, CONVOLUTIONS) and 1 < layer.groups == layer.in_channels
 
 
 def _last_layers(graph: Any) -> list[nn.Module]:
@@ -115,21 +173,6 @@ def _last_layers(graph: Any) -> list[nn.Module]:
             if ends:
                 last.append(module)
     return last
-
-
-def _require_something_left(pruner: Any, network: Network, settings: PruneConfig) -> None:
-    """Refuse before the library skips what it would empty, and so takes away less than asked."""
-    names = {module: name for name, module in network.named_modules()}
-    for group in pruner.DG.get_all_groups(
-            ignored_layers=pruner.ignored_layers, root_module_types=pruner.root_module_types):
-        layer = group[0].dep.target.module
-        there = pruner.DG.get_out_channels(layer)
-        left = int(there * (1 - settings.share)) // settings.multiple * settings.multiple
-        if left < 1:
-            raise TrainingError(
-                f'prune.share {settings.share}: expected a channel or more to be left of '
-                f'{names.get(layer, "a layer")}, which has {there}, in whole multiples of '
-                f'prune.multiple {settings.multiple}; lower either')
 
 
 def _rebuilt(pruned: Network, config: Config) -> Network:

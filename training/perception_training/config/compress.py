@@ -29,8 +29,8 @@ class PruneConfig(Settings):
         'magnitude', description='what channels are ranked by, over all layers that share them: '
         'their weights, the scales of their batch normalisation, or weights times gradients')
     batches: int = Field(16, ge=1, description='whose gradients taylor sums up')
-    multiple: int = Field(1, ge=1, description='of which all numbers of channels stay, such as 8 '
-                          'for an engine that computes eight at a time')
+    multiple: int = Field(1, ge=1, description='up to which numbers of channels are rounded, such '
+                          'as 8 for an engine that computes eight at a time')
     tune: TuneConfig = TuneConfig()
 
 

@@ -130,6 +130,16 @@ class IddConfig(YoloTextConfig):
     held_out: bool = Field(description='whether these drives are read, or all others')
 
 
+class BagConfig(_Source):
+    """A bag with labels, as `perception_ros bag make` writes them: boxes, label maps, or both."""
+
+    reader: Literal['bag']
+    bag: str = Field(description='.mcap, .db3, .bag or a folder of these, below data.root; one '
+                     'recording, so that another bag is what to hold out')
+    cameras: tuple[str, ...] = Field((), description='those that are read; none: all')
+    every: int = Field(1, ge=1, description='take every n-th image of each camera')
+
+
 class VideoConfig(_Source):
     """Frames of videos, with no labels at all."""
 
@@ -150,5 +160,5 @@ class ShapesConfig(_Source):
 
 
 SourceConfig = Annotated[
-    Bdd100kConfig | CamVidConfig | CityscapesConfig | CocoConfig | IddConfig | KittiConfig |
-    ShapesConfig | VideoConfig | YoloTextConfig, Field(discriminator='reader')]
+    BagConfig | Bdd100kConfig | CamVidConfig | CityscapesConfig | CocoConfig | IddConfig |
+    KittiConfig | ShapesConfig | VideoConfig | YoloTextConfig, Field(discriminator='reader')]

@@ -103,7 +103,7 @@ def in_int8(bundle: Bundle, rounding: Rounding, limits_: Mapping[str, float],
 
 def learnt(network: Network) -> dict[str, float]:
     """Give the limit of each layer's input that training ended with."""
-    return {name: float(layer.log_limit.exp()) for name, layer in int8_layers(network)}
+    return {name: float(layer.log_limit.detach().exp()) for name, layer in int8_layers(network)}
 
 
 def require_close(rows: Sequence[Agreement]) -> None:

@@ -12,18 +12,21 @@ from numpy.typing import NDArray
 import torch
 
 from perception_training.config import Config, printed
+from perception_training.data.check import brief
 from perception_training.data.pseudo import teach
-from perception_training.data.readers import open_source, Source
+from perception_training.data.readers import keep_source, read_source, Source
 from perception_training.data.sample import Batch
 from perception_training.data.stream import loader, Share, Stream
 from perception_training.errors import CheckpointError
 from perception_training.fitting import checkpoint
-from perception_training.fitting.distributed import joined, Place
+from perception_training.fitting.distributed import joined, Place, warning
 from perception_training.fitting.guard import is_out_of_memory, out_of_memory
 from perception_training.fitting.log import Log
 from perception_training.fitting.process import prepare_torch
 from perception_training.fitting.record import record_data
 from perception_training.fitting.run import Run, Trained
+from perception_training.fitting.stop import stop_requests, StopRequest
+from perception_training.fitting.teacher import opened
 from perception_training.fitting.transfer import built
 from perception_training.models.form import AS_BUILT, form_in
 
@@ -44,7 +47,7 @@ Evaluate = Callable[[Trained], Look]
 
 
 def fit(config: Config, sources: Sequence[Source] | None = None,
-        evaluate: Evaluate | None = None) -> Run:
+        evaluate: Evaluate | None = None, prepare: Callable[[], None] | None = None) -> Run:
     """
     Train until the schedule ends, resuming from `run_dir/last.pt` where there is one.
 
@@ -53,23 +56,34 @@ def fit(config: Config, sources: Sequence[Source] | None = None,
     :param sources: images to use instead of `config.data.train`, one source for each of them.
     :param evaluate: called by the first process every `evaluate_every` steps and at the end; with
         `evaluate_every` the best checkpoint is kept in `run_dir/best.pt`.
+    :param prepare: called by the first process before anything is read, while all others wait.
+    :raises StoppedError: a signal asked for an end; the checkpoint holds the step before.
     :raises TrainingError: data, checkpoint or memory do not allow it; what is there is kept.
     """
     prepare_torch(config.fit)
     with joined(config.fit) as place:
         config.run_dir.mkdir(parents=True, exist_ok=True)
+        if prepare is not None:
+            if place.first:
+                prepare()
+            place.wait()
         state = _checkpoint(config)
         run = Run(config, place, form_in(state, config.run_dir / LAST) if state else AS_BUILT)
-        with Log(config.run_dir, config.fit.steps, config.fit.tensorboard,
-                 silent=not place.first) as log:
+        with (
+            Log(config.run_dir, config.fit.steps, config.fit.tensorboard,
+                silent=not place.first) as log,
+            opened(config, run.network, place.device) as run.teacher,
+        ):
             log.say(f'settings:\n{printed(config)}')
+            if doubt := warning():
+                log.say(doubt)
             _resume(run, state, log)
             images = sources or open_all(config, place, log)
             if place.first:
                 record_data(config, images, place.processes)
             try:
                 _train(run, images, log, evaluate)
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if is_out_of_memory(error):
                     raise out_of_memory(config, error) from error
                 raise
@@ -83,7 +97,13 @@ def is_first_process() -> bool:
 
 def open_all(config: Config, place: Place, log: Log) -> list[Source]:
     """Open the training sets, and let teachers label what they do not."""
-    sources = [open_source(s, config.labels, config.data.root) for s in config.data.train]
+    labels, root = config.labels, config.data.root
+    sources = [read_source(s, labels, root) for s in config.data.train]
+    if place.first:
+        for text in brief(sources, [read_source(s, labels, root) for s in config.data.val]):
+            log.say(f'NOTE: {text}')
+    sources = [keep_source(source, s, labels, root, config.cache_dir)
+               for source, s in zip(sources, config.data.train, strict=True)]
     log.say('images: ' + ', '.join(f'{s.name} {len(s)}' for s in sources))
     if not place.first:
         place.wait()
@@ -94,12 +114,28 @@ def open_all(config: Config, place: Place, log: Log) -> list[Source]:
 
 
 def _train(run: Run, sources: Sequence[Source], log: Log, evaluate: Evaluate | None) -> None:
+    with stop_requests() as stop:
+        try:
+            _steps(run, sources, log, evaluate, stop)
+        except RuntimeError:
+            if stop.signal is None:
+                raise
+            # The first process has kept the run and is gone: the others cannot do a step alone.
+            raise stop.error('ended the run') from None
+
+
+def _steps(run: Run, sources: Sequence[Source], log: Log, evaluate: Evaluate | None,
+           stop: StopRequest) -> None:
     config, place = run.config, run.place
     stream = Stream(sources, config, Share(place.rank, place.processes), run.step)
     batches = iter(loader(stream, config, pinned=place.device.type == 'cuda'))
     sums = _Sums()
     before = time.monotonic()
     while run.progress < 1:
+        if stop.signal is not None and place.first:
+            _save(run, log, final=True)
+            raise stop.error(f'ended the run after step {run.step}, which is kept in '
+                             f'{config.run_dir / LAST}: the same command goes on from there')
         sums.add(run.train_step(_next(batches, config.fit.accumulate)))
         now = time.monotonic()
         # Everyone must agree on when a schedule ends that the clock ends.

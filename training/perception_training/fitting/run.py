@@ -17,6 +17,7 @@ from perception_training.fitting.distributed import Place, synchronise_norms
 from perception_training.fitting.guard import loss_is_not_finite
 from perception_training.fitting.optimiser import factor, make_optimiser, set_rates
 from perception_training.fitting.record import commit
+from perception_training.fitting.teacher import Teacher
 from perception_training.fitting.transfer import freeze, take_over, thaw, train_mode
 from perception_training.losses.objective import Objective
 from perception_training.models import build, Network
@@ -54,14 +55,15 @@ class Run:
         if fit.start.checkpoint is not None:
             self.started_from = take_over(
                 network, fit.start.checkpoint, fit.start.blend)
-        freeze(network, fit.start.freeze)
+        self._frozen = freeze(network, fit.start.freeze) > 0
         layout = torch.channels_last if fit.channels_last else torch.contiguous_format
         self.network = network.to(place.device, memory_format=layout)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         if fit.sync_bn and place.processes > 1:
             synchronise_norms(self.network, place.device)
         self.objective = Objective(self.network, config.loss, ACTIVATIONS[fit.precision],
-                                   fit.channels_last).to(place.device)
+                                   fit.channels_last, config.distil).to(place.device)
+        self.teacher: Teacher | None = None
         self.optimiser = make_optimiser(
             self.network, list(self.objective.variances.parameters()), fit.optimiser)
         self.scaler = torch.amp.GradScaler(place.device.type, enabled=fit.precision == 'fp16')
@@ -89,7 +91,8 @@ class Run:
         :raises TrainingError: the loss is not finite; the batch is kept.
         """
         fit = self.config.fit
-        if self.step == fit.start.thaw:
+        if self._frozen and fit.start.thaw is not None and self.step >= fit.start.thaw:
+            self._frozen = False
             thaw(self.network)
             self._module = self._wrapped()
         self._seed()
@@ -99,12 +102,15 @@ class Run:
         means: dict[str, torch.Tensor] = {}
         for number, batch in enumerate(batches, 1):
             self._gather_gradients(number == len(batches))
-            loss, terms = self._module(batch.to(self.place.device))
+            batch = batch.to(self.place.device)
+            taught = None if self.teacher is None else self.teacher(batch.images)
+            loss, terms = self._module(batch, taught)
+            self.scaler.scale(loss / len(batches)).backward()
+            # Looking waits for the device, so it has its next work first; weights are as before.
             if not torch.isfinite(loss):
                 raise loss_is_not_finite(
                     self.config, batch, {n: float(v) for n, v in terms.items()}, self.step,
                     self.place.rank)
-            self.scaler.scale(loss / len(batches)).backward()
             for name, value in {'loss': loss.detach(), **terms}.items():
                 means[name] = means.get(name, 0) + value / len(batches)
         self._apply()

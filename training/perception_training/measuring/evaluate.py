@@ -122,7 +122,7 @@ def evaluate_all(config: Config, predictors: Mapping[str, Predictor], most: int 
     """
     found: dict[str, Evaluation] = {engine: {} for engine in predictors}
     for settings in config.data.val:
-        source = open_source(settings, config.labels, config.data.root)
+        source = open_source(settings, config.labels, config.data.root, config.cache_dir)
         for engine, scores in measure_all(source, config, predictors, most, watch).items():
             found[engine][source.name] = scores
     return found

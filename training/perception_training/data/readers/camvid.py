@@ -40,7 +40,8 @@ class CamVid(ImageFiles):
         name = f'camvid {config.split}'
         folder = folder_of(root / 'camvid' / config.split, name)
         super().__init__(name, config, by_name((folder / 'images').glob('*'), folder / 'images'))
-        self._head, self._maps = config.head, folder / 'labels'
+        self._head = config.head
+        self.texts = folder / 'labels', '.png'
         self._map = pixel_map(name, CLASSES, config, labels, config.head)
         self._boxes = box_map(name, COUNTABLE, config, labels) if config.instances else None
         if self._boxes is not None:
@@ -48,7 +49,8 @@ class CamVid(ImageFiles):
 
     def files(self, index: int) -> tuple[Path, ...]:
         """Give the label map."""
-        return (self._maps / f'{self.names[index]}.png',)
+        folder, suffix = self.texts
+        return (folder / f'{self.names[index]}{suffix}',)
 
     def labels(self, index: int, size: Size, report: Report) -> Labels:
         """Read the label map; an id that there is not makes all of it unknown."""

@@ -77,6 +77,8 @@ class ImageFiles(ABC):
     """`[C]`: of which of our classes every object has its box."""
     outlined = False
     """Whether objects have outlines."""
+    texts: tuple[Path, str] | None = None
+    """Folder and suffix of labels, of sets where an image's label has its name."""
 
     def __init__(self, name: str, config: SourceConfig, images: Mapping[str, Path]) -> None:
         """
@@ -94,6 +96,7 @@ class ImageFiles(ABC):
         elif config.drives is not None:
             drives = {n: self.drive(n) for n in chosen}
             chosen = part(chosen, drives, config.drives, config.held_out)
+        self._stems = frozenset(path.stem for path in images.values())
         self._max_side = config.max_side
         self._names = tuple(chosen)
         self.images = tuple(images[n] for n in chosen)
@@ -125,6 +128,13 @@ class ImageFiles(ABC):
         ids = np.array([thing.label for thing in things], np.int64)
         return Sample(
             self._names[index], image, boxes, ids, self.labelled, masks, labels.maps)
+
+    def unpaired(self) -> list[Path]:
+        """Give label files without an image, where each image has a file of its name."""
+        if self.texts is None:
+            return []
+        folder, suffix = self.texts
+        return [path for path in sorted(folder.glob(f'*{suffix}')) if path.stem not in self._stems]
 
     def drive(self, name: str) -> str:
         """Tell of which recording an image is, which must not be on both sides of a split."""

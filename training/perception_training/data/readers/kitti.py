@@ -42,7 +42,7 @@ class Kitti(ImageFiles):
         self._recordings = [] if config.mapping is None else _recordings(root / config.mapping)
         super().__init__(
             'kitti', config, by_name((folder / 'image_2').glob('*'), folder / 'image_2'))
-        self._texts = folder / 'label_2'
+        self.texts = folder / 'label_2', '.txt'
         self._map = box_map('kitti', CLASSES, config, labels)
         if self._map is not None:
             self.labelled = self._map.labelled
@@ -60,7 +60,8 @@ class Kitti(ImageFiles):
 
     def files(self, index: int) -> tuple[Path, ...]:
         """Give the text of the image."""
-        return (self._texts / f'{self.names[index]}.txt',)
+        folder, suffix = self.texts
+        return (folder / f'{self.names[index]}{suffix}',)
 
     def labels(self, index: int, size: Size, report: Report) -> Labels:
         """Read the boxes; DontCare is a region that may hold something."""

@@ -40,6 +40,7 @@ class YoloText(ImageFiles):
                             f'{list(config.class_names)}, got {list(self._theirs)}; leave '
                             'class_names out where the folder names its classes')
         self._empty = config.empty
+        self.texts = label_of(paths[0], '.txt').parent, '.txt'
         self._map = box_map(name, self._theirs, config, labels)
         if self._map is not None:
             self.labelled = self._map.labelled

@@ -1,0 +1,221 @@
+"""`prune`, `quantise` and `distil`: change a network, train it on, compare, record."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perception_ros.bundles import Bundle
+from perception_training.compressing.compare import canvas_of, Entry, figures, record, show
+from perception_training.compressing.pruning import kept_share, prune
+from perception_training.config import Config
+from perception_training.config.compress import TuneConfig
+from perception_training.config.fit import StartConfig
+from perception_training.data.readers import open_source
+from perception_training.data.sample import Batch
+from perception_training.data.stream import Stream
+from perception_training.delivering.bundle import make_draft
+from perception_training.delivering.int8 import in_int8, Rounding
+from perception_training.errors import TrainingError
+from perception_training.fitting import checkpoint
+from perception_training.fitting.loop import Evaluate, fit, is_first_process, LAST, restored
+from perception_training.fitting.record import read_record, start_record
+from perception_training.fitting.transfer import built, take_over
+from perception_training.models import build, Network
+from perception_training.models.form import Form
+from perception_training.models.int8 import round_to_int8
+
+START = 'start.pt'
+"""The changed network before it is trained on, beside the checkpoints of that training."""
+Evaluating = Callable[[Config], Evaluate]
+
+
+def prune_run(config: Config, command: Sequence[str], evaluate: Evaluating) -> Config:
+    """
+    Prune the network of a run and train it on, in `run_dir/prune`.
+
+    :returns: the settings of the run that holds the smaller network.
+    :raises TrainingError: it cannot be pruned, or is not there.
+    """
+    origin, ours = _origin(config), _run_below(config, 'prune', config.prune.tune)
+
+    def change() -> None:
+        network = _network(origin, config)
+        batches = _batches(config) if config.prune.importance == 'taylor' else []
+        smaller = prune(_network(origin, config), config, batches)
+        print(f'{kept_share(network, smaller):.1%} of the channels are left')
+        _write_start(ours, smaller)
+
+    _train(ours, command, evaluate, change)
+    if is_first_process():
+        drafts = [_draft(ours, _network(origin, config), 'before'),
+                  _draft(ours, restored(ours).network, 'after')]
+        before, after = figures(drafts, config)
+        _say(config, [Entry(f'{config.prune.share:.0%} of the channels, {config.prune.scope}, '
+                            f'by {config.prune.importance}', 'prune', before, after)])
+    return ours
+
+
+def quantise_run(config: Config, command: Sequence[str], evaluate: Evaluating) -> Config:
+    """
+    Train the network of a run on while it rounds as int8 does, in `run_dir/quantise`.
+
+    Ranges start from post-training calibration; what that alone gives is recorded too.
+
+    :returns: the settings of the run that holds the rounding network.
+    :raises PerceptionError: it cannot be put into int8, or is not there.
+    """
+    origin, ours = _origin(config), _run_below(config, 'quantise', config.quantise.tune)
+
+    def change() -> None:
+        network = _network(origin, config)
+        if network.form.int8:
+            raise TrainingError(f'{origin}: expected an fp32 network, got one that rounds to int8 '
+                                'already; `fit` trains it on')
+        exact = _draft(ours, network, 'before')
+        rounding = Rounding(exact, network)
+        limits = rounding.measured(_calibration(config))
+        in_int8(exact, rounding, limits, 'after_training')
+        _round(network, rounding, limits)
+        _write_start(ours, network)
+
+    _train(ours, command, evaluate, change)
+    if is_first_process():
+        bundles = ours.run_dir / 'bundle'
+        after = _draft(ours, restored(ours).network, 'after')
+        exact, plain, learnt = figures(
+            [Bundle.load(bundles / 'before'), Bundle.load(bundles / 'after_training'), after],
+            config)
+        _say(config, [Entry('int8 after training', 'quantise', exact, plain),
+                      Entry('int8 in training', 'quantise', exact, learnt)])
+    return ours
+
+
+def distil_run(config: Config, command: Sequence[str], evaluate: Evaluating) -> None:
+    """
+    Train as `fit` does, with a teacher, and compare the two.
+
+    :raises TrainingError: there is no teacher, or it does not fit.
+    """
+    if config.distil is None:
+        raise TrainingError('distil: expected a section distil with a teacher in the settings, '
+                            'such as distil.teacher=training/runs/large/last.pt')
+    fit(config, evaluate=evaluate(config), prepare=lambda: start_record(config, command))
+    if is_first_process():
+        teacher = _teacher(config)
+        after = _draft(config, restored(config).network, 'student')
+        before, student = figures([teacher, after], config)
+        _say(config, [Entry('teacher and student', 'distil', before, student)])
+
+
+def _origin(config: Config) -> Path:
+    return config.fit.start.checkpoint or config.run_dir / LAST
+
+
+def _network(path: Path, config: Config) -> Network:
+    state, theirs = checkpoint.read(path)
+    checkpoint.require_same_network(path, theirs, config)
+    return built(path, state, config)
+
+
+def _run_below(config: Config, name: str, tune: TuneConfig) -> Config:
+    """Give the settings of the run that trains the changed network on."""
+    run_dir = config.run_dir / name
+    fitting = config.fit.model_copy(update={
+        'steps': tune.steps, 'max_minutes': tune.max_minutes,
+        'optimiser': config.fit.optimiser.model_copy(
+            update={'lr': tune.lr, 'lr_pretrained': None}),
+        'schedule': config.fit.schedule.model_copy(update={'warmup': tune.warmup}),
+        'start': StartConfig(checkpoint=run_dir / START)})
+    distil = config.distil
+    if distil is not None and distil.teacher == 'start':
+        # What is not to be forgotten is the network as it was before the change.
+        distil = distil.model_copy(update={'teacher': _origin(config)})
+    return config.model_copy(update={'run_dir': run_dir, 'fit': fitting, 'distil': distil})
+
+
+def _train(config: Config, command: Sequence[str], evaluate: Evaluating,
+           change: Callable[[], None]) -> None:
+    """Change the network, unless a run that was interrupted did so, and train it on."""
+    def prepare() -> None:
+        start_record(config, command)
+        start = config.run_dir / START
+        if not start.exists():
+            change()
+        else:
+            _require_same_change(start, config)
+
+    fit(config, evaluate=evaluate(config), prepare=prepare)
+
+
+def _require_same_change(start: Path, config: Config) -> None:
+    _, theirs = checkpoint.read(start)
+    for name in ('prune', 'quantise'):
+        came, wanted = (getattr(c, name).model_copy(update={'tune': None})
+                        for c in (theirs, config))
+        if came != wanted:
+            raise TrainingError(
+                f'{start}: expected a network that was changed with {name}: {wanted!r}, got one '
+                f'with {came!r}; remove {start.parent}, or set another run_dir')
+
+
+def _write_start(config: Config, network: Network) -> None:
+    start = config.fit.start.checkpoint
+    assert start is not None
+    checkpoint.write(start, {'average': network.state_dict(),
+                             'form': network.form.model_dump_json()}, config)
+
+
+def _round(network: Network, rounding: Rounding, limits: dict[str, float]) -> None:
+    of_layers = rounding.by_layer(limits)
+    inputs = rounding.inputs
+    form = Form(widths=network.form.widths, int8=inputs)
+    round_to_int8(network, inputs, [max(of_layers[n] for n in names) for names in inputs])
+    network.form = form
+
+
+def _draft(config: Config, network: Network, name: str) -> Bundle:
+    return make_draft(config, network, read_record(config.run_dir), name)[0]
+
+
+def _batches(config: Config) -> list[Batch]:
+    sources = [open_source(s, config.labels, config.data.root) for s in config.data.train]
+    stream = Stream(sources, config)
+    return [stream[i] for i in range(config.prune.batches)]
+
+
+def _calibration(config: Config) -> list[NDArray[np.uint8]]:
+    """Give images of all training sets in turns, spread over each, letterboxed."""
+    sources = [open_source(s.model_copy(update={'cache': False}), config.labels, config.data.root)
+               for s in config.data.train]
+    share = -(-config.quantise.images // len(sources))
+    canvases = []
+    for source in sources:
+        count = min(share, len(source))
+        for number in range(count):
+            image = source[number * len(source) // count].image
+            canvases.append(canvas_of(image, config.width, config.height))
+    return canvases
+
+
+def _teacher(config: Config) -> Bundle:
+    """Give the teacher as a bundle, at the run's own input size."""
+    assert config.distil is not None
+    path, start = config.distil.teacher, config.fit.start.checkpoint
+    if path == 'start':
+        network = build(config.model, config.labels, config.data.root, config.seed)
+        if start is not None:
+            take_over(network, start, config.fit.start.blend)
+    elif path.is_dir():
+        return Bundle.load(path)
+    else:
+        state, theirs = checkpoint.read(path)
+        network = built(path, state, theirs)
+    return _draft(config, network, 'teacher')
+
+
+def _say(config: Config, entries: Sequence[Entry]) -> None:
+    record(config.run_dir, entries)
+    show(entries)
+
