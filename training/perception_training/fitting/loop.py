@@ -147,7 +147,7 @@ def _steps(run: Run, sources: Sequence[Source], log: Log, evaluate: Evaluate | N
             _report(run, sums.means(place), log)
         over = run.progress >= 1
         if over or run.step % config.fit.save_every == 0:
-            _save(run, log, LAST, final=over)
+            _save(run, log, final=over)
         every = config.fit.evaluate_every
         if evaluate is not None and (over or (every and run.step % every == 0)):
             if place.first:
@@ -199,7 +199,7 @@ def _report(run: Run, means: dict[str, float], log: Log) -> None:
             ' '.join(f'{name} {value:.3f}' for name, value in means.items()))
 
 
-def _save(run: Run, log: Log, file: str, final: bool = False) -> bool:
+def _save(run: Run, log: Log, file: str = LAST, final: bool = False) -> bool:
     if not run.place.first:
         return False
     try:
