@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 import itertools
 import json
 import os
-from pathlib import Path
 import time
 from typing import Any
 

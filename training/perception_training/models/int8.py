@@ -114,6 +114,6 @@ def _layer(network: nn.Module, name: str) -> nn.Module:
         layer = None
     if type(layer) not in INT8:
         came = f'a {type(layer).__name__}' if layer is not None else 'nothing'
-        raise CheckpointError(f'{name}: expected a convolution that can round to int8, got {came}: '
-                              'the checkpoint is of another network')
+        raise CheckpointError(f'{name}: expected a convolution that can round to int8, got '
+                              f'{came}: the checkpoint is of another network')
     return layer  # type: ignore[return-value]
