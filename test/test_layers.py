@@ -33,7 +33,9 @@ for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):
 """
 
 
-@pytest.mark.parametrize('package', ['core', 'bundles', 'backends', 'evaluation', 'benchmarks'])
+@pytest.mark.parametrize('package', [
+    'core', 'bags', 'bundles', 'backends', 'evaluation', 'recording', 'benchmarks',
+])
 def test_it_imports_without_ros_and_torch(package: str) -> None:
     """Replay, evaluation and training use these on machines that have never seen ROS."""
     done = subprocess.run(
@@ -62,19 +64,21 @@ def test_the_block_blocks() -> None:
 # Who may import whom, from the bottom up; a package may import itself and those before it.
 LAYERS = {
     'core': {'core', 'backends.base', 'bundles.manifest'},
+    'bags': {'core', 'ros.cdr', 'bags'},
     'bundles': {'core', 'bundles'},
     'backends': {'core', 'bundles', 'backends'},
-    'evaluation': {'core', 'bundles', 'backends.base', 'evaluation'},
-    'benchmarks': {'core', 'bundles', 'backends', 'evaluation', 'benchmarks'},
+    'evaluation': {'core', 'bags', 'bundles', 'backends.base', 'evaluation'},
+    'recording': {'core', 'bags', 'evaluation', 'recording'},
+    'benchmarks': {'core', 'bags', 'bundles', 'backends', 'evaluation', 'benchmarks'},
     'quantization': {
-        'core', 'bundles', 'backends', 'evaluation', 'benchmarks', 'quantization'
+        'core', 'bags', 'bundles', 'backends', 'evaluation', 'benchmarks', 'quantization'
     },
     'ros': {'core', 'bundles', 'backends', 'ros'},
-    'nodes': {'core', 'bundles', 'backends', 'ros', 'nodes'},
-    'demo': {'core', 'bundles', 'backends', 'ros', 'demo'},
+    'nodes': {'core', 'bags', 'bundles', 'backends', 'ros', 'nodes'},
+    'demo': {'core', 'bags', 'bundles', 'backends', 'ros', 'demo'},
     'cli': {
-        'core', 'bundles', 'backends', 'evaluation', 'benchmarks', 'quantization', 'ros', 'demo',
-        'cli',
+        'core', 'bags', 'bundles', 'backends', 'evaluation', 'recording', 'benchmarks',
+        'quantization', 'ros', 'demo', 'cli',
     },
 }
 

@@ -21,8 +21,8 @@ MANIFEST = ElementTree.parse(ROOT / 'package.xml').getroot()
 BROUGHT_BY = {'cv2': 'python3-opencv', 'yaml': 'pyyaml'}
 # Runtimes and formats that are looked for and done without.
 OPTIONAL = {
-    'cuda', 'faster_coco_eval', 'google', 'grpc', 'openvino', 'pycuda', 'tensorrt', 'tensorrt_rtx',
-    'tritonclient',
+    'backports', 'compression', 'cuda', 'faster_coco_eval', 'google', 'grpc', 'lz4', 'openvino',
+    'pycuda', 'rosbags', 'tensorrt', 'tensorrt_rtx', 'tritonclient',
 }
 
 

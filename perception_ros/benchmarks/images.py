@@ -10,19 +10,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from perception_ros.bags import open_input
 from perception_ros.bundles.manifest import InputInfo
 from perception_ros.core.letterbox import Letterbox
-from perception_ros.core.sources import Frame, open_source
+from perception_ros.core.sources import Frame
 
 Item = TypeVar('Item')
 
 
 def read_pictures(path: Path, count: int) -> list[Frame]:
-    """Return at most `count` pictures, BGR, from all over a folder, a video or a rig.
+    """Return at most `count` pictures, BGR, from all over a folder, a video, a bag or a rig.
 
     :raises ImageError: there is none, or one cannot be read.
     """
-    source = open_source(path, ('camera',))
+    source = open_input(path, ('camera',))
     frames = (frame for frames in source.frame_sets() for frame in frames.values())
     return spread(frames, count)
 

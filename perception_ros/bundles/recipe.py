@@ -118,7 +118,9 @@ def prototype_masks(
 ) -> Floats:
     """Return masks [N, cells, cells] of weights [N, P] and prototypes [P, h, w], cut to boxes."""
     whole = np.tensordot(weights, prototypes, 1)
-    return np.asarray(1 / (1 + np.exp(-cut_to_boxes(whole, boxes, size, cells))), np.float32)
+    # Beyond 80 it is 0 or 1, and exp would overflow.
+    logits = cut_to_boxes(whole, boxes, size, cells).clip(-80, 80)
+    return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
 
 
 def cut_to_boxes(whole: Floats, boxes: Floats, size: tuple[int, int], cells: int) -> Floats:

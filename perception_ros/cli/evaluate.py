@@ -20,11 +20,14 @@ from perception_ros.core.errors import ConfigError, DatasetError
 from perception_ros.core.files import write_text
 from perception_ros.evaluation import Accuracy, open_dataset
 from perception_ros.evaluation.accuracy import common_classes
+from perception_ros.evaluation.boxes import BoxAccuracy, SIZES
 from perception_ros.evaluation.datasets import Dataset
+from perception_ros.evaluation.masks import MaskAccuracy
 
 DATASET_HELP = (
-    'Labelled images, as KIND:PATH[@SPLIT]: yolo:FOLDER, camvid:FOLDER or coco:FILE. SPLIT is a '
-    'folder inside, or a text file with the drives to take, one a line. Repeatable.'
+    'Labelled images, as KIND:PATH[@SPLIT]: yolo:FOLDER, camvid:FOLDER, coco:FILE, kitti:FOLDER or '
+    'bag:FILE. SPLIT is a folder inside, or a text file with the drives to take, one a line; of a '
+    'bag what to measure, detections or semantic/HEAD. Repeatable.'
 )
 LABELS_HELP = (
     'Class names in the order of the ids, "a,b,c" or a file with one a line, for yolo:FOLDER '
@@ -156,29 +159,42 @@ def _print(console: Console, title: str, results: Sequence[Accuracy]) -> None:
     for result in results:
         console.print(f'\n{result.dataset}, {result.images} images', highlight=False)
         if result.boxes:
-            table = Table('class', box=SIMPLE_HEAD, pad_edge=False)
-            for column in ('true boxes', 'AP50', 'AP50-95'):
-                table.add_column(column, justify='right')
-            for name, item in result.boxes.classes.items():
-                table.add_row(name, str(item.count), share(item.ap50), share(item.ap))
-            total = sum(item.count for item in result.boxes.classes.values())
-            table.add_section()
-            table.add_row('mean', str(total), share(result.boxes.map50), share(result.boxes.map))
-            console.print(table)
+            console.print(_box_table(result.boxes))
         for head, mask in result.masks.items():
-            table = Table(f'mask {head}', box=SIMPLE_HEAD, pad_edge=False)
-            for column in ('labelled pixels', 'IoU'):
-                table.add_column(column, justify='right')
-            for name, overlap in mask.classes.items():
-                table.add_row(name, str(overlap.pixels), share(overlap.iou))
-            table.add_section()
-            table.add_row('mean', '', share(mask.miou))
-            console.print(table)
+            console.print(_mask_table(head, mask))
         for whose, names in (('the data', result.only_data), ('the model', result.only_model)):
             if names:
                 console.print(
                     f'Not measured, of {whose} alone: {", ".join(names)}', highlight=False
                 )
+
+
+def _box_table(boxes: BoxAccuracy) -> Table:
+    table = Table('class', box=SIMPLE_HEAD, pad_edge=False)
+    for column in ('true boxes', 'AP50', 'AP50-95', *SIZES, 'best F1', 'from score'):
+        table.add_column(column, justify='right')
+    for name, item in boxes.classes.items():
+        sizes = (item.sizes[size].ap if item.sizes else None for size in SIZES)
+        best = (item.best.f1, item.best.score) if item.best else (None, None)
+        table.add_row(
+            name, str(item.count), *map(share, (item.ap50, item.ap, *sizes, *best))
+        )
+    total = sum(item.count for item in boxes.classes.values())
+    table.add_section()
+    table.add_row('mean', str(total), share(boxes.map50), share(boxes.map))
+    return table
+
+
+def _mask_table(head: str, mask: MaskAccuracy) -> Table:
+    table = Table(f'mask {head}', box=SIMPLE_HEAD, pad_edge=False)
+    for column in ('labelled pixels', 'IoU', 'F1', 'precision', 'recall'):
+        table.add_column(column, justify='right')
+    for name, item in mask.classes.items():
+        shares = (item.iou, item.f1, item.precision, item.recall)
+        table.add_row(name, str(item.pixels), *map(share, shares))
+    table.add_section()
+    table.add_row('mean', '', share(mask.miou))
+    return table
 
 
 def share(value: float | None) -> str:

@@ -1,11 +1,14 @@
-"""`perception_ros run`: a bundle on image files, the same way that camera frames go."""
+"""`perception_ros run`: a bundle on image files and bags, the same way that camera frames go."""
 
 from __future__ import annotations
 
-from itertools import count
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, ExitStack
+from dataclasses import dataclass
+from itertools import chain, count
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -17,14 +20,18 @@ from rich.table import Table
 import typer
 
 from perception_ros.backends import EngineOptions, open_engine
+from perception_ros.bags import is_bag, need_library
 from perception_ros.bundles import Bundle
-from perception_ros.cli.main import complain
+from perception_ros.cli.main import complain, split_names
 from perception_ros.core.errors import ConfigError, ImageError
 from perception_ros.core.files import write_text
 from perception_ros.core.image_file import read_image
 from perception_ros.core.model import Model
 from perception_ros.core.overlay import draw_result, Palette
 from perception_ros.core.types import Frame, Result
+
+if TYPE_CHECKING:
+    from perception_ros.bags.bag import Bag
 
 _QUALITY = 92
 """Of overlay JPEGs, 0..100."""
@@ -34,13 +41,18 @@ _JPEG_SIDE = 65_500
 
 def run(
     bundle: Annotated[str, typer.Argument(help='Its folder, or the name of a shipped one.')],
-    images: Annotated[list[Path], typer.Argument(help='Image files.', metavar='IMAGE...')],
+    images: Annotated[
+        list[Path], typer.Argument(help='Image files, and bags.', metavar='IMAGE...')
+    ],
     json_file: Annotated[
         Path | None, typer.Option('--json', help='Write the answers to this file; -: to stdout.')
     ] = None,
     overlay: Annotated[
         Path | None, typer.Option(help='Write pictures with boxes and masks into this folder.')
     ] = None,
+    topics: Annotated[
+        str, typer.Option(help='Image topics of bags, with commas; default: all of cameras.')
+    ] = '',
     score_threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Least score; default: the bundle's.")
     ] = None,
@@ -52,7 +64,7 @@ def run(
         str, typer.Option(help='auto, cpu, or what the backend knows, such as cuda:0.')
     ] = 'auto',
 ) -> None:
-    """Find objects and masks in image files.
+    """Find objects and masks in image files and in the images of bags.
 
     An image that cannot be read or drawn is reported, the others are processed, and the exit
     status is 1.
@@ -65,24 +77,34 @@ def run(
     names = _overlay_names(images)
     _spare_inputs(images, [*([overlay / name for name in names] if overlay else []), json_file])
     palette, entries, failed = Palette.of(opened.manifest), [], 0
-    with open_engine(opened, backend, EngineOptions(max_batch=1, device=device)) as engine:
+    with ExitStack() as stack:
+        sources = [
+            stack.enter_context(_recording(path, name, split_names(topics))) if is_bag(path)
+            else _Picture(path, name)
+            for path, name in zip(images, names, strict=True)
+        ]
+        engine = stack.enter_context(
+            open_engine(opened, backend, EngineOptions(max_batch=1, device=device))
+        )
         threshold = None if score_threshold is None else lambda camera: score_threshold
         model = Model(opened.manifest.name, opened.manifest, engine, score_threshold=threshold)
         stderr = Console(stderr=True)
-        named = list(zip(images, names, strict=True))
-        for path, name in track(
-            named, console=stderr, transient=True, disable=not stderr.is_terminal
+        for item in track(
+            chain.from_iterable(sources), total=sum(len(source) for source in sources),
+            console=stderr, transient=True, disable=not stderr.is_terminal,
         ):
             try:
-                result = infer(model, path)
-                entries.append(entry(path, result))
+                result = model.infer([item.frame()])[0]
+                entries.append({**item.about, **entry(result)})
                 if overlay:
                     rgb = result.frame.image.rgb()
                     picture = draw_result(rgb, result, palette, legend=bool(result.semantic))
-                    _write_picture(overlay / name, picture)
+                    _write_picture(overlay / item.overlay, picture)
             except ImageError as error:
-                complain(f'{path}: {error}')
+                complain(f'{item.name}: {error}')
                 failed += 1
+        total = sum(len(source) for source in sources)
+        problems = list(chain.from_iterable(source.problems for source in sources))
     answers = json.dumps({'images': entries}, indent=2, ensure_ascii=False)
     if json_file and str(json_file) == '-':
         typer.echo(answers)
@@ -93,25 +115,95 @@ def run(
                 write_text(json_file, answers + '\n')
             except OSError as error:
                 raise ConfigError(f'{json_file}: cannot be written; {error.strerror}') from error
+    for problem in problems:
+        complain(problem)
     if failed:
-        complain(f'{failed} of {len(images)} images could not be read or drawn')
+        complain(f'{failed} of {total} images could not be read or drawn')
+    if failed or problems:
         raise typer.Exit(1)
 
 
-def infer(model: Model, path: Path) -> Result:
-    """Return what a model says about an image file.
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """One image to look at."""
 
-    :raises ImageError: the file cannot be read or decoded.
+    name: str
+    overlay: str
+    """File name for its picture."""
+    about: Mapping[str, Any]
+    """What the JSON says of it beside the answers."""
+    frame: Callable[[], Frame]
+    """Reads it, and raises ImageError where it cannot."""
+
+
+class _Picture:
+    """An image file."""
+
+    problems: Sequence[str] = ()
+
+    def __init__(self, path: Path, overlay: str) -> None:
+        self._path = path
+        self._overlay = overlay
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[_Input]:
+        path = self._path
+        yield _Input(
+            str(path), self._overlay, {'image': str(path)},
+            lambda: Frame(str(path), 1, 1, read_image(path)),
+        )
+
+
+class _Recording:
+    """The images of a bag's cameras, in the order of recording."""
+
+    def __init__(self, bag: Bag, topics: Mapping[str, str], overlay: str) -> None:
+        self._bag = bag
+        self._topics = topics
+        self._stem = Path(overlay).stem
+
+    def __len__(self) -> int:
+        return sum(self._bag.topics[topic].count for topic in self._topics.values())
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """What of the bag could not be read."""
+        return [f'{self._bag.path}: {problem}' for problem in self._bag.problems]
+
+    def __iter__(self) -> Iterator[_Input]:
+        from perception_ros.bags.frames import frames
+
+        path = self._bag.path
+        for number, frame in enumerate(frames(self._bag, self._topics)):
+            topic = self._topics[frame.camera]
+            yield _Input(
+                f'{path}, {topic} at {frame.stamp_ns / 1e9:.3f} s',
+                f'{self._stem}_{number:06d}_{frame.camera}.jpg',
+                {'image': str(path), 'topic': topic, 'stamp_ns': frame.stamp_ns},
+                lambda frame=frame: frame,  # type: ignore[misc]
+            )
+
+
+@contextmanager
+def _recording(path: Path, overlay: str, topics: tuple[str, ...]) -> Iterator[_Recording]:
+    """Open a bag for as long as its images are looked at.
+
+    :raises BagError: it cannot be read, or has no such images.
     """
-    return model.infer([Frame(str(path), 1, 1, read_image(path))])[0]
+    need_library()
+    from perception_ros.bags.bag import open_bag
+    from perception_ros.bags.frames import camera_topics
+
+    with open_bag(path) as bag:
+        yield _Recording(bag, camera_topics(bag, topics), overlay)
 
 
-def entry(path: Path, result: Result) -> dict[str, Any]:
-    """Return one entry of the JSON's `images`: boxes in the image's own pixels."""
+def entry(result: Result) -> dict[str, Any]:
+    """Return the answers in one entry of the JSON's `images`: boxes in the image's own pixels."""
     image = result.frame.image
-    answer: dict[str, Any] = {
-        'image': str(path), 'width': image.width, 'height': image.height, 'detections': []
-    }
+    answer: dict[str, Any] = {'width': image.width, 'height': image.height, 'detections': []}
     if found := result.detections:
         answer['detections'] = [
             {
@@ -201,6 +293,9 @@ def _table(entries: list[dict[str, Any]]) -> Table:
         ]
         size = f'{item["width"]}x{item["height"]}'
         boxes = ', '.join(f'{count} {name}' for name, count in counts.items())
-        cells = [Path(item['image']).name, size, boxes or '-', ', '.join(shares) or '-']
+        name = Path(item['image']).name
+        if 'topic' in item:
+            name = f'{name} {item["topic"]} {item["stamp_ns"] / 1e9:.3f}'
+        cells = [name, size, boxes or '-', ', '.join(shares) or '-']
         table.add_row(*cells[: 4 if masks else 3])
     return table

@@ -16,6 +16,10 @@ class ImageError(PerceptionError):
     """An image cannot be decoded, or its description contradicts its bytes."""
 
 
+class BagError(PerceptionError):
+    """A bag cannot be read or written, or does not hold what was asked of it."""
+
+
 class BundleError(PerceptionError):
     """A bundle is missing, damaged, or breaks the bundle contract."""
 

@@ -5,28 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from perception_ros.backends.base import Engine, Outputs, Request
 from perception_ros.bundles.manifest import Manifest
 from perception_ros.core.ignore import IgnoreMask
+from perception_ros.core.instances import NO_INSTANCE, paint_instances
 from perception_ros.core.letterbox import Letterbox
 from perception_ros.core.types import (
     Detections,
     Frame,
-    InstanceMasks,
     Result,
     SemanticMask,
     UNLABELLED,
 )
-
-NO_INSTANCE = 0
-"""Value of an instance image where there is none."""
-
-MASK_THRESHOLD = 0.5
-"""An instance's pixel counts from this probability on."""
 
 
 @dataclass(slots=True)
@@ -174,32 +167,3 @@ class Model:
         boxes, kept = boxes[visible], kept[visible]
         chosen = scores[kept].astype(np.float32), labels[kept].astype(np.int32)
         return Detections(boxes, *chosen, self._class_names), kept
-
-
-def paint_instances(
-    masks: NDArray[np.generic], boxes: NDArray[np.float32], size: tuple[int, int]
-) -> InstanceMasks:
-    """Paint masks [N, h, w] (0..1, relative to their boxes) into one image of `size`.
-
-    :param boxes: float32 [N, 4] in pixels of the image, which they may reach beyond; best score
-        first: where two instances overlap the better one is on top.
-    :param size: (width, height) in pixels.
-    """
-    indices = np.zeros((size[1], size[0]), np.uint16)
-    for index in reversed(range(len(boxes))):
-        x1, y1, x2, y2 = boxes[index]
-        left, top = max(int(np.floor(x1)), 0), max(int(np.floor(y1)), 0)
-        right, bottom = min(int(np.ceil(x2)), size[0]), min(int(np.ceil(y2)), size[1])
-        if right <= left or bottom <= top:
-            continue
-        mask = np.asarray(masks[index], np.float32)
-        height, width = mask.shape
-        # Sample the mask at the centre of each pixel that the box touches.
-        columns = ((np.arange(left, right) + 0.5 - x1) / (x2 - x1) * width - 0.5).astype(
-            np.float32
-        )
-        rows = ((np.arange(top, bottom) + 0.5 - y1) / (y2 - y1) * height - 0.5).astype(np.float32)
-        map_x, map_y = np.meshgrid(columns, rows)
-        sampled = cv2.remap(mask, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        indices[top:bottom, left:right][sampled >= MASK_THRESHOLD] = index + 1
-    return InstanceMasks(indices)

@@ -127,11 +127,17 @@ def draw_instances(
 
 
 def draw_detections(
-    picture: Pixels, detections: Detections, colors: tuple[Color, ...], scale: float = 1.0
+    picture: Pixels,
+    detections: Detections,
+    colors: tuple[Color, ...],
+    scale: float = 1.0,
+    *,
+    scores: bool = True,
 ) -> None:
     """Draw boxes with class and score into `picture` [H, W, 3] in place.
 
     :param scale: pixels of the picture per pixel of the detections.
+    :param scores: whether they are written; the truth has none.
     """
     height, width = picture.shape[:2]
     thickness = max(2, round(width / 640))
@@ -146,7 +152,9 @@ def draw_detections(
     for index in reversed(range(len(detections))):  # no line crosses a label
         x1, y1, _, y2 = (int(side) for side in corners[index])
         label = int(detections.labels[index])
-        text = f'{detections.class_names[label]} {detections.scores[index]:.2f}'
+        text = detections.class_names[label]
+        if scores:
+            text += f' {detections.scores[index]:.2f}'
         _chip(picture, text, x1 - thickness // 2, y1, y2, colors[label])
 
 

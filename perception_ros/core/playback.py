@@ -27,9 +27,9 @@ class PlayerConfig(BaseModel):
 
     input: str = parameter(
         '',
-        'Folder of pictures, video or picture. Files or folders named CAM_* in a folder are '
-        'cameras; otherwise one sequence is dealt to the cameras in turn; over a single picture '
-        'virtual cameras pan',
+        'Folder of pictures, video, bag or picture. Files or folders named CAM_* in a folder are '
+        'cameras, and so are the image topics of a bag; otherwise one sequence is dealt to the '
+        'cameras in turn; over a single picture virtual cameras pan',
         min_length=1,
     )
     cameras: tuple[str, ...] = parameter(

@@ -15,11 +15,12 @@ from typing import Any
 
 import yaml
 
+from perception_ros.bags import open_input
 from perception_ros.bundles import Bundle
 from perception_ros.core.errors import ConfigError
 from perception_ros.core.files import write_text
 from perception_ros.core.parameters import from_flat
-from perception_ros.core.sources import DEFAULT_CAMERAS, open_source
+from perception_ros.core.sources import DEFAULT_CAMERAS
 from perception_ros.demo.harvest import Harvest, write_film
 from perception_ros.demo.listener import Listener
 from perception_ros.demo.pace import comfortable_rate_hz
@@ -92,7 +93,7 @@ def run_demo(options: DemoOptions, report: Report) -> dict[str, Any]:
         report(progress)
 
     announce('looking at the input')
-    cameras = open_source(options.input, options.cameras).cameras
+    cameras = open_input(options.input, options.cameras).cameras
     bundles = _bundles(options, announce)
     if not options.rate_hz:
         announce('measuring how fast the models are')

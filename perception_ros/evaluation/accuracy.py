@@ -11,7 +11,6 @@ from perception_ros.backends.base import Engine
 from perception_ros.bundles.manifest import ClassInfo, Manifest
 from perception_ros.core.errors import DatasetError, ImageError
 from perception_ros.core.image import Image
-from perception_ros.core.image_file import read_image
 from perception_ros.core.model import Model
 from perception_ros.core.types import Frame, Result
 from perception_ros.evaluation.boxes import BoxAccuracy, BoxScorer
@@ -51,22 +50,9 @@ class Accuracy:
             'only_data': list(self.only_data), 'only_model': list(self.only_model),
         }
         if self.boxes:
-            answer['classes'] = {
-                name: {'n': item.count, 'ap50': item.ap50, 'ap': item.ap}
-                for name, item in self.boxes.classes.items()
-            }
+            answer |= self.boxes.as_json()
         if self.masks:
-            answer['heads'] = {
-                head: {
-                    'miou': mask.miou,
-                    'pixel_accuracy': mask.pixel_accuracy,
-                    'classes': {
-                        name: {'pixels': item.pixels, 'iou': item.iou}
-                        for name, item in mask.classes.items()
-                    },
-                }
-                for head, mask in self.masks.items()
-            }
+            answer['heads'] = {head: mask.as_json() for head, mask in self.masks.items()}
         return answer
 
 
@@ -116,7 +102,8 @@ def common_classes(manifest: Manifest, dataset: Dataset) -> dict[str, CommonClas
 
 def _measure_boxes(model: Model, dataset: BoxDataset, track: Track) -> Accuracy:
     common = common_classes(model.manifest, dataset)['']
-    scorer = BoxScorer(common.names)
+    assert model.manifest.detection is not None, 'classes of boxes are in common'
+    scorer = BoxScorer(common.names, model.manifest.detection.score_threshold)
     for path, result in _results(model, dataset, track):
         size = (result.frame.image.width, result.frame.image.height)
         truth, found = dataset.truth(path, size), result.detections
@@ -158,14 +145,14 @@ def _results(model: Model, dataset: Dataset, track: Track) -> Iterable[tuple[Pat
     step = model.engine.info.max_batch
     batches = [dataset.images[i : i + step] for i in range(0, len(dataset.images), step)]
     for paths in track(batches):
-        frames = [Frame(str(path), 1, 1, _image(path)) for path in paths]
+        frames = [Frame(str(path), 1, 1, _image(dataset, path)) for path in paths]
         yield from zip(paths, model.infer(frames), strict=True)
 
 
-def _image(path: Path) -> Image:
+def _image(dataset: Dataset, path: Path) -> Image:
     """Decode here, where the file's name is known."""
     try:
-        return Image.from_array(read_image(path).rgb())
+        return Image.from_array(dataset.read(path).rgb())
     except ImageError as error:
         raise ImageError(f'{path}: {error}') from error
 

@@ -1,4 +1,4 @@
-"""Play pictures as camera topics: a folder, a video, or a still that virtual cameras pan over."""
+"""Play pictures as camera topics: a folder, a video, a bag, or a still that cameras pan over."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from rclpy.publisher import Publisher
 from sensor_msgs.msg import CameraInfo, CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 
+from perception_ros.bags import open_input
 from perception_ros.core.errors import ConfigError, PerceptionError
 from perception_ros.core.files import write_text
 from perception_ros.core.image import Image
 from perception_ros.core.playback import Fate, play, PlayerConfig, Slot, Timeline
-from perception_ros.core.sources import FrameSet, open_source
+from perception_ros.core.sources import FrameSet
 from perception_ros.ros.declare import declare_flat, EmptyListsNode
 from perception_ros.ros.messages import (
     bgr_to_jpeg,
@@ -99,7 +100,7 @@ class PlayerNode(EmptyListsNode):
         super().__init__('player', automatically_declare_parameters_from_overrides=True)
         self._config = declare_flat(self, PlayerConfig)
         config = self._config
-        self._source = open_source(Path(config.input).expanduser(), config.cameras)
+        self._source = open_input(Path(config.input).expanduser(), config.cameras)
         config.check_cameras(self._source.cameras)
         self._cameras = {
             name: Camera(self, name, position, config)

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from perception_ros.bags import is_bag
 from perception_ros.benchmarks.images import letterboxed, read_pictures, spread
 from perception_ros.bundles.manifest import InputInfo
 from perception_ros.core.errors import QuantizationError
@@ -23,7 +24,6 @@ CALIBRATION = 64
 """Images that ranges are taken from."""
 HELD_OUT = 12
 """Further images that answers are compared on."""
-_BAGS = frozenset({'.bag', '.db3', '.mcap'})
 _THUMBNAIL = (12, 8)
 
 
@@ -44,7 +44,7 @@ def choose_images(
 ) -> ImageSet:
     """Return images that differ as much as possible.
 
-    :param places: folders of pictures (or with `images` inside), videos, pictures.
+    :param places: folders of pictures (or with `images` inside), videos, bags, pictures.
     :param size: the input that they are letterboxed to.
     :param datasets: what will be measured: pictures of its drives are left out.
     :raises QuantizationError: there are too few.
@@ -58,7 +58,7 @@ def choose_images(
         kept = [path for path in files if not measured.holds(path)]
         total, excluded = total + len(files), excluded + len(files) - len(kept)
         share = -(-CANDIDATES // len(places))
-        if not files and not measured.drives & {drive_of(place)}:
+        if not files and not measured.shows(place):
             found += read_pictures(place, share)
         else:
             found += [read_picture(path) for path in spread(kept, share)]
@@ -106,30 +106,33 @@ class _Measured:
     """Tells which pictures show what is measured: same drive, or the same file elsewhere."""
 
     def __init__(self, datasets: Sequence[Dataset]) -> None:
-        paths = [path for dataset in datasets for path in dataset.images]
-        self.drives = {drive_of(path) for path in paths}
+        images = [path for dataset in datasets for path in dataset.images]
+        paths = [path for path in images if path.is_file()]  # those of bags are none
+        self._drives = {drive_of(path) for path in images}
+        self._bags = {parent.resolve() for path in images for parent in path.parents}
         self._sizes = {path.stat().st_size for path in paths}
         self._hashes = {sha256(path.read_bytes()).hexdigest() for path in paths}
 
+    def shows(self, place: Path) -> bool:
+        """Return whether a video or a bag is of a drive that is measured."""
+        return drive_of(place) in self._drives or (
+            is_bag(place) and place.resolve() in self._bags
+        )
+
     def holds(self, path: Path) -> bool:
-        if drive_of(path) in self.drives:
+        if drive_of(path) in self._drives:
             return True
         same_size = path.stat().st_size in self._sizes
         return same_size and sha256(path.read_bytes()).hexdigest() in self._hashes
 
 
 def _files(place: Path) -> list[Path]:
-    """Return the pictures in a folder; none for a video, a picture or a rig of cameras."""
-    if place.suffix.lower() in _BAGS:
-        raise QuantizationError(
-            f'calibration: {place} is a bag, and bags cannot be read here; write its images into '
-            'a folder, or a video, first'
-        )
+    """Return the pictures in a folder; none for a video, a bag, a picture or a rig of cameras."""
     if not place.exists():
         raise QuantizationError(
-            f'calibration: expected a folder of images or a video, and there is no {place}'
+            f'calibration: expected a folder of images, a video or a bag, and there is no {place}'
         )
-    if not place.is_dir():
+    if not place.is_dir() or is_bag(place):
         return []
     return sorted(p for p in picture_folder(place).iterdir() if p.suffix.lower() in PICTURES)
 

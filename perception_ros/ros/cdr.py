@@ -33,6 +33,21 @@ class StampedImage(NamedTuple):
     image: Image
 
 
+class Stamp(NamedTuple):
+    """What a std_msgs/Header says; `stamp_ns` in nanoseconds."""
+
+    stamp_ns: int
+    frame_id: str
+
+
+def read_header(serialised: Buffer, type_name: str) -> Stamp:
+    """Read the std_msgs/Header that a message of this type starts with, and no more of it.
+
+    :raises ImageError: the bytes are no such message, or were cut off.
+    """
+    return Stamp(*_Reader(serialised, type_name).header())
+
+
 def read_image(serialised: Buffer) -> StampedImage:
     """Read a sensor_msgs/Image. Its pixels are a view of `serialised`, which must not change.
 

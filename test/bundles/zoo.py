@@ -7,7 +7,7 @@ for one image to its boxes in input pixels, or to its class ids.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -409,24 +409,39 @@ def ssd_boxes(raw: Raw) -> Found:
     return best(raw['boxes'][0] * [WIDTH, HEIGHT, WIDTH, HEIGHT], raw['scores'][0][:, 1:])
 
 
-def decoded(path: Path) -> Path:
+def decoded(path: Path, masks: str = '') -> Path:
     """Write corners in pixels and probabilities, of a network that takes NHWC."""
     net = Net(1.0, seed=9)
     net.image = net('Transpose', net.image, perm=[0, 3, 1, 2])
-    table = net.grid(4 + CLASSES, P5)
+    table = net.grid(4 + CLASSES + PROTOTYPES, P5)
     middle = net.centred(table, P5)
     half = net('Mul', net.part(middle, 2, 4, 1), net.c(np.float32(0.5)))
     centre = net.part(middle, 0, 2, 1)
     boxes = net('Concat', net('Sub', centre, half), net('Add', centre, half), axis=1)
     scores = net.probability(net.part(table, 4, 4 + CLASSES, 1))
-    return net.write(path, {
+    outputs = {
         'det_boxes': (net('Transpose', boxes, perm=[0, 2, 1]), [1, A, 4]),
         'det_scores': (net('Transpose', scores, perm=[0, 2, 1]), [1, A, CLASSES]),
-    }, shape=(1, HEIGHT, WIDTH, 3))
+    }
+    rows = net('Transpose', net.part(table, 4 + CLASSES, 4 + CLASSES + PROTOTYPES, 1),
+               perm=[0, 2, 1])
+    if masks == 'prototypes':
+        outputs |= {'weights': (rows, [1, A, PROTOTYPES]),
+                    'bases': (net.prototypes(), [1, PROTOTYPES, HEIGHT // 4, WIDTH // 4])}
+    elif masks == 'ready':
+        cells = net('Reshape', net('Sigmoid', rows), net.c([1, A, 2, PROTOTYPES // 2], np.int64))
+        outputs['outlines'] = (cells, [1, A, 2, PROTOTYPES // 2])
+    return net.write(path, outputs, shape=(1, HEIGHT, WIDTH, 3))
 
 
 def decoded_boxes(raw: Raw) -> Found:
-    return best(raw['det_boxes'][0], raw['det_scores'][0])
+    boxes, scores = raw['det_boxes'][0], raw['det_scores'][0]
+    if 'outlines' in raw:
+        kept = suppressed(boxes, scores, 0.45)
+        return replace(best(boxes, scores), masks=raw['outlines'][0][kept])
+    if 'weights' in raw:
+        return best(boxes, scores, weights=raw['weights'][0], prototypes=raw['bases'][0])
+    return best(boxes, scores)
 
 
 def torchvision(path: Path, masks: bool = False, whole: bool = False) -> Path:
@@ -512,6 +527,10 @@ CASES = {
     'D-FINE deployed': Case('detr', deployed, deployed_boxes, says='how many classes'),
     'SSD': Case('ssd', ssd, ssd_boxes, divisor=1, mean=(127,) * 3, std=(128,) * 3),
     'decoded, NHWC': Case('decoded', decoded, decoded_boxes, nhwc=True),
+    'decoded with masks': Case(
+        'decoded', lambda p: decoded(p, 'ready'), decoded_boxes, nhwc=True),
+    'decoded with prototypes': Case(
+        'decoded', lambda p: decoded(p, 'prototypes'), decoded_boxes, nhwc=True),
     'Faster R-CNN': Case('torchvision', torchvision, torchvision_boxes, says='image by image'),
     'Mask R-CNN': Case(
         'torchvision', lambda p: torchvision(p, masks=True), torchvision_boxes,

@@ -29,7 +29,8 @@ def data(tmp_path: Path) -> Path:
 def test_it_prints_a_table_by_class(bundle: Path, data: Path, capsys: CAPTURE) -> None:
     assert call('evaluate', bundle, '--dataset', f'yolo:{data}', '--labels', 'red,rickshaw') == 0
     printed = capsys.readouterr().out
-    for text in ('AP50-95', 'red', '1.000', 'Not measured, of the data alone: rickshaw'):
+    for text in ('AP50-95', 'small', 'best F1', 'red', '1.000',
+                 'Not measured, of the data alone: rickshaw'):
         assert text in printed
 
 
@@ -39,7 +40,14 @@ def test_it_writes_figures(bundle: Path, data: Path, tmp_path: Path) -> None:
     assert call(*command, '--json', target) == 0
     figures = json.loads(target.read_text())
     assert (figures['map50'], figures['map']) == (1.0, 1.0)
-    assert figures['datasets'][0]['classes'] == {'red': {'n': 2, 'ap50': 1.0, 'ap': 1.0}}
+    red = figures['datasets'][0]['classes']['red']
+    assert (red['n'], red['ap50'], red['ap']) == (2, 1.0, 1.0)
+    assert red['sizes']['small'] == {'n': 2, 'ap50': 1.0, 'ap': 1.0}
+    assert red['sizes']['large'] == {'n': 0, 'ap50': None, 'ap': None}
+    assert red['best_f1']['f1'] == 1.0
+    # The bundle also says green, which is no class of the data.
+    assert figures['datasets'][0]['confusion'] == {
+        'score': 0.3, 'names': ['red', 'background'], 'counts': [[2, 0], [0, 0]]}
     assert figures['backend'].startswith('onnxruntime')
 
 

@@ -13,7 +13,7 @@ from perception_ros.backends.fake import FakeEngine
 from perception_ros.core.errors import ConfigError, ImageError
 from perception_ros.core.ignore import IgnoreMask
 from perception_ros.core.image import Image
-from perception_ros.core.model import Model, paint_instances
+from perception_ros.core.model import Model
 from perception_ros.core.types import Frame
 from test.builders import fake_bundle, frame, picture
 
@@ -129,29 +129,6 @@ def test_an_ignore_mask_that_is_no_image_is_refused(tmp_path: Path) -> None:
     path.write_text('no picture')
     with pytest.raises(ConfigError, match='expected an image file'):
         IgnoreMask(path)
-
-
-def test_instances_are_painted_best_on_top() -> None:
-    """Values are index + 1, and where two overlap the better one wins."""
-    boxes = np.array([[10, 10, 30, 30], [20, 20, 50, 40]], np.float32)
-    indices = paint_instances(np.ones((2, 28, 28), np.float32), boxes, (60, 50)).indices
-    assert indices.dtype == np.uint16
-    assert indices.shape == (50, 60)
-    truth = np.zeros((50, 60), np.uint16)
-    truth[20:40, 20:50] = 2
-    truth[10:30, 10:30] = 1
-    np.testing.assert_array_equal(indices, truth)
-
-
-def test_an_instance_mask_is_relative_to_its_box() -> None:
-    """Left half of the box, wherever the box is and however large."""
-    mask = np.zeros((1, 28, 28), np.float32)
-    mask[:, :, :14] = 1
-    for box in ([0, 0, 56, 40], [3.5, 7.25, 48.5, 33.75], [-10, 5, 46, 30]):
-        indices = paint_instances(mask, np.array([box], np.float32), (60, 50)).indices
-        columns = np.flatnonzero(indices.any(axis=0))
-        assert abs(columns.max() + 1 - (box[0] + box[2]) / 2) <= 1
-        assert abs(columns.min() - max(box[0], 0)) <= 1
 
 
 @pytest.mark.parametrize(

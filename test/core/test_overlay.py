@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from perception_ros.core.overlay import draw_result, draw_results, Palette
+from perception_ros.core.overlay import draw_detections, draw_result, draw_results, Palette
 from perception_ros.core.types import Detections, InstanceMasks, Result, SemanticMask, UNLABELLED
 from test.builders import frame, manifest, picture
 
@@ -69,6 +69,16 @@ def test_boxes_anywhere(box: tuple[float, float, float, float]) -> None:
     drawn = draw_result(picture(320, 240), result(detections(box)), PALETTE)
     assert drawn.shape == (240, 320, 3)
     assert (drawn == RED).all(axis=2).sum() > 20, 'box or label can be seen'
+
+
+def test_a_box_may_have_no_score() -> None:
+    """The truth has none: its label is narrower."""
+    plates = []
+    for scores in (True, False):
+        drawn = picture(400, 300)
+        draw_detections(drawn, detections((100, 80, 300, 240)), PALETTE.boxes, scores=scores)
+        plates.append(int((drawn[:78] == RED).all(axis=2).any(axis=0).sum()))
+    assert 0 < plates[1] < plates[0]
 
 
 def test_no_boxes() -> None:

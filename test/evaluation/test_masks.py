@@ -30,10 +30,12 @@ def test_by_hand() -> None:
     """Road: 2 of 3; car: 1 of 2; sky neither labelled nor found."""
     result = score(([[0, 0, 0, 1]], [[0, 0, 1, 1]]))
     assert result.classes == {
-        'road': ClassOverlap(3, pytest.approx(2 / 3)),
-        'car': ClassOverlap(1, 0.5),
-        'sky': ClassOverlap(0, None),
+        'road': ClassOverlap(3, pytest.approx(2 / 3), 1.0, pytest.approx(2 / 3)),
+        'car': ClassOverlap(1, 0.5, 0.5, 1.0),
+        'sky': ClassOverlap(0, None, None, None),
     }
+    assert [item.f1 for item in result.classes.values()] == [
+        pytest.approx(4 / 5), pytest.approx(2 / 3), None]
     assert result.miou == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert result.pixel_accuracy == 0.75
 
@@ -64,12 +66,13 @@ def test_a_class_that_the_model_lacks_is_wrong_if_called_another() -> None:
         ([[0, 0, 1, 1]], [[1, 1, 1, 0]]), data=('drivable', 'pavement'),
         model=('background', 'drivable'),
     )
-    assert result.classes == {'drivable': ClassOverlap(2, pytest.approx(2 / 3))}
+    assert result.classes == {
+        'drivable': ClassOverlap(2, pytest.approx(2 / 3), pytest.approx(2 / 3), 1.0)}
 
 
 def test_two_classes_of_the_data_may_be_one_of_the_model() -> None:
     result = score(([[0, 1]], [[0, 0]]), data=('car', 'car'), model=('car',))
-    assert result.classes == {'car': ClassOverlap(2, 1.0)}
+    assert result.classes == {'car': ClassOverlap(2, 1.0, 1.0, 1.0)}
 
 
 def test_no_labelled_pixel_gives_no_figure() -> None:
@@ -88,6 +91,12 @@ def test_it_is_the_definition_on_sets(
     known = truth != 255
     for i, name in enumerate(NAMES):
         true, said = known & (truth == i), known & (found == i)
-        union = int((true | said).sum())
-        expected = int((true & said).sum()) / union if union else None
-        assert result.classes[name].iou == expected
+        both, union = int((true & said).sum()), int((true | said).sum())
+        item = result.classes[name]
+        assert item.iou == (both / union if union else None)
+        assert item.precision == (both / int(said.sum()) if said.any() else None)
+        assert item.recall == (both / int(true.sum()) if true.any() else None)
+        total = int(true.sum() + said.sum())
+        assert item.f1 == (pytest.approx(2 * both / total, abs=1e-6) if total else None)
+        for j, other in enumerate(NAMES):
+            assert result.confusion.counts[i, j] == (true & (found == j)).sum(), (name, other)

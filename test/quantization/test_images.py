@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from perception_ros.bundles.manifest import InputInfo
-from perception_ros.core.errors import ImageError, QuantizationError
+from perception_ros.core.errors import BagError, ImageError, QuantizationError
 from perception_ros.evaluation import open_dataset
 from perception_ros.quantization import choose_images
 from perception_ros.quantization.images import CALIBRATION, farthest_first
@@ -75,7 +75,7 @@ def test_a_video_is_read_all_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize(('name', 'error', 'said'), [
     ('none', QuantizationError, 'there is no'),
     ('empty', ImageError, 'no pictures'),
-    ('drive.mcap', QuantizationError, 'bags cannot be read here'),
+    ('drive.mcap', BagError, 'got an empty file'),
     ('notes.txt', ImageError, 'nothing to play'),
     ('broken', ImageError, 'broken.jpg'),
 ])

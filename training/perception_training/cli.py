@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 import contextlib
+from enum import Enum
 import json
 from pathlib import Path
 import shlex
@@ -15,8 +16,34 @@ from perception_training import config as configuration
 from perception_training.config import Config
 
 app = typer.Typer(add_completion=False, help='Train, measure and deliver networks.')
+
+
+class Which(str, Enum):
+    """A checkpoint of run_dir."""
+
+    LAST = 'last'
+    BEST = 'best'
+
+
 ConfigFile = Annotated[Path, typer.Option('--config', help='YAML of the run')]
 Overrides = Annotated[list[str] | None, typer.Argument(help='key=value, e.g. fit.steps=100')]
+Weights = Annotated[Which, typer.Option(
+    help='last: at the end of the schedule; best: the best on the validation sets on the way')]
+
+
+@app.command()
+def check(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Look at every image and label before training; status 1 if something is wrong."""
+    from rich.console import Console
+
+    from perception_training.data.check import check
+    from perception_training.data.check_report import report, watched
+
+    settings = _settings(config, overrides)
+    found = check(settings, watched)
+    report(found, settings, Console())
+    if found.errors:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -62,20 +89,73 @@ def evaluate(
     config: ConfigFile,
     overrides: Overrides = None,
     bundle: Annotated[Path | None, typer.Option(
-        help='measure this bundle in ONNX Runtime; without it, the checkpoint')] = None,
+        help='measure this bundle; without it, the checkpoint')] = None,
+    backend: Annotated[list[str] | None, typer.Option(
+        help='what answers, repeatable: checkpoint, onnxruntime, openvino ..., or all that work '
+        'here, side by side; the others are compared with the first')] = None,
+    checkpoint: Weights = Which.LAST,
+    images: Annotated[int | None, typer.Option(
+        min=1, help='measure so many images of each set, evenly spread; without it, all')] = None,
+    report: Annotated[bool, typer.Option(
+        '--report', help='write run_dir/report.html too')] = False,
 ) -> None:
-    """Measure run_dir/last.pt, or a bundle."""
-    from perception_training.fitting.loop import restored
-    from perception_training.measuring.evaluate import evaluate
-    from perception_training.measuring.predict import bundle_predictor
+    """Measure a checkpoint, or a bundle in any engine, or all of them side by side."""
+    from perception_training.delivering.engines import measure_engines, opened
 
     settings = _settings(config, overrides)
-    if bundle is None:
-        metrics = _measured(settings, restored(settings))
-    else:
-        with bundle_predictor(bundle) as predict:
-            metrics = evaluate(settings, predict)
-    print(json.dumps(metrics, indent=2))
+    wanted = backend or ['checkpoint' if bundle is None else 'onnxruntime']
+    with opened(settings, bundle, wanted, f'{checkpoint.value}.pt') as (contenders, absent):
+        rows = measure_engines(settings, contenders, images)
+    for name, reason in absent.items():
+        print(f'not measured: {name}: {reason}', file=sys.stderr)
+    for name, row in rows.items():
+        if row.agreement is not None:
+            verdict = 'agrees' if row.agreement.ok else 'DIFFERS'
+            print(f'{name} {verdict}: {row.agreement}', file=sys.stderr)
+    print(json.dumps({name: row.metrics for name, row in rows.items()}
+                     if len(rows) > 1 else next(iter(rows.values())).metrics, indent=2))
+    if 'checkpoint' in rows and images is None:
+        _write_metrics(settings, rows['checkpoint'])
+    if report:
+        _report([settings.run_dir], settings.run_dir / 'report.html')
+
+
+@app.command()
+def benchmark(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    rounds: Annotated[int, typer.Option(min=1, help='each has a turn of everything')] = 5,
+    seconds: Annotated[float, typer.Option(min=0, help='of a turn, at least')] = 5.0,
+    variants: Annotated[str, typer.Option(help='settings to try, with commas')] = (
+        'bf16,fp16,channels-last,compile'),
+) -> None:
+    """Measure images/s of data, steps and both, and what single settings gain."""
+    from rich.console import Console
+
+    from perception_training.fitting.process import tune_process
+    from perception_training.speed.benchmark import benchmark, write
+
+    tune_process()
+    settings = _settings(config, overrides)
+    console, said = Console(), Console(stderr=True)
+    with said.status('data') as status:
+        report = benchmark(settings, rounds, seconds, variants.split(','), status.update)
+    console.print(*report.tables(), sep='\n', highlight=False)
+    for line in (report.verdict, *report.environment.warnings(), write(report, settings.run_dir)):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def find_batch(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Find the largest fit.batch that fits, by trial on a GPU, and by counting on a CPU."""
+    from perception_training.fitting.process import tune_process
+    from perception_training.speed.batch_size import find_batch
+
+    tune_process()
+    found = find_batch(_settings(config, overrides), say=print)
+    how = 'runs' if found.tried else 'should fit, by what smaller ones needed'
+    print(f'{found.largest} {how}, of {found.total_bytes / 1e9:.1f} GB; with some to spare: '
+          f'fit.batch={found.batch}')
 
 
 @app.command()
@@ -83,16 +163,26 @@ def export(
     config: ConfigFile,
     output: Annotated[Path, typer.Option(help='folder of the bundle')],
     overrides: Overrides = None,
+    checkpoint: Weights = Which.LAST,
 ) -> None:
-    """Turn run_dir/last.pt into a bundle, prove it, and measure it."""
+    """Turn a checkpoint of run_dir into a bundle, prove it, and measure it."""
     from perception_training.delivering.bundle import make_bundle
 
-    written = make_bundle(_settings(config, overrides), output)
+    written = make_bundle(_settings(config, overrides), output, f'{checkpoint.value}.pt')
     print(f'{written.path}: {written.manifest.graph.sha256}')
 
 
+@app.command()
+def report(
+    run_dirs: Annotated[list[Path], typer.Argument(help='folders of runs')],
+    output: Annotated[Path, typer.Option(help='the page')] = Path('report.html'),
+) -> None:
+    """Show one run, or compare several, in one HTML file that needs no network."""
+    _report(run_dirs, output)
+
+
 def main() -> None:
-    """Run a command; a foreseen failure is one line, and status 1."""
+    """Run a command; a foreseen failure is one line, and a status that is not 0."""
     with _one_line():
         app()
 
@@ -103,7 +193,7 @@ def _one_line() -> Iterator[None]:
         yield
     except PerceptionError as error:
         print(f'perception_train: {error}', file=sys.stderr)
-        raise SystemExit(1) from None
+        raise SystemExit(getattr(error, 'status', 1)) from None
 
 
 def _compress(run: Callable[..., Any], path: Path, overrides: list[str] | None) -> None:
@@ -124,14 +214,30 @@ def _settings(path: Path, overrides: list[str] | None) -> Config:
     return configuration.load(path, overrides or ())
 
 
-def _measured(settings: Config, trained: Any) -> dict[str, Any]:
-    from perception_training.measuring.evaluate import evaluate
-    from perception_training.measuring.predict import network_predictor
+def _measured(settings: Config, trained: Any) -> Any:
+    """Measure a network on its way, and record it."""
+    from perception_training.delivering.engines import CHECKPOINT, measure_engines, of_checkpoint
+    from perception_training.fitting.loop import Look
+    from perception_training.measuring.pictures import validation_pictures
+    from perception_training.measuring.scores import overall
 
-    metrics: dict[str, Any] = evaluate(settings, network_predictor(trained.network, settings))
-    record = {'step': trained.step, 'training_minutes': round(trained.seconds / 60, 1), **metrics}
+    contender = of_checkpoint(settings, trained)
+    row = measure_engines(settings, {CHECKPOINT: contender})[CHECKPOINT]
+    drawn = validation_pictures(settings, contender.predict) if settings.fit.tensorboard else {}
+    return Look(_write_metrics(settings, row), overall(row.metrics), drawn)
+
+
+def _write_metrics(settings: Config, row: Any) -> dict[str, Any]:
+    record = {'step': row.measured.step, 'training_minutes': row.measured.minutes, **row.metrics}
     (settings.run_dir / 'metrics.json').write_text(json.dumps(record, indent=2), encoding='utf-8')
     return record
+
+
+def _report(run_dirs: list[Path], output: Path) -> None:
+    from perception_training.reporting.page import write_report
+
+    write_report(run_dirs, output)
+    print(f'{output}: {output.stat().st_size / 1e6:.1f} MB')
 
 
 if __name__ == '__main__':

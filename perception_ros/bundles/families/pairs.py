@@ -19,6 +19,7 @@ from perception_ros.bundles.families.semantic import add_remaining_heads
 from perception_ros.bundles.graph.assemble import behind
 from perception_ros.bundles.graph.decode import best_class, in_pixels
 from perception_ros.bundles.graph.foreign import ForeignGraph
+from perception_ros.bundles.graph.masks import MaskHead, PrototypeMasks, ReadyMasks
 from perception_ros.bundles.graph.nms import Selection
 from perception_ros.bundles.graph.preprocess import PixelFormat
 from perception_ros.bundles.manifest import LetterboxInfo
@@ -29,7 +30,11 @@ Floats = NDArray[np.float32]
 
 
 class Decoded:
-    """Boxes [B, A, 4] x1, y1, x2, y2 in input pixels, and class probabilities [B, A, C]."""
+    """Boxes [B, A, 4] x1, y1, x2, y2 in input pixels, and class probabilities [B, A, C].
+
+    Perhaps with masks: 0..1 relative to the boxes [B, A, h, w], or weights [B, A, P] of prototypes
+    [B, P, h, w] that lie over the whole input.
+    """
 
     name = 'decoded'
     pixels = PixelFormat()
@@ -52,15 +57,19 @@ class Decoded:
             return Match.no(f'{pair[0]!r} holds no corners: sides are out of order')
         if relative(boxes) != self.relative:
             return Match.no(f'{pair[0]!r} is {"not " if self.relative else ""}relative')
-        return self._judge(pair, scores)
+        return self._judge(foreign, pair, scores)
 
-    def _judge(self, pair: tuple[str, str], scores: Floats) -> Match:
+    def _judge(self, foreign: ForeignGraph, pair: tuple[str, str], scores: Floats) -> Match:
         if _sums_to_one(scores):
             return Match(
                 0.6, f'{pair[0]!r} holds corners in pixels, and {pair[1]!r} shares that sum to '
                 'one: is its first class the background? Then give --background 1'
             )
-        return Match(0.9, f'{pair[0]!r} holds corners in pixels, {pair[1]!r} probabilities')
+        outlines = ' and '.join(map(repr, find_masks(foreign, pair, ImportOptions())))
+        return Match(
+            0.9, f'{pair[0]!r} holds corners in pixels, {pair[1]!r} probabilities'
+            + (f', {outlines} masks' if outlines else '')
+        )
 
     def plan(self, foreign: ForeignGraph, options: ImportOptions) -> Plan:
         """Take the best class of each box, and suppress."""
@@ -76,24 +85,40 @@ class Decoded:
             )
         selection = chosen(self.selection, options.selection)
         plan = Plan(foreign)
+        # A network that needs no suppression may have sorted its boxes itself.
+        plan.sorts = selection.nms_iou is None
         g = plan.nodes
         size = (foreign.width, foreign.height)
+        outlines = find_masks(foreign, names, options)
         boxes, rows = (behind(g, name) for name in names)
         if self.relative:
             boxes = in_pixels(g, boxes, size)
         if background:
             rows = g.slice(rows, background, classes + background, axis=2)
-        found = Candidates(boxes, *best_class(g, rows), anchors)
-        add_detection(plan, found, selection, options, classes)
+        cells = _mask_cells(foreign, outlines, options.mask_cells)
+        masks = _mask_head(plan, foreign, outlines, options.mask_cells)
+        found = Candidates(boxes, *best_class(g, rows), anchors, masks)
+        add_detection(plan, found, selection, options, classes, cells)
 
         def boxes_of(raw: recipe.Raw) -> recipe.Boxes:
             boxes, scores = raw[names[0]], raw[names[1]][:, background:]
             if self.relative:
                 boxes = boxes * np.array([*size, *size], np.float32)
-            return recipe.select(boxes, scores, selection, anchors)
+
+            def masks_of(order: NDArray[np.intp]) -> Floats:
+                rows = raw[outlines[0]][order]
+                if len(outlines) == 1:
+                    return rows
+                return recipe.prototype_masks(
+                    rows, raw[outlines[1]], boxes[order], size, options.mask_cells
+                )
+
+            return recipe.select(
+                boxes, scores, selection, anchors, masks_of=masks_of if outlines else None
+            )
 
         plan.boxes_of = boxes_of
-        add_remaining_heads(plan, foreign, options, names)
+        add_remaining_heads(plan, foreign, options, (*names, *outlines))
         return plan
 
 
@@ -105,7 +130,7 @@ class Ssd(Decoded):
     background = 1
     relative = True
 
-    def _judge(self, pair: tuple[str, str], scores: Floats) -> Match:
+    def _judge(self, foreign: ForeignGraph, pair: tuple[str, str], scores: Floats) -> Match:
         if not _sums_to_one(scores):
             return Match(
                 0.5, f'{pair[0]!r} holds relative corners, but the scores of a row do not sum to '
@@ -155,6 +180,59 @@ def pair_of(family: str, foreign: ForeignGraph, options: ImportOptions) -> tuple
             'and --scores-output'
         )
     return boxes, scores
+
+
+def find_masks(
+    foreign: ForeignGraph, pair: tuple[str, str], options: ImportOptions
+) -> tuple[str] | tuple[str, str] | tuple[()]:
+    """Return the output with masks [B, A, h, w], or those with weights and prototypes, or none.
+
+    :param pair: outputs with boxes and scores.
+    """
+    rows = foreign.outputs[pair[0]][0]
+    taken = {*pair, *(head.output for head in (options.heads or {}).values())}
+    free = {name: shape for name, shape in foreign.outputs.items() if name not in taken}
+    ready = [name for name, shape in free.items() if len(shape) == 3 and shape[0] == rows]
+    if len(ready) == 1 and probabilities(foreign.values(ready[0])):
+        return (ready[0],)
+    pairs = [
+        (weights, prototypes)
+        for weights, row in free.items() if len(row) == 2 and row[0] == rows
+        for prototypes, shape in free.items() if len(shape) == 3 and shape[0] == row[1]
+        and foreign.width * shape[1] == foreign.height * shape[2]
+    ]
+    return pairs[0] if len(pairs) == 1 else ()
+
+
+def _mask_cells(
+    foreign: ForeignGraph, outlines: tuple[str, ...], wanted: int
+) -> tuple[int, int] | None:
+    """Return rows and columns of the bundle's masks; None where there are none."""
+    if not outlines:
+        return None
+    if len(outlines) == 2:
+        return wanted, wanted
+    _, height, width = foreign.outputs[outlines[0]]
+    return height, width
+
+
+def _mask_head(
+    plan: Plan, foreign: ForeignGraph, outlines: tuple[str, ...], wanted: int
+) -> MaskHead | None:
+    """Return what the masks in `outlines` are made of."""
+    if not outlines:
+        return None
+    g = plan.nodes
+    rows = behind(g, outlines[0])
+    if len(outlines) == 2:
+        count, height, width = foreign.outputs[outlines[1]]
+        size = (foreign.width, foreign.height)
+        return PrototypeMasks(
+            rows, behind(g, outlines[1]), (count, height, width), size, wanted
+        )
+    _, height, width = foreign.outputs[outlines[0]]
+    flat = g.op('Reshape', rows, g.constant([0, 0, height * width], np.int64))
+    return ReadyMasks(flat, height, width)
 
 
 def relative(boxes: Floats) -> bool:

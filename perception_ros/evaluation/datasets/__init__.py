@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from perception_ros.bags import need_library
 from perception_ros.core.errors import DatasetError
 from perception_ros.evaluation.datasets.base import (
     BoxDataset,
@@ -16,6 +17,7 @@ from perception_ros.evaluation.datasets.base import (
 )
 from perception_ros.evaluation.datasets.camvid import read_camvid
 from perception_ros.evaluation.datasets.coco import read_coco
+from perception_ros.evaluation.datasets.kitti import read_kitti
 from perception_ros.evaluation.datasets.yolo import read_yolo
 
 __all__ = [
@@ -24,7 +26,18 @@ __all__ = [
 
 Reader = Callable[[Path, str, Sequence[str] | None], Dataset]
 
-KINDS: Mapping[str, Reader] = {'yolo': read_yolo, 'camvid': read_camvid, 'coco': read_coco}
+
+def _read_bag(path: Path, split: str, labels: Sequence[str] | None) -> Dataset:
+    need_library()
+    from perception_ros.evaluation.datasets.bag import read_bag
+
+    return read_bag(path, split, labels)
+
+
+KINDS: Mapping[str, Reader] = {
+    'yolo': read_yolo, 'camvid': read_camvid, 'coco': read_coco, 'kitti': read_kitti,
+    'bag': _read_bag,
+}
 """How labels are stored -> who reads them."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 import re
 
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from perception_ros.core.errors import DatasetError
+from perception_ros.core.image import Image
+from perception_ros.core.image_file import read_image
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -40,6 +42,9 @@ class Dataset(ABC):
     classes: tuple[str, ...]
     """Names of the classes, as labels count them; two ids may share a name."""
     images: tuple[Path, ...]
+    """Files, or names that `read` understands."""
+    read: Callable[[Path], Image] = field(default=read_image, kw_only=True)
+    """Returns an image, and raises ImageError where it cannot."""
 
     def of_drives(self, drives: Iterable[str]) -> Self:
         """Return the images of these drives alone.

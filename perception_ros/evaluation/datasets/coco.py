@@ -1,16 +1,108 @@
-"""Boxes in a COCO JSON file."""
+"""Boxes and outlines in a COCO JSON file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from perception_ros.core.errors import DatasetError
 from perception_ros.evaluation.datasets.base import BoxDataset, Size, TrueBoxes
+
+
+class CocoObject(NamedTuple):
+    """One annotation."""
+
+    where: str
+    """File and number of the entry."""
+    box: tuple[float, float, float, float]
+    """(x1, y1, x2, y2) in pixels."""
+    label: int
+    """Index into the file's classes."""
+    crowd: bool
+    """Many objects that are neither to be found nor wrong."""
+    outline: Any
+    """Polygons or run lengths as the file has them; None where it has none."""
+
+
+@dataclass(frozen=True)
+class CocoFile:
+    """A file, its annotations sorted by image and not yet looked into."""
+
+    path: Path
+    classes: tuple[str, ...]
+    images: Mapping[int, Path]
+    """Id -> file, which may be missing."""
+    _ids: Mapping[int, int]
+    _entries: Mapping[int, Sequence[tuple[int, Mapping[str, Any]]]]
+
+    def objects(
+        self, image: int, report: Callable[[DatasetError], None]
+    ) -> list[CocoObject]:
+        """Return the objects of an image.
+
+        :param report: is told of each entry that is wrong, and may raise.
+        """
+        found = []
+        for number, entry in self._entries.get(image, ()):
+            where = f'{self.path}: annotations[{number}]'
+            try:
+                x, y, width, height = (float(value) for value in entry['bbox'])
+                if not np.isfinite((x, y, width, height)).all():
+                    raise ValueError(f'bbox {entry["bbox"]}')
+                category = entry['category_id']
+                if category not in self._ids:
+                    raise ValueError(f'category_id {category!r} is not in categories')
+                label, crowd = self._ids[category], bool(entry.get('iscrowd', 0))
+            except (KeyError, TypeError, ValueError) as error:
+                report(DatasetError(
+                    f'{where}: expected bbox and category_id as COCO has them; '
+                    f'{type(error).__name__}: {error}'
+                ))
+                continue
+            box = (x, y, x + width, y + height)
+            found.append(CocoObject(where, box, label, crowd, entry.get('segmentation')))
+        return found
+
+
+def load_coco(path: Path, folders: Sequence[Path]) -> CocoFile:
+    """Return a file's content.
+
+    :param folders: where its images may lie.
+    :raises DatasetError: it is no such file, or an annotation is of no image.
+    """
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+        ids = {int(item['id']): i for i, item in enumerate(content['categories'])}
+        classes = tuple(str(item['name']) for item in content['categories'])
+        images = {int(item['id']): _find(folders, str(item['file_name']))
+                  for item in content['images']}
+        entries: dict[int, list[tuple[int, Mapping[str, Any]]]] = {key: [] for key in images}
+        lost = []
+        for number, item in enumerate(content['annotations']):
+            if item['image_id'] in entries:
+                entries[item['image_id']].append((number, item))
+            else:
+                lost.append(number)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DatasetError(f'{path}: expected a readable COCO JSON file; {error}') from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise DatasetError(
+            f'{path}: expected images, categories and annotations with bbox as COCO has them; '
+            f'{type(error).__name__}: {error}'
+        ) from error
+    if not images:
+        raise DatasetError(f'{path}: expected images, got none')
+    if lost:
+        raise DatasetError(
+            f'{path}: annotations[{lost[0]}]: expected an image_id of images, got '
+            f'{content["annotations"][lost[0]]["image_id"]!r}; {len(lost)} such annotations'
+        )
+    return CocoFile(path, classes, images, ids, entries)
 
 
 def read_coco(path: Path, split: str, labels: Sequence[str] | None) -> BoxDataset:
@@ -20,42 +112,33 @@ def read_coco(path: Path, split: str, labels: Sequence[str] | None) -> BoxDatase
     :param labels: not used, such a file names its classes itself.
     :raises DatasetError: it is no such file, or an image is missing.
     """
-    try:
-        content = json.loads(path.read_text(encoding='utf-8'))
-        ids = {int(item['id']): i for i, item in enumerate(content['categories'])}
-        classes = tuple(str(item['name']) for item in content['categories'])
-        files = {int(item['id']): _find(path, split, item) for item in content['images']}
-        truths: dict[Path, list[tuple[float, ...]]] = {file: [] for file in files.values()}
-        for item in content['annotations']:
-            x, y, width, height = (float(value) for value in item['bbox'])
-            row = (x, y, x + width, y + height, ids[item['category_id']], item.get('iscrowd', 0))
-            truths[files[item['image_id']]].append(row)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DatasetError(f'{path}: expected a readable COCO JSON file; {error}') from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise DatasetError(
-            f'{path}: expected images, categories and annotations with bbox as COCO has them; '
-            f'{type(error).__name__}: {error}'
-        ) from error
-    if not truths:
-        raise DatasetError(f'{path}: expected images, got none')
+    roots = [path.parent, path.parent.parent]
+    folders = [root / split for root in roots] if split else [
+        *roots, *(root / 'images' for root in roots)]
+    content = load_coco(path, folders)
+    truths = {}
+    for key, file in content.images.items():
+        if not file.is_file():
+            raise DatasetError(
+                f'{path}: image {file.name} not found in '
+                f'{", ".join(str(folder) for folder in folders)}'
+            )
+        truths[file] = content.objects(key, _refuse)
 
     def truth(image: Path, size: Size) -> TrueBoxes:
-        table = np.array(truths[image], np.float64).reshape(-1, 6)
-        return TrueBoxes(table[:, :4], table[:, 4].astype(np.int64), table[:, 5] > 0)
+        things = truths[image]
+        return TrueBoxes(
+            np.array([thing.box for thing in things], np.float64).reshape(-1, 4),
+            np.array([thing.label for thing in things], np.int64),
+            np.array([thing.crowd for thing in things], np.bool_),
+        )
 
-    return BoxDataset(str(path), classes, tuple(sorted(truths)), truth)
+    return BoxDataset(str(path), content.classes, tuple(sorted(truths)), truth)
 
 
-def _find(path: Path, split: str, item: Mapping[str, Any]) -> Path:
-    name = item['file_name']
-    roots = [path.parent, path.parent.parent]
-    folders = [*roots, *(root / 'images' for root in roots)]
-    if split:
-        folders = [root / split for root in roots]
-    for folder in folders:
-        if (folder / name).is_file():
-            return folder / str(name)
-    raise DatasetError(
-        f'{path}: image {name} not found in {", ".join(str(folder) for folder in folders)}'
-    )
+def _refuse(error: DatasetError) -> None:
+    raise error
+
+
+def _find(folders: Sequence[Path], name: str) -> Path:
+    return next((f / name for f in folders if (f / name).is_file()), folders[0] / name)

@@ -20,6 +20,8 @@ class BundleConfig(Settings):
     description: str = Field('A network of perception_training.', min_length=1)
     max_detections: int = Field(100, ge=1, le=3840, description='boxes of an answer')
     nms_iou: float = Field(0.6, gt=0, le=1, description='of suppression, for heads that need it')
+    mask_cells: int = Field(
+        28, ge=1, description='rows and columns of a mask that is a sum of prototypes')
     score_threshold: float = Field(0.3, ge=0, le=1, description="the node's default")
     semantic_stride: int = Field(2, ge=1, description='input pixels per cell of label maps')
     data: tuple[DataUse, ...] = Field((), description='what it was trained on')

@@ -10,23 +10,19 @@ import yaml
 
 from perception_ros.bundles.manifest import problems
 from perception_ros.core.errors import ConfigError
+from perception_training.config.compose import composed
 from perception_training.config.run import Config
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Config:
     """
-    Read a YAML file and apply `key=value` overrides (`fit.steps=10`, `data.train.0.share=2`).
+    Read a YAML file with those that it extends, and apply `key=value` overrides.
+
+    :param overrides: words such as `fit.steps=10` and `data.train.0.share=2`.
 
     :raises ConfigError: naming each wrong key, what was expected and what came.
     """
-    try:
-        raw = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f'{path}: expected a readable YAML file; {error}') from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f'{path} is not valid YAML: {" ".join(str(error).split())}') from error
-    if not isinstance(raw, dict):
-        raise ConfigError(f'{path}: expected keys and values, got {type(raw).__name__}')
+    raw = composed(path)
     for word in overrides:
         _override(raw, word)
     return validated(raw, str(path))

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from perception_training.config.base import Settings
 
@@ -22,6 +23,40 @@ class YoloConfig(Settings):
 
     name: Literal['yolo']
     size: Literal['n', 's', 'm', 'l', 'x'] = Field('n', description='depth and width')
+    prototypes: int = Field(
+        0, ge=0, le=256, description='that the masks of boxes are sums of; 0: boxes have no masks')
+
+
+class MaskRcnnConfig(Settings):
+    """Mask R-CNN of torchvision's layers; semantic heads stand beside the boxes."""
+
+    name: Literal['mask_rcnn']
+    backbone: Literal['resnet18', 'resnet34', 'resnet50', 'resnet101'] = 'resnet50'
+    weights: Literal['coco', 'imagenet'] | None = Field(
+        None, description='coco: of the whole network, for resnet50; imagenet: of the backbone; '
+        "both are torchvision's, downloaded; null = random")
+    trainable_layers: int = Field(
+        3, ge=0, le=5, description='of the backbone, from the last on, where weights are given; '
+        'its normalisation is then held still')
+    anchors_px: tuple[int, int, int, int, int] = Field(
+        (32, 64, 128, 256, 512), description='sides of anchors at strides 4 to 64')
+    channels: int = Field(256, ge=1, description='of the pyramid, and of the mask head')
+    hidden: int = Field(1024, ge=1, description='features of a region')
+    candidates: int = Field(
+        300, ge=1, le=2000, description='anchors of each level that may become proposals')
+    proposals: int = Field(256, ge=1, le=2000, description='regions that are looked at')
+    proposal_iou: float = Field(0.7, gt=0, le=1, description='of the suppression of proposals')
+    samples: int = Field(128, ge=4, description='regions of an image that are learnt')
+    nms_iou: float = Field(0.5, gt=0, le=1, description='of the suppression of answers')
+    detections: int = Field(100, ge=1, le=512, description='answers with a mask')
+
+    @model_validator(mode='after')
+    def _weights_fit(self) -> Self:
+        came = (self.backbone, self.channels, self.hidden)
+        if self.weights == 'coco' and came != ('resnet50', 256, 1024):
+            raise ValueError('weights: coco are those of backbone resnet50, channels 256, hidden '
+                             f'1024, got {came}')
+        return self
 
 
 class UnetConfig(Settings):
@@ -44,4 +79,5 @@ class DeepLabConfig(Settings):
 
 
 ModelConfig = Annotated[
-    RoadSceneConfig | YoloConfig | UnetConfig | DeepLabConfig, Field(discriminator='name')]
+    RoadSceneConfig | YoloConfig | MaskRcnnConfig | UnetConfig | DeepLabConfig,
+    Field(discriminator='name')]

@@ -33,6 +33,11 @@ class Config(Settings):
     quantise: QuantiseConfig = QuantiseConfig()
     bundle: BundleConfig = BundleConfig()
 
+    @property
+    def cache_dir(self) -> Path:
+        """Where decoded images are kept."""
+        return self.data.cache or self.run_dir / 'cache'
+
     @model_validator(mode='after')
     def _heads_are_known(self) -> Self:
         if not self.labels.boxes and not self.labels.semantic:

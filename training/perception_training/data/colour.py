@@ -5,13 +5,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception_training.config.data import AugmentConfig
+from perception_training.data.weather import EFFECTS
 
 
 def recolour(image: NDArray[np.uint8], rng: np.random.Generator,
              config: AugmentConfig) -> NDArray[np.uint8]:
-    """Change light and saturation of an image `[H, W, 3]`, and perhaps blur it and add noise."""
+    """Change light and weather of an image `[H, W, 3]`, and perhaps blur it and add noise."""
     if config.colour > 0:
         image = _relight(image, rng, config.colour)
+    for name, effect in EFFECTS.items():
+        settings = getattr(config, name)
+        if settings.probability > 0 and rng.random() < settings.probability:
+            image = effect(image, rng, settings.strength * rng.uniform(1 / 3, 1))
     if config.blur > 0 and rng.random() < config.blur:
         image = cv2.GaussianBlur(image, (3, 3), 0)
     if config.noise > 0:

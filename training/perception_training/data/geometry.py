@@ -68,6 +68,15 @@ class _Placement:
                 source[self._from], self._size, interpolation=interpolation)
 
 
+def shrink(sample: Sample, max_side: int) -> Sample:
+    """Scale a sample down until its longer side is `max_side`; a smaller one stays as it is."""
+    width, height = sample.size
+    scale = max_side / max(width, height)
+    if scale >= 1:
+        return sample
+    return cut(sample, (0, 0, width, height), round(width * scale), round(height * scale))
+
+
 def mirror(sample: Sample) -> Sample:
     """Mirror left and right, all labels alike."""
     boxes = sample.boxes.copy()

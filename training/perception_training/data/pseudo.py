@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception_training.config import Config
-from perception_training.config.data import Pseudo
 from perception_training.config.labels import LabelsConfig
+from perception_training.config.sources import Pseudo
 from perception_training.data.readers import Kept, Source
 from perception_training.data.sample import EXCLUDED, Sample, UNKNOWN, UNKNOWN_BOX
 from perception_training.data.teachers import BoxTeacher, Found, iou, RoadTeacher

@@ -8,6 +8,7 @@ seen, and two processes see what one with twice the batch sees.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+import signal
 
 import cv2
 import numpy as np
@@ -19,6 +20,9 @@ from perception_training.data.colour import recolour
 from perception_training.data.geometry import cut, mirror, mosaic
 from perception_training.data.readers.base import Source
 from perception_training.data.sample import Batch, collate, Sample
+
+LONGEST_S = 60
+"""How long a process that makes batches goes on when it is asked to end."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,19 @@ def loader(stream: Stream, config: Config, pinned: bool) -> DataLoader[Batch]:
         cv2.setNumThreads(1)
     return DataLoader(
         stream, batch_size=None, num_workers=workers, pin_memory=pinned,
-        prefetch_factor=config.data.prefetch if workers else None)
+        prefetch_factor=config.data.prefetch if workers else None,
+        worker_init_fn=_outlive_requests)
+
+
+def _outlive_requests(worker: int) -> None:
+    """
+    Let a process that makes batches live on while the step that needs them is finished.
+
+    Terminals and schedulers ask all processes of a run at once to end. This one ends with the
+    process that it works for, and if that hangs, by itself.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LONGEST_S))
 
 
 def _log_uniform(rng: np.random.Generator, augment: AugmentConfig) -> float:

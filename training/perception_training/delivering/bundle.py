@@ -15,34 +15,37 @@ from perception_ros.core.image import Image
 from perception_training.config import Config
 from perception_training.data.readers import open_source
 from perception_training.delivering.card import Facts, write_card
+from perception_training.delivering.engines import measure_engines, opened
 from perception_training.delivering.export import export_onnx
 from perception_training.delivering.int8 import in_int8, learnt, require_close, Rounding
 from perception_training.delivering.proof import Agreement, compare, prove
-from perception_training.fitting.loop import restored
+from perception_training.fitting.loop import LAST, restored
 from perception_training.fitting.record import read_record
 from perception_training.measuring.evaluate import evaluate, Metrics
-from perception_training.measuring.predict import bundle_predictor, network_predictor, selection
-from perception_training.models import BOXES, BoxTask, build, Network, SemanticTask
+from perception_training.measuring.predict import network_predictor, selection
+from perception_training.models import BOXES, BoxTask, build, MASKS, Network, SemanticTask
 from perception_training.models.int8 import without_rounding
 
 PICTURES = 6
 
 
-def make_bundle(config: Config, output: Path) -> Bundle:
+def make_bundle(config: Config, output: Path, checkpoint: str = LAST) -> Bundle:
     """
-    Export the averaged weights of `run_dir/last.pt`, measure the bundle itself, write its card.
+    Export a checkpoint's averaged weights, measure the bundle itself, write its card.
 
     The numbers in card and manifest are those of the bundle in ONNX Runtime, so that they hold
     for what ships and not for what was trained.
 
+    :param checkpoint: file in `run_dir`.
     :raises TrainingError: there is no checkpoint or record, or the bundle answers differently.
     """
     record = read_record(config.run_dir)
-    network, step, seconds = restored(config)
+    network, step, seconds = restored(config, checkpoint)
     draft, agreement = make_draft(config, network, record, output.name)
-    with bundle_predictor(draft.path) as predict:
-        metrics = evaluate(config, predict)
-    facts = Facts(record, step, round(seconds / 60, 1), metrics, _start(config), agreement)
+    with opened(config, draft.path, ['onnxruntime']) as (contenders, _):
+        metrics = measure_engines(config, contenders)['onnxruntime'].metrics
+    facts = Facts(record, step, round(seconds / 60, 1), metrics, _start(config), agreement,
+                  chosen=checkpoint != LAST)
     (config.run_dir / 'bundle_metrics.json').write_text(json.dumps(
         {'steps': step, 'minutes': facts.minutes, **metrics}, indent=2), encoding='utf-8')
     provenance = draft.manifest.provenance.model_copy(update={'metrics': _short(metrics)})
@@ -91,7 +94,8 @@ def import_options(config: Config, network: Network, record: dict[str, Any]) -> 
         selection=selection(config, boxes) if isinstance(boxes, BoxTask) else None,
         heads={head: HeadOptions(head, task.classes, bundle.semantic_stride)
                for head, task in semantic.items()},
-        score_threshold=bundle.score_threshold, licence=bundle.licence,
+        mask_cells=bundle.mask_cells, score_threshold=bundle.score_threshold,
+        licence=bundle.licence,
         provenance=ProvenanceInfo(
             source='perception_training, this repository',
             data='; '.join(f'{d.name} ({d.use})' for d in bundle.data) or 'not said',
@@ -133,6 +137,8 @@ def _short(metrics: Metrics) -> dict[str, Any]:
                 short |= {f'{key}_map50': numbers['map50'],
                           f'{key}_ap50': {n: c['ap50'] for n, c in classes},
                           f'{key}_n': {n: c['n'] for n, c in classes}}
+            elif head == MASKS:
+                short[f'{key}_mask_map50'] = numbers['map50']
             else:
                 short[f'{key}_{head}_miou'] = numbers['miou']
     return short

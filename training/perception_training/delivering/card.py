@@ -8,7 +8,7 @@ from perception_ros.bundles.manifest import Manifest
 from perception_training.config import Config
 from perception_training.delivering.proof import Agreement
 from perception_training.measuring.evaluate import Metrics
-from perception_training.models import BOXES
+from perception_training.models import BOXES, MASKS
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class Facts:
     start: Metrics
     """Of the network before training; empty where it had learnt nothing elsewhere."""
     agreement: Sequence[Agreement]
+    chosen: bool = False
+    """Whether it is the checkpoint that did best on the validation images, not the last one."""
 
 
 def write_card(manifest: Manifest, config: Config, facts: Facts) -> str:
@@ -39,7 +41,8 @@ def write_card(manifest: Manifest, config: Config, facts: Facts) -> str:
 def _what(manifest: Manifest) -> list[str]:
     says = []
     if manifest.detection is not None:
-        says.append(f'Boxes of {_list(c.name for c in manifest.detection.classes)}.')
+        masks = ', each with its mask' if manifest.detection.masks else ''
+        says.append(f'Boxes of {_list(c.name for c in manifest.detection.classes)}{masks}.')
     says += [f'Mask `{head}` of {_list(c.name for c in info.classes)}.'
              for head, info in manifest.semantic.items()]
     size = f'{manifest.input.width}x{manifest.input.height}'
@@ -66,11 +69,19 @@ def _training(config: Config, facts: Facts) -> list[str]:
           for again in record.get('resumed', [])),
         f'- {facts.steps} steps of {images} images, {facts.minutes} minutes on '
         f'{record["hardware"]}',
-        '- Nothing was chosen on the validation images: the weights are the running average at '
-        'the end of the schedule.' + (
+        _selection(facts) + (
             ' The schedule ends by the clock, so another run makes other steps.'
             if fit.max_minutes else ''),
         '']
+
+
+def _selection(facts: Facts) -> str:
+    if facts.chosen:
+        return ('- The weights are the running average at the step that did best on the '
+                'validation images (`best.pt`, highest mean of mAP50 and mIoU over all sets): '
+                'chosen on what they are measured on, they look better than they are.')
+    return ('- Nothing was chosen on the validation images: the weights are the running average '
+            'at the end of the schedule (`last.pt`).')
 
 
 def _measured(config: Config, facts: Facts) -> list[str]:
@@ -81,7 +92,9 @@ def _measured(config: Config, facts: Facts) -> list[str]:
         for head, numbers in heads.items():
             if head == BOXES:
                 before = facts.start.get(name, {}).get(BOXES)
-                lines += _boxes(name, numbers, before)
+                lines += _precision('Boxes', name, numbers, before)
+            elif head == MASKS:
+                lines += _precision('Masks of the boxes', name, numbers, None)
             else:
                 lines += _semantic(name, head, numbers)
     return lines
@@ -95,7 +108,8 @@ def _semantic(name: str, head: str, numbers: dict[str, Any]) -> list[str]:
             *(f'| {label} | {value:.3f} |' for label, value in numbers['iou'].items()), '']
 
 
-def _boxes(name: str, numbers: dict[str, Any], before: dict[str, Any] | None) -> list[str]:
+def _precision(what: str, name: str, numbers: dict[str, Any],
+               before: dict[str, Any] | None) -> list[str]:
     head, rule = '| class | n | AP50 | AP50:95 |', '|---|---|---|---|'
     rows = [f'| {label} | {c["n"]} | {_number(c, "ap50")} | {_number(c, "ap")} |'
             for label, c in numbers['classes'].items()]
@@ -103,8 +117,8 @@ def _boxes(name: str, numbers: dict[str, Any], before: dict[str, Any] | None) ->
         head, rule = f'{head} AP50 of the start weights |', f'{rule}---|'
         rows = [f'{row} {_number(before["classes"][label], "ap50")} |'
                 for row, label in zip(rows, numbers['classes'], strict=True)]
-    lines = [f'**Boxes, {name}, {numbers["images"]} images: mAP50 {numbers["map50"]:.3f}.** '
-             "n = true boxes; AP by COCO's rules, 100 boxes an image.", '', head, rule, *rows, '']
+    lines = [f'**{what}, {name}, {numbers["images"]} images: mAP50 {numbers["map50"]:.3f}.** '
+             "n = true ones; AP by COCO's rules, 100 an image.", '', head, rule, *rows, '']
     if before is not None:
         lines += ['The last column is the network as it was before training, at the same input '
                   'size.', '']
@@ -113,10 +127,11 @@ def _boxes(name: str, numbers: dict[str, Any], before: dict[str, Any] | None) ->
 
 def _agreement(rows: Sequence[Agreement]) -> list[str]:
     return ['The bundle against the checkpoint in torch, on training images:', '',
-            '| batch | images | boxes | without a partner | px | score | mask cells |',
-            '|---|---|---|---|---|---|---|',
+            '| batch | images | boxes | without a partner | px | score | cells of label maps | '
+            'pixels of masks |',
+            '|---|---|---|---|---|---|---|---|',
             *(f'| {row.batch} | {row.images} | {row.boxes} | {row.unpaired} | {row.box_px:.4f} | '
-              f'{row.score:.0e} | {row.cells:.3%} |' for row in rows), '']
+              f'{row.score:.0e} | {row.cells:.3%} | {row.mask:.3%} |' for row in rows), '']
 
 
 def _paragraphs(*texts: str) -> list[str]:

@@ -16,6 +16,7 @@ from perception_training.losses.everywhere import processes
 
 # The others wait while the first one measures, or asks teachers.
 PATIENCE = timedelta(hours=3)
+OWN_STORE = 'TORCH_DISABLE_SHARE_RDZV_TCP_STORE'
 
 
 @dataclass(frozen=True)
@@ -64,17 +65,34 @@ def joined(config: FitConfig) -> Iterator[Place]:
         yield Place(device)
         return
     store, rank, count = next(distributed.rendezvous('env://', timeout=PATIENCE))
-    # torchrun keeps its store when it starts processes again: the addresses of those that died
-    # are still in it, and a new process that reads one waits for an answer for ever.
-    attempt = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')
+    if _shared_store():
+        # torchrun keeps its store when it starts processes again: the addresses of those that
+        # died are still in it, and a new process that reads one waits for an answer for ever.
+        attempt = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')
+        store = distributed.PrefixStore(f'attempt_{attempt}', store)
     distributed.init_process_group(
         'nccl' if device.type == 'cuda' else 'gloo', timeout=PATIENCE, rank=rank,
-        world_size=count, store=distributed.PrefixStore(f'attempt_{attempt}', store),
+        world_size=count, store=store,
         device_id=device if device.type == 'cuda' else None)
     try:
         yield Place(device, rank, count)
     finally:
         distributed.destroy_process_group()
+
+
+def warning() -> str | None:
+    """Say what is wrong with the way that torchrun was started."""
+    machines = int(os.environ.get('GROUP_WORLD_SIZE', 1))
+    restarts = int(os.environ.get('TORCHELASTIC_MAX_RESTARTS', 0))
+    if machines == 1 or restarts == 0 or not _shared_store():
+        return None
+    # torchrun tells nobody again where the store is that it kept.
+    return (f'WARNING: {machines} machines, and torchrun keeps one store for all attempts: a '
+            f'machine that comes back will not be let in; start torchrun with {OWN_STORE}=1')
+
+
+def _shared_store() -> bool:
+    return os.environ.get('TORCHELASTIC_USE_AGENT_STORE') == 'True'
 
 
 def _device(config: FitConfig, local: int) -> torch.device:

@@ -6,6 +6,8 @@ from pathlib import Path
 import time
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from typing_extensions import Self
@@ -65,6 +67,12 @@ class Log:
         if self._curves is not None:
             for name, value in _flat(values):
                 self._curves.add_scalar(name, value, step)
+
+    def pictures(self, step: int, pictures: Mapping[str, NDArray[np.uint8]]) -> None:
+        """Add pictures `[H, W, 3]` RGB to TensorBoard."""
+        if self._curves is not None:
+            for name, picture in pictures.items():
+                self._curves.add_image(name, picture, step, dataformats='HWC')
 
     def forget_after(self, step: int) -> None:
         """Drop the numbers of steps that a resumed run does again."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from importlib import metadata
 import json
 import os
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 
 from perception_training.config import Config, printed
+from perception_training.data.readers import Source
 from perception_training.errors import TrainingError
 
 
@@ -27,6 +29,15 @@ def start_record(config: Config, command: Sequence[str]) -> None:
         first.setdefault('resumed', []).append({key: record[key] for key in keys})
         record = first
     path.write_text(json.dumps(record, indent=2), encoding='utf-8')
+
+
+def record_data(config: Config, sources: Sequence[Source], processes: int) -> None:
+    """Write `data.json`: which images there are, and how many of them a step sees."""
+    fit = config.fit
+    rows = [{'name': source.name, 'images': len(source), 'share': settings.share}
+            for source, settings in zip(sources, config.data.train, strict=True)]
+    record = {'train': rows, 'images_per_step': fit.batch * fit.accumulate * processes}
+    (config.run_dir / 'data.json').write_text(json.dumps(record, indent=2), encoding='utf-8')
 
 
 def read_record(run_dir: Path) -> dict[str, Any]:
@@ -55,12 +66,25 @@ def describe(config: Config, command: Sequence[str]) -> dict[str, Any]:
         'hardware': _hardware(config),
         'python': platform.python_version(),
         'torch': str(torch.__version__),
+        'libraries': _versions(),
     }
 
 
 def commit() -> str | None:
     """Give the commit of this code, where it lies in a repository."""
     return _git('rev-parse', 'HEAD')
+
+
+def _versions() -> dict[str, str]:
+    """Give the versions of what takes part in training and measuring, as far as it is there."""
+    found = {}
+    for name in ('numpy', 'torchvision', 'opencv-python-headless', 'onnx', 'onnxruntime',
+                 'openvino', 'faster-coco-eval'):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def _hardware(config: Config) -> str:

@@ -48,13 +48,14 @@ class Run:
         fit = config.fit
         self.config, self.place = config, place
         self.step, self.seconds = 0, 0.0
+        self.best: float | None = None  # of all that was measured; lies in best.pt
         self.started_from = ''
         network = build(config.model, config.labels, config.data.root, config.seed)
         reform(network, form)
         if fit.start.checkpoint is not None:
             self.started_from = take_over(
                 network, fit.start.checkpoint, fit.start.blend)
-        freeze(network, fit.start.freeze)
+        self._frozen = freeze(network, fit.start.freeze) > 0
         layout = torch.channels_last if fit.channels_last else torch.contiguous_format
         self.network = network.to(place.device, memory_format=layout)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
@@ -90,7 +91,8 @@ class Run:
         :raises TrainingError: the loss is not finite; the batch is kept.
         """
         fit = self.config.fit
-        if self.step == fit.start.thaw:
+        if self._frozen and fit.start.thaw is not None and self.step >= fit.start.thaw:
+            self._frozen = False
             thaw(self.network)
             self._module = self._wrapped()
         self._seed()
@@ -103,11 +105,12 @@ class Run:
             batch = batch.to(self.place.device)
             taught = None if self.teacher is None else self.teacher(batch.images)
             loss, terms = self._module(batch, taught)
+            self.scaler.scale(loss / len(batches)).backward()
+            # Looking waits for the device, so it has its next work first; weights are as before.
             if not torch.isfinite(loss):
                 raise loss_is_not_finite(
                     self.config, batch, {n: float(v) for n, v in terms.items()}, self.step,
                     self.place.rank)
-            self.scaler.scale(loss / len(batches)).backward()
             for name, value in {'loss': loss.detach(), **terms}.items():
                 means[name] = means.get(name, 0) + value / len(batches)
         self._apply()
@@ -149,7 +152,8 @@ class Run:
             'network': self.network.state_dict(), 'average': self.average.state_dict(),
             'variances': self.objective.variances.state_dict(),
             'optimiser': self.optimiser.state_dict(), 'scaler': self.scaler.state_dict(),
-            'step': self.step, 'seconds': self.seconds, 'commit': commit() or '', **changed}
+            'step': self.step, 'seconds': self.seconds, 'best': self.best,
+            'commit': commit() or '', **changed}
 
     def restore(self, state: checkpoint.State) -> None:
         """

@@ -29,6 +29,6 @@ def complete_iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def contain(points: Tensor, boxes: Tensor) -> Tensor:
-    """Whether points `[A, 2]` lie in boxes `[..., M, 4]`: bool `[..., M, A]`."""
+    """Whether points `[A, 2]`, or `[..., 1, A, 2]`, lie in boxes `[..., M, 4]`: `[..., M, A]`."""
     boxes = boxes.unsqueeze(-2)
     return ((points > boxes[..., :2]) & (points < boxes[..., 2:])).all(-1)

@@ -11,15 +11,17 @@ from perception_training.data.sample import Batch
 from perception_training.losses.assign import assign, Assignment
 from perception_training.losses.boxes import complete_iou
 from perception_training.losses.everywhere import mean_count
+from perception_training.losses.masks import prototype_loss
 
 
 def detection_losses(raw: dict[str, Any], batch: Batch,
                      config: DetectionLossConfig) -> dict[str, Tensor]:
     """
-    Give the terms `box`, `classes`, and `objectness` or `distances` where the head has them.
+    Give the terms `box`, `classes`, and what the head has of `objectness`, `distances`, `masks`.
 
-    All are sums over anchors, divided by the sum of qualities over all processes. What is not
-    labelled costs nothing: unknown regions, and classes that an image's data set does not label.
+    All but `masks` are sums over anchors, divided by the sum of qualities over all processes. What
+    is not labelled costs nothing: unknown regions, and classes that an image's data set does not
+    label.
 
     :param raw: see `models.heads.BoxHead`.
     """
@@ -53,6 +55,8 @@ def detection_losses(raw: dict[str, Any], batch: Batch,
         sides = _sides(truth, raw['centres'], raw['strides'])
         each = _distribution(raw['distances'].float(), sides)
         terms['distances'] = (each * found.quality).sum() / norm
+    if 'prototypes' in raw:
+        terms['masks'] = prototype_loss(raw, batch, found)
     return terms
 
 

@@ -1,7 +1,8 @@
 """One image in, its answers out: by a network in torch, or by a bundle as a vehicle runs it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,13 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
-from perception_ros.backends import EngineOptions, open_engine
+from perception_ros.backends import Engine, EngineOptions, open_engine
 from perception_ros.bundles import Bundle, recipe
 from perception_ros.bundles.graph.nms import Selection
+from perception_ros.bundles.manifest import Manifest
+from perception_ros.core.instances import whole_masks
 from perception_ros.core.letterbox import Letterbox
 from perception_training.config import Config
 from perception_training.data.sample import to_input
-from perception_training.models import BOXES, BoxTask, Network, SemanticTask
+from perception_training.models import (
+    BOXES,
+    BoxTask,
+    MASKS,
+    Network,
+    PROTOTYPES,
+    SCORES,
+    SemanticTask,
+)
 
 
 class Prediction(NamedTuple):
@@ -29,8 +40,12 @@ class Prediction(NamedTuple):
     """`[N]`, 0..1, best first"""
     semantic: dict[str, NDArray[np.uint8]]
     """Head -> `[H, W]` class ids."""
+    masks: NDArray[np.bool_] | None = None
+    """`[N, H, W]`, which may overlap; None = boxes have none."""
 
 
+NOTHING = recipe.Boxes(
+    np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
 Predictor = Callable[[NDArray[np.uint8]], Prediction]
 
 
@@ -39,6 +54,27 @@ def selection(config: Config, task: BoxTask) -> Selection:
     bundle = config.bundle
     return Selection(max_detections=bundle.max_detections,
                      nms_iou=bundle.nms_iou if task.suppressed else None)
+
+
+def chosen(answers: Mapping[str, NDArray[np.float32]], config: Config,
+           task: BoxTask) -> recipe.Boxes:
+    """
+    Choose among a network's boxes as the bundle's graph will, in plain NumPy.
+
+    :param answers: of `Network.answers` for one image, without the batch.
+    """
+    boxes, shares = answers[BOXES], answers[SCORES]
+
+    def masks_of(order: NDArray[np.intp]) -> NDArray[np.float32]:
+        rows = answers[MASKS][order]
+        if task.masks == 'boxes':
+            return rows
+        size = (config.width, config.height)
+        return recipe.prototype_masks(
+            rows, answers[PROTOTYPES], boxes[order], size, config.bundle.mask_cells)
+
+    return recipe.select(boxes, shares, selection(config, task), len(shares),
+                         masks_of=None if task.masks == 'none' else masks_of)
 
 
 def network_predictor(network: Network, config: Config) -> Predictor:
@@ -52,55 +88,61 @@ def network_predictor(network: Network, config: Config) -> Predictor:
             raw = network(to_input(torch.from_numpy(canvas)[None].to(device))
                           .contiguous(memory_format=torch.channels_last))
             answers = {n: a[0].cpu().numpy() for n, a in network.answers(raw).items()}
-        boxes, labels, scores = _nothing()
-        semantic = {}
+        best, semantic = NOTHING, {}
         for head, task in network.tasks.items():
             if isinstance(task, SemanticTask):
                 enlarge = task.stride / config.bundle.semantic_stride
                 semantic[head] = letterbox.mask_to_source(
                     recipe.semantic(answers[head], enlarge))
             else:
-                shares = answers['scores']
-                best = recipe.select(answers[BOXES], shares, selection(config, task), len(shares))
-                boxes, labels, scores = best.boxes, best.labels, best.scores
-        boxes = letterbox.clip(letterbox.boxes_to_source(boxes))
-        return Prediction(boxes, labels, scores, semantic)
+                best = chosen(answers, config, task)
+        return _restored(best, semantic, letterbox)
 
     return predict
 
 
 @contextlib.contextmanager
 def bundle_predictor(path: Path, threads: int = 0) -> Iterator[Predictor]:
-    """Predict with a bundle in ONNX Runtime, as the runtime's node does."""
+    """Predict with a bundle in ONNX Runtime."""
     bundle = Bundle.load(path)
-    with open_engine(
-        bundle, 'onnxruntime', EngineOptions(max_batch=1, device='cpu', threads=threads)
-    ) as engine:
-
-        def predict(image: NDArray[np.uint8]) -> Prediction:
-            request = engine.request()
-            try:
-                request.images[0], letterbox = _fitted(image, *engine.info.input_size)
-                request.start(1)
-                outputs = request.result()
-                # The arrays are gone after the release.
-                semantic = {
-                    head: letterbox.mask_to_source(outputs[f'semantic_{head}'][0])
-                    for head in bundle.manifest.semantic}
-                if bundle.manifest.detection is None:
-                    return Prediction(*_nothing(), semantic)
-                used = outputs['scores'][0] > 0  # padding has score 0
-                boxes = letterbox.boxes_to_source(outputs['boxes'][0][used])
-                return Prediction(letterbox.clip(boxes), outputs['labels'][0][used].copy(),
-                                  outputs['scores'][0][used].copy(), semantic)
-            finally:
-                request.release()
-
-        yield predict
+    options = EngineOptions(max_batch=1, device='cpu', threads=threads)
+    with open_engine(bundle, 'onnxruntime', options) as engine:
+        yield engine_predictor(bundle.manifest, engine)
 
 
-def _nothing() -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
-    return np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, np.float32)
+def engine_predictor(manifest: Manifest, engine: Engine) -> Predictor:
+    """Predict with a bundle that an engine has opened, as the runtime's node does."""
+
+    def predict(image: NDArray[np.uint8]) -> Prediction:
+        request = engine.request()
+        try:
+            request.images[0], letterbox = _fitted(image, *engine.info.input_size)
+            request.start(1)
+            outputs = request.result()
+            # The arrays are gone after the release.
+            semantic = {head: letterbox.mask_to_source(outputs[f'semantic_{head}'][0])
+                        for head in manifest.semantic}
+            if manifest.detection is None:
+                return _restored(NOTHING, semantic, letterbox)
+            used = outputs['scores'][0] > 0  # padding has score 0
+            best = recipe.Boxes(*(
+                outputs[name][0][used] for name in ('boxes', 'scores', 'labels')))
+            if manifest.detection.masks is not None:
+                best = replace(best, masks=outputs['masks'][0][used])
+            return _restored(best, semantic, letterbox)
+        finally:
+            request.release()
+
+    return predict
+
+
+def _restored(best: recipe.Boxes, semantic: dict[str, NDArray[np.uint8]],
+              letterbox: Letterbox) -> Prediction:
+    """Put boxes and their masks into the image's own pixels."""
+    boxes = letterbox.boxes_to_source(best.boxes)
+    # Masks are relative to the boxes as the network said them, not as they are cut.
+    masks = None if best.masks is None else whole_masks(best.masks, boxes, letterbox.source_size)
+    return Prediction(letterbox.clip(boxes), best.labels, best.scores, semantic, masks)
 
 
 def _fitted(image: NDArray[np.uint8], width: int,

@@ -1,36 +1,52 @@
 """The runtime's own scorers, fed with samples: what a set does not label has no part in them."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_ros.evaluation.boxes import BoxScorer
+from perception_ros.evaluation.boxes import BoxScorer, PrecisionScorer
 from perception_ros.evaluation.classes import match_classes
+from perception_ros.evaluation.instances import InstanceScorer
 from perception_ros.evaluation.masks import MaskScorer
 from perception_training.data.sample import Sample, UNKNOWN
 from perception_training.measuring.predict import Prediction
 
+PRINCIPAL = ('map50', 'miou')
+"""The number that stands for a head: the first of these that it has."""
+CURVE_SCORES = np.linspace(0, 1, 101)
+"""Score thresholds that a curve is given at."""
 
-class BoxScores:
-    """Average precision of boxes; classes that no image labels are left out."""
+
+class Verdict(NamedTuple):
+    """What is wrong with the answer to one image."""
+
+    cost: float
+    """0 is perfect; images are compared by it."""
+    said: str
+
+
+class _Precision:
+    """Average precision; classes that no image labels are left out."""
+
+    _scorer: PrecisionScorer
 
     def __init__(self, classes: Sequence[str]) -> None:
-        self._scorer = BoxScorer(classes)
         self._labelled = np.zeros(len(classes), bool)
         self._images = 0
 
     def __len__(self) -> int:
         return self._images
 
-    def add(self, sample: Sample, guess: Prediction) -> None:
-        """Add an image; unknown regions are no true boxes."""
+    def _note(self, sample: Sample,
+              guess: Prediction) -> tuple[NDArray[np.bool_], NDArray[np.integer[Any]]]:
+        """Count an image; say which of its objects are crowds, none, and which guesses count."""
         self._images += 1
         self._labelled |= sample.labelled
-        crowd = np.zeros(len(sample.boxes), bool)
-        self._scorer.add(sample.size, sample.boxes, sample.labels, crowd, guess.boxes,
-                         guess.labels, guess.scores)
+        # A class that this image does not label can be neither right nor wrong in it.
+        return (np.zeros(len(sample.boxes), bool),
+                np.where(sample.labelled[guess.labels], guess.labels, -1))
 
     def metrics(self) -> dict[str, Any]:
         """Give AP50 and AP50:95 per class with the number of true boxes n, and their means."""
@@ -41,6 +57,56 @@ class BoxScores:
             if labelled}
         return {'images': self._images, 'classes': classes, 'map50': _rounded(found.map50),
                 'map': _rounded(found.map)}
+
+    def details(self) -> dict[str, Any]:
+        """Give all of it: sizes, thresholds, curves over recall and score, confusion."""
+        found = self._scorer.result()
+        details = found.as_json()
+        for (name, item), labelled in zip(found.classes.items(), self._labelled, strict=True):
+            if not labelled:
+                del details['classes'][name]
+                continue
+            if item.count:
+                details['classes'][name]['precision_at_recall'] = _short(item.curve)
+            if item.count and item.operating is not None:
+                points = [item.operating.at(float(score)) for score in CURVE_SCORES]
+                details['classes'][name]['f1_at_score'] = _short([point.f1 for point in points])
+        return {'map50': found.map50, 'map': found.map, **details}
+
+
+class BoxScores(_Precision):
+    """Average precision of boxes."""
+
+    def __init__(self, classes: Sequence[str], score: float) -> None:
+        """
+        Begin.
+
+        :param score: from which boxes are shown, and confused.
+        """
+        super().__init__(classes)
+        self._scorer: BoxScorer = BoxScorer(classes, score)
+
+    def add(self, sample: Sample, guess: Prediction) -> Verdict:
+        """Add an image; unknown regions are no true boxes."""
+        crowd, labels = self._note(sample, guess)
+        found = self._scorer.add(sample.size, sample.boxes, sample.labels, crowd, guess.boxes,
+                                 labels, guess.scores)
+        return Verdict(found.cost, f'{found.missed} missed, {len(found.false)} false')
+
+
+class InstanceScores(_Precision):
+    """Average precision of the boxes' masks, by their pixels."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        super().__init__(classes)
+        self._scorer: InstanceScorer = InstanceScorer(classes)
+
+    def add(self, sample: Sample, guess: Prediction) -> None:
+        """Add an image that has outlines; unknown regions are no true ones."""
+        assert sample.masks is not None and guess.masks is not None
+        crowd, labels = self._note(sample, guess)
+        self._scorer.add(sample.size, sample.masks, sample.labels, crowd, guess.masks, labels,
+                         guess.scores)
 
 
 class SemanticScores:
@@ -54,10 +120,17 @@ class SemanticScores:
     def __len__(self) -> int:
         return self._images
 
-    def add(self, truth: NDArray[np.uint8], guess: NDArray[np.uint8]) -> None:
+    def add(self, truth: NDArray[np.uint8], guess: NDArray[np.uint8]) -> Verdict:
         """Add true ids `[H, W]`, of which those that are no class do not count, and our answer."""
         self._images += 1
-        self._scorer.add(np.where(truth < self._count, truth, np.uint8(UNKNOWN)), guess)
+        known = np.where(truth < self._count, truth, np.uint8(UNKNOWN))
+        found = self._scorer.add(known, guess)
+        if found.miou is None:
+            return Verdict(0.0, 'nothing labelled')
+        ious = {name: item.iou for name, item in found.classes.items() if item.iou is not None}
+        lowest = sorted(ious, key=lambda name: ious[name])[:3]
+        return Verdict(1 - found.miou, f'mIoU {found.miou:.2f}; ' + ', '.join(
+            f'{name} {ious[name]:.2f}' for name in lowest))
 
     def metrics(self) -> dict[str, Any]:
         """
@@ -70,6 +143,26 @@ class SemanticScores:
                 'pixel_accuracy': _rounded(found.pixel_accuracy),
                 'iou': {name: round(item.iou, 4) for name, item in found.classes.items()
                         if item.iou is not None}}
+
+    def details(self) -> dict[str, Any]:
+        """Give all of it: IoU, F1, precision and recall of each class, confusion of pixels."""
+        return self._scorer.result().as_json()
+
+
+def principal(numbers: dict[str, Any]) -> tuple[str, float]:
+    """Give the name and value of the number that stands for a head."""
+    name = next(key for key in PRINCIPAL if key in numbers)
+    return name, float(numbers[name])
+
+
+def overall(metrics: dict[str, dict[str, Any]]) -> float:
+    """Give one number for all sets and heads: the mean of what stands for each."""
+    values = [principal(numbers)[1] for heads in metrics.values() for numbers in heads.values()]
+    return sum(values) / len(values) if values else 0.0
+
+
+def _short(values: Sequence[float]) -> list[float]:
+    return [round(value, 4) for value in values]
 
 
 def _rounded(value: float | None) -> float:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn, Tensor
 
@@ -17,6 +17,10 @@ Terms = dict[str, dict[str, Tensor]]
 """Head -> term of its loss -> scalar, not yet weighted."""
 BOXES = 'boxes'
 """Name of the head that finds boxes; semantic heads have their own names."""
+SCORES = 'scores'
+MASKS = 'masks'
+PROTOTYPES = 'prototypes'
+"""Names of the other answers of the head that finds boxes."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,10 @@ class BoxTask:
     classes: tuple[str, ...]
     suppressed: bool = True
     """Whether its answers need non-maximum suppression."""
+    sorts: bool = False
+    """Whether it orders its boxes itself: then equal scores may swap rows."""
+    masks: Literal['none', 'boxes', 'prototypes'] = 'none'
+    """Whether its boxes have masks: relative to them, or as weights of prototypes."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,8 @@ class Network(nn.Module, ABC):
         Give what is exported and measured.
 
         `boxes` float32 `[B, A, 4]` x1 y1 x2 y2 in input pixels and `scores` `[B, A, C]`
-        probabilities, where there are boxes; logits `[B, C, H / stride, W / stride]` of each
+        probabilities, where there are boxes. Where these have masks, `masks` `[B, A, h, w]` 0..1
+        relative to the boxes; or `masks` `[B, A, P]`, weights of `prototypes` `[B, P, h, w]` over
+        the whole input, whose sum is a logit. Logits `[B, C, H / stride, W / stride]` of each
         semantic head, under its name.
         """

@@ -1,4 +1,4 @@
-"""Heads for boxes, with objectness or with distributions of distances, and for label maps."""
+"""Heads for boxes, with objectness or distributions of distances, for masks and label maps."""
 
 from collections.abc import Mapping
 from math import log
@@ -13,7 +13,15 @@ from perception_training.data.sample import Batch
 from perception_training.losses.detection import detection_losses
 from perception_training.losses.semantic import semantic_losses
 from perception_training.models.anchors import anchors_of
-from perception_training.models.base import BoxTask, Raw, SemanticTask
+from perception_training.models.base import (
+    BOXES,
+    BoxTask,
+    MASKS,
+    PROTOTYPES,
+    Raw,
+    SCORES,
+    SemanticTask,
+)
 from perception_training.models.composed import Features, Head
 from perception_training.models.layers import Conv, ConvNorm, Separable
 
@@ -39,7 +47,7 @@ class BoxHead(Head):
         scores = raw['classes'].sigmoid()
         if 'objectness' in raw:
             scores = scores * raw['objectness'].sigmoid().unsqueeze(-1)
-        return {'boxes': raw['boxes'], 'scores': scores}
+        return {BOXES: raw['boxes'], SCORES: scores}
 
 
 class DistanceHead(BoxHead):
@@ -73,6 +81,36 @@ class DistanceHead(BoxHead):
         boxes = torch.cat((centres - sides[..., :2], centres + sides[..., 2:]), -1)
         return {'boxes': boxes, 'classes': _rows(self.classes, features), 'distances': distances,
                 'centres': centres, 'strides': strides}
+
+
+class PrototypeHead(DistanceHead):
+    """
+    Boxes whose masks are weighted sums of prototypes (YOLACT, Bolya et al. 2019).
+
+    Prototypes lie at stride 4 and see the trunk's features of strides 8 and 4. Raw answers also
+    hold the weights `masks` `[B, A, P]` and `prototypes` `[B, P, H / 4, W / 4]`.
+    """
+
+    def __init__(self, channels: Mapping[int, int], classes: tuple[str, ...],
+                 prototypes: int) -> None:
+        super().__init__(channels, classes)
+        self.task = BoxTask(classes, masks='prototypes')
+        width = max(channels[STRIDES[0]], prototypes)
+        self.weights = nn.ModuleList(
+            _tower(channels[s], max(16, width // 2), prototypes) for s in STRIDES)
+        self.coarse = ConvNorm(channels[STRIDES[0]], width, 3)
+        self.detail = ConvNorm(channels[4], 32)
+        self.fine = nn.Sequential(
+            ConvNorm(width + 32, width, 3), nn.Conv2d(width, prototypes, 1))
+
+    def forward(self, features: Features) -> Raw:
+        wide = _resize(self.coarse(features[STRIDES[0]]), features[4].shape[2:])
+        prototypes = self.fine(torch.cat((wide, self.detail(features[4])), 1))
+        return {**super().forward(features), 'masks': _rows(self.weights, features),
+                'prototypes': prototypes}
+
+    def answers(self, raw: Any) -> dict[str, Tensor]:
+        return super().answers(raw) | {MASKS: raw['masks'], PROTOTYPES: raw['prototypes']}
 
 
 class ObjectnessHead(BoxHead):

@@ -13,6 +13,7 @@ from perception_training.models.base import Network
 
 MODELS: Mapping[str, str] = {
     'deeplabv3plus': 'perception_training.models.smp',
+    'mask_rcnn': 'perception_training.models.mask_rcnn',
     'roadscene': 'perception_training.models.roadscene',
     'unet': 'perception_training.models.smp',
     'yolo': 'perception_training.models.yolo',

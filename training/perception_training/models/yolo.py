@@ -2,7 +2,7 @@
 A one-stage, anchor-free detector of the YOLOv8 kind, written from its published description.
 
 C2f blocks in backbone and neck, a pooling pyramid, a path aggregation neck, a decoupled head with
-distributions of distances. Semantic heads may stand beside the boxes.
+distributions of distances. Boxes may have masks; semantic heads may stand beside them.
 """
 
 from pathlib import Path
@@ -14,9 +14,10 @@ import torch.nn.functional as F
 
 from perception_training.config.labels import LabelsConfig
 from perception_training.config.model import YoloConfig
+from perception_training.errors import TrainingError
 from perception_training.models.base import BOXES, Network
 from perception_training.models.composed import Composed, Features, Head, Trunk
-from perception_training.models.heads import DistanceHead, SceneHead
+from perception_training.models.heads import DistanceHead, PrototypeHead, SceneHead
 from perception_training.models.layers import ConvNorm
 
 
@@ -41,10 +42,19 @@ SIZES = {'n': Size(1 / 3, 0.25, 1024), 's': Size(1 / 3, 0.5, 1024), 'm': Size(2 
 
 
 def build(config: YoloConfig, labels: LabelsConfig, root: Path | None) -> Network:
-    """Give the network with a head for everything that has labels."""
+    """
+    Give the network with a head for everything that has labels.
+
+    :raises TrainingError: there shall be masks, and no boxes.
+    """
     trunk = C2fTrunk(SIZES[config.size])
     heads: dict[str, Head] = {}
-    if labels.boxes:
+    if config.prototypes and not labels.boxes:
+        raise TrainingError('model.prototypes: masks are those of boxes; expected labels.boxes, '
+                            'got none; or set model.prototypes=0')
+    if labels.boxes and config.prototypes:
+        heads[BOXES] = PrototypeHead(trunk.channels, labels.boxes, config.prototypes)
+    elif labels.boxes:
         heads[BOXES] = DistanceHead(trunk.channels, labels.boxes)
     for name, classes in labels.semantic.items():
         heads[name] = SceneHead(name, trunk.channels, classes)

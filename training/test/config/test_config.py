@@ -7,6 +7,7 @@ import yaml
 
 from perception_ros.core.errors import ConfigError
 from perception_training.config import Config, load, printed
+from perception_training.config.compose import composed
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / 'configs').glob('*.yaml'))
 ROADSCENE = next(path for path in CONFIGS if path.stem == 'roadscene')
@@ -51,3 +52,46 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None
     path.write_text(text)
     with pytest.raises(ConfigError, match='bad.yaml'):
         load(path)
+
+
+def write(folder: Path, files: dict[str, str]) -> Path:
+    """Write files and give the first one."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    return folder / next(iter(files))
+
+
+def test_a_file_stands_on_those_that_it_extends(tmp_path: Path) -> None:
+    """Later files win over earlier ones, the file over all; a list is never half of two."""
+    path = write(tmp_path, {
+        'run.yaml': 'extends: [data/set.yaml, net.yaml]\nfit: {steps: 3}\n',
+        'data/set.yaml': 'extends: common.yaml\nval: [c]\nfit: {batch: 1}\n',
+        'data/common.yaml': 'width: 64\nval: [a, b]\nfit: {batch: 9, ema: 0.5}\n',
+        'net.yaml': 'width: 96\nfit: {batch: 2, steps: 1}\n'})
+    assert composed(path) == {
+        'width': 96, 'val': ['c'], 'fit': {'batch': 2, 'ema': 0.5, 'steps': 3}}
+
+
+def test_two_files_may_extend_the_same_one(tmp_path: Path) -> None:
+    path = write(tmp_path, {'a.yaml': 'extends: [b.yaml, c.yaml]', 'b.yaml': 'extends: d.yaml',
+                            'c.yaml': 'extends: d.yaml', 'd.yaml': 'seed: 4'})
+    assert composed(path) == {'seed': 4}
+
+
+@pytest.mark.parametrize(('files', 'said'), [
+    pytest.param({'a.yaml': 'extends: b.yaml', 'b.yaml': 'extends: ../{folder}/a.yaml'},
+                 r'do not extend themselves, got .*a.yaml -> .*b.yaml -> .*a.yaml', id='cycle'),
+    pytest.param({'a.yaml': 'extends: b.yaml'}, r'b.yaml \(extended by .*a.yaml\): .*readable',
+                 id='missing'),
+    pytest.param({'a.yaml': 'extends: b.yaml', 'b.yaml': '[1'},
+                 r'b.yaml \(extended by .*a.yaml\) is not valid YAML', id='no-yaml'),
+    pytest.param({'a.yaml': 'extends: {b: 1}'}, r'a.yaml: extends: expected a file name',
+                 id='no-name'),
+])
+def test_a_file_that_cannot_be_extended_is_named(
+    tmp_path: Path, files: dict[str, str], said: str
+) -> None:
+    path = write(tmp_path, {n: t.replace('{folder}', tmp_path.name) for n, t in files.items()})
+    with pytest.raises(ConfigError, match=said):
+        composed(path)

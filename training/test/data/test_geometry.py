@@ -1,13 +1,15 @@
 """Views move pixels, boxes, outlines and label maps together."""
 
-from builders import CAR, street
+from builders import CAR, make_config, sources, street
 from hypothesis import given, settings, strategies
 import numpy as np
+import pytest
 
 from perception_training.config.data import AugmentConfig
 from perception_training.data.colour import recolour
 from perception_training.data.geometry import cut, mirror, mosaic
 from perception_training.data.sample import UNKNOWN, UNKNOWN_BOX
+from perception_training.data.stream import Stream
 
 CAR_BOX = (40, 30, 90, 80)
 
@@ -37,6 +39,27 @@ def test_all_that_is_known_of_an_image_moves_alike(
     np.testing.assert_allclose(extent(red), view.boxes[0], atol=slack)
     assert view.masks is not None
     assert ((view.masks[0] == 1) == (view.semantic['scene'] == CAR)).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=strategies.integers(0, 2**31), mosaic=strategies.sampled_from([0.0, 1.0]))
+def test_all_that_is_known_moves_alike_through_a_whole_view(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, mosaic: float
+) -> None:
+    """As a run makes them: scale, window, mirror image, and four of these in one."""
+    config = make_config(tmp_path_factory.getbasetemp(), seed=seed, augment__scale_min=0.5,
+                         augment__scale_max=2.0, augment__flip=0.5, augment__mosaic=mosaic)
+    batch = Stream(sources([street('a', CAR_BOX)]), config)[0]
+    for i in range(len(batch.names)):
+        cells = batch.masks[i].numpy()
+        scene = batch.semantic['scene'][i].numpy() == CAR
+        red = (batch.images[i, ..., 0].int() - batch.images[i, ..., 2].int()).numpy() > 95
+        # Masks lie in batches at a quarter of the size: the middle of each cell.
+        assert (cells.any(0) == scene[2::4, 2::4]).all()
+        assert (red == scene).mean() > 0.97
+        for box, label, mask in zip(batch.boxes[i], batch.labels[i], cells, strict=True):
+            if int(label) == 0:
+                np.testing.assert_allclose(np.array(extent(mask)) * 4, box, atol=5)
 
 
 def test_outside_of_the_image_is_grey_and_unknown() -> None:

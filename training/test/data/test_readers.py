@@ -8,12 +8,18 @@ import numpy as np
 import pytest
 
 from perception_training.config import load
-from perception_training.config.data import CamVidConfig, IddConfig, ShapesConfig, VideoConfig
 from perception_training.config.labels import LabelsConfig
-from perception_training.data.classes import ClassMap, IGNORE
+from perception_training.config.sources import (
+    CamVidConfig,
+    IddConfig,
+    ShapesConfig,
+    VideoConfig,
+    YoloTextConfig,
+)
+from perception_training.data.classes import BACKGROUND, ClassMap, IGNORE
 from perception_training.data.readers import open_source
 from perception_training.data.readers.camvid import regions
-from perception_training.data.readers.idd import drive_of, read_yolo
+from perception_training.data.readers.yolo import recording_date
 from perception_training.data.sample import UNKNOWN, UNKNOWN_BOX
 from perception_training.errors import DataError
 
@@ -67,17 +73,26 @@ def test_a_label_map_of_another_size_or_a_damaged_image_is_named(tmp_path: Path)
         source[0]
 
 
+def write_text(folder: Path, lines: str, **files: str) -> YoloTextConfig:
+    for name in ('images', 'labels'):
+        (folder / 'set' / name).mkdir(parents=True)
+    cv2.imwrite(str(folder / 'set/images/a.png'), np.zeros((50, 100, 3), np.uint8))
+    (folder / 'set/labels/a.txt').write_text(lines)
+    for name, text in files.items():
+        (folder / 'set' / name.replace('_', '.')).write_text(text)
+    return YoloTextConfig(reader='yolo', folder='set', classes=MOTORBIKE)
+
+
 @pytest.mark.parametrize(('line', 'said'), [
-    pytest.param('0 0.5 0.5 0.2', 'expected `class cx cy w h`', id='too-few'),
-    pytest.param('car 0.5 0.5 0.2 0.2', 'expected `class cx cy w h`', id='a-name'),
-    pytest.param('9 0.5 0.5 0.2 0.2', 'expected a class id from 0 to 5', id='unknown-id'),
+    pytest.param('0 0.5 0.5 0.2', 'expected "class cx cy w h"', id='too-few'),
+    pytest.param('car 0.5 0.5 0.2 0.2', 'expected "class cx cy w h"', id='a-name'),
+    pytest.param('0 0.5 0.5 nan 0.2', 'expected "class cx cy w h"', id='no-number'),
+    pytest.param('9 0.5 0.5 0.2 0.2', 'with a class of 0..1', id='unknown-id'),
 ])
 def test_a_wrong_line_of_yolo_text_is_named(tmp_path: Path, line: str, said: str) -> None:
-    path = tmp_path / 'a.txt'
-    path.write_text(f'0 0.5 0.5 0.2 0.2\n\n{line}\n')
-    theirs = ('car', 'bus', 'truck', 'person', 'motorbike', 'bicycle')
-    with pytest.raises(DataError, match=f'a.txt:3: {said}'):
-        read_yolo(path, (100, 50), ClassMap('idd', theirs, CLASSES, MOTORBIKE))
+    config = write_text(tmp_path, f'0 0.5 0.5 0.2 0.2\n\n{line}\n', classes_txt='car\nmotorbike')
+    with pytest.raises(DataError, match=f'a.txt:3: .*{said}'):
+        open_source(config, LABELS, tmp_path)[0]
 
 
 def test_classes_are_mapped_by_name() -> None:
@@ -85,6 +100,16 @@ def test_classes_are_mapped_by_name() -> None:
                      {'lorry': 'truck', 'rider': IGNORE})
     assert [table.label(i, '') for i in range(3)] == [2, 0, UNKNOWN_BOX]
     assert table.labelled.tolist() == [True, False, True, False, False]
+
+
+def test_a_star_stands_for_all_that_have_no_name_here() -> None:
+    """Of COCO's 80 classes a road needs few: a banana is background, and no entry is needed."""
+    table = ClassMap('coco', ('car', 'banana', 'rider', 'kite'), CLASSES,
+                     {'rider': IGNORE, '*': BACKGROUND}, background=True)
+    assert [table.label(i, '') for i in range(4)] == [0, None, UNKNOWN_BOX, None]
+    assert table.labelled.tolist() == [True, False, False, False, False]
+    with pytest.raises(DataError, match="class 'banana' leads to none"):
+        ClassMap('coco', ('car', 'banana'), CLASSES, {'*': BACKGROUND})
 
 
 @pytest.mark.parametrize(('given', 'said'), [
@@ -104,10 +129,10 @@ def test_connected_regions_stand_for_instances() -> None:
     ids[5:30, 25:30] = 9
     ids[0:2, 0:2] = 8
     table = ClassMap('camvid', ('car', 'pedestrian'), CLASSES, {'pedestrian': 'person'})
-    boxes, labels, masks = regions(ids, table)
-    assert sorted(labels.tolist()) == [UNKNOWN_BOX, 0, 0, 1]
-    assert [40, 10, 50, 20] in boxes.tolist()
-    assert [m.sum() for m in masks] == [4, 150, 100, 125]
+    things = regions(ids, table, 'a.png')
+    assert sorted(t.label for t in things) == [UNKNOWN_BOX, 0, 0, 1]
+    assert (40, 10, 50, 20) in [t.box for t in things]
+    assert [t.outline.sum() for t in things] == [4, 150, 100, 125]
 
 
 def test_drawn_boxes_are_the_extents_of_their_outlines() -> None:
@@ -131,14 +156,14 @@ def test_drawn_boxes_are_the_extents_of_their_outlines() -> None:
                  '2018-05-31', id='start-and-frame-of-one-day'),
 ])
 def test_a_drive_is_a_recording_date(name: str, date: str) -> None:
-    assert drive_of(name) == date
+    assert recording_date(name) == date
 
 
 @pytest.mark.parametrize('name', ['image_0001', '2018-05-31_a_2018-06-01'])
 def test_a_name_without_one_date_is_refused(name: str) -> None:
     """Guessing a drive could put one ride on both sides."""
     with pytest.raises(DataError, match='one recording date'):
-        drive_of(name)
+        recording_date(name)
 
 
 def test_no_held_out_drive_is_trained_on(shared: Path) -> None:
@@ -148,7 +173,7 @@ def test_no_held_out_drive_is_trained_on(shared: Path) -> None:
                     LABELS, shared).names for held_out in (False, True))
     assert len(train) + len(val) == 250
     assert 0.2 < len(val) / 250 < 0.25
-    assert not {drive_of(n) for n in train} & {drive_of(n) for n in val}
+    assert not {recording_date(n) for n in train} & {recording_date(n) for n in val}
 
 
 def test_the_shipped_sets_open_and_decode(shared: Path) -> None:

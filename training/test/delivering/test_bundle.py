@@ -1,20 +1,27 @@
 """From a run's folder to a bundle that the runtime opens, and a card that says how it was made."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 from builders import make_config, sources
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from perception_ros.bundles import Bundle
+from perception_training.cli import app
 from perception_training.config import Config
 from perception_training.data.readers import open_source
 from perception_training.delivering.bundle import make_bundle, pictures
+from perception_training.delivering.card import Facts, write_card
+from perception_training.delivering.engines import measure_engines, of_checkpoint, opened
 from perception_training.delivering.proof import prove
 from perception_training.errors import TrainingError
 from perception_training.fitting.loop import fit, restored
 from perception_training.fitting.record import read_record, start_record
+from perception_training.reporting.page import render
+from perception_training.reporting.runs import read_run
 
 pytestmark = pytest.mark.filterwarnings('default')
 PERSON = {'semantic_classes': {'person': 'pedestrian'}}
@@ -60,6 +67,61 @@ def test_the_proof_sees_weights_that_are_not_the_bundles(made: tuple[Config, Bun
         network.heads['boxes'].levels[0].objectness.bias += 0.1
     with pytest.raises(TrainingError, match=r'batch 1: .*; batch 2: .*; batch 5: '):
         prove(network, config, bundle, pictures(config))
+
+
+def test_checkpoint_and_every_engine_give_the_same_numbers(
+    made: tuple[Config, Bundle]
+) -> None:
+    config, bundle = made
+    with opened(config, bundle.path, ['all']) as (contenders, absent):
+        rows = measure_engines(config, contenders)
+    assert {'checkpoint', 'onnxruntime', 'openvino'} <= set(rows)
+    assert not set(rows) & set(absent)
+    for name in ('onnxruntime', 'openvino'):
+        assert rows[name].agreement.ok and rows[name].agreement.images == 2
+        assert rows[name].agreement.boxes > 0
+        assert rows[name].metrics == rows['checkpoint'].metrics
+    page = render([read_run(config.run_dir)])
+    assert 'The same answers: onnxruntime, openvino' in page
+    assert page.count('data:image/jpeg;base64,') >= 2  # worst images of both heads
+
+
+def test_an_engine_that_answers_otherwise_is_flagged(made: tuple[Config, Bundle]) -> None:
+    config, bundle = made
+    trained = restored(config)
+    with torch.no_grad():
+        trained.network.heads['scene'].classes.bias[0] += 9
+    with opened(config, bundle.path, ['onnxruntime']) as (engines, _):
+        rows = measure_engines(config, {'changed': of_checkpoint(config, trained), **engines})
+    assert rows['onnxruntime'].agreement.cells > 0.1
+    assert not rows['onnxruntime'].agreement.ok
+    assert json.loads((config.run_dir / 'evaluation' / 'onnxruntime.json').read_text())[
+        'agreement']['ok'] is False
+
+
+def test_the_command_measures_a_part_and_writes_the_page(made: tuple[Config, Bundle]) -> None:
+    config, bundle = made
+    done = CliRunner().invoke(app, [
+        'evaluate', '--config', str(config.run_dir / 'config.yaml'), '--bundle', str(bundle.path),
+        '--backend', 'openvino', '--backend', 'onnxruntime', '--images', '1', '--report'])
+    assert done.exit_code == 0, done.output
+    assert 'onnxruntime agrees: batch 1: ' in done.output
+    assert f'{config.run_dir}/report.html: ' in done.output
+    assert '1 of 2 images' in (config.run_dir / 'report.html').read_text()
+
+
+def test_engines_need_a_bundle(config: Config) -> None:
+    with pytest.raises(TrainingError, match='expected --bundle'), \
+            opened(config, None, ['checkpoint', 'openvino']):
+        pass
+
+
+def test_a_checkpoint_that_was_chosen_is_said_on_the_card(made: tuple[Config, Bundle]) -> None:
+    config, bundle = made
+    assert 'end of the schedule (`last.pt`)' in (bundle.path / 'CARD.md').read_text()
+    facts = Facts(read_record(config.run_dir), 2, 0.1, {}, {}, (), chosen=True)
+    assert 'at the step that did best on the validation images (`best.pt`' in write_card(
+        bundle.manifest, config, facts)
 
 
 def test_without_a_record_there_is_no_bundle(tmp_path: Path) -> None:

@@ -14,8 +14,13 @@ pytestmark = pytest.mark.filterwarnings('default')
 TRAINING = Path(__file__).resolve().parents[2]
 # Those of a hundred layers are made smaller, for the contract does not hang on them.
 SMALLER = {'unet_camvid': ['model.encoder=resnet18'],
-           'deeplabv3plus_camvid': ['model.encoder=resnet18']}
-EXAMPLES = ('yolo_n_idd', 'unet_camvid', 'deeplabv3plus_camvid')
+           'deeplabv3plus_camvid': ['model.encoder=resnet18'],
+           'mask_rcnn_r50_camvid': [
+               'model.backbone=resnet18', 'model.channels=32', 'model.hidden=64',
+               'model.candidates=100', 'model.proposals=64', 'model.detections=30']}
+EXAMPLES = ('yolo_n_idd', 'unet_camvid', 'deeplabv3plus_camvid', 'yolo_n_masks_camvid',
+            'mask_rcnn_r50_camvid')
+MASKED = ('yolo_n_masks_camvid', 'mask_rcnn_r50_camvid')
 
 
 @pytest.mark.slow
@@ -36,3 +41,5 @@ def test_an_example_fits_and_its_bundle_is_proven(
     bundle = make_bundle(config, tmp_path / name)
     card = (bundle.path / 'CARD.md').read_text()
     assert '| 5 | 5 |' in card
+    detection = bundle.manifest.detection
+    assert bool(detection and detection.masks) == (name in MASKED)

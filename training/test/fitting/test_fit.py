@@ -3,6 +3,7 @@
 import itertools
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from builders import ALONE, batch_of, make_config, sources, STREETS
 import numpy as np
@@ -17,7 +18,7 @@ from perception_training.fitting import loop
 from perception_training.fitting.guard import is_out_of_memory, out_of_memory
 from perception_training.fitting.log import read_numbers
 from perception_training.fitting.loop import fit, restored
-from perception_training.fitting.run import Run
+from perception_training.fitting.run import Run, Trained
 from perception_training.fitting.transfer import take_over
 from perception_training.measuring.predict import network_predictor
 from perception_training.models import build
@@ -61,6 +62,39 @@ def test_a_resumed_run_repeats_the_losses_bit_for_bit(tmp_path: Path) -> None:
     assert same(resumed.network, reference.network)
     assert same(resumed.average, reference.average)
     assert same(restored(parted).network, reference.average)
+
+
+@pytest.mark.parametrize('changes', [
+    pytest.param({'fit__precision': 'fp16', 'loss__balance': 'uncertainty'},
+                 id='fp16-uncertainty'),
+    pytest.param({'model': {'name': 'deeplabv3plus', 'encoder': 'mobilenet_v2'}, 'labels__boxes': (),
+                  'loss__heads': {}, 'fit__precision': 'bf16', 'fit__accumulate': 2,
+                  'augment__mosaic': 0.5, 'fit__optimiser': {'name': 'sgd', 'lr': 1e-3}},
+                 id='bf16-dropout-accumulate-mosaic-momentum'),
+    pytest.param({'fit__start': {'freeze': ['trunk.*'], 'thaw': 1},
+                  'fit__optimiser': {'name': 'rmsprop', 'lr': 1e-4}}, id='thawed-before'),
+])
+def test_a_checkpoint_lacks_nothing(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """Whatever is left out of it makes the next loss another one."""
+    settings = {'fit__steps': 4, 'fit__save_every': 2, 'fit__evaluate_every': 3,
+                'fit__schedule': {'name': 'poly', 'warmup': 2}, 'augment__width': 32,
+                'augment__height': 32, 'augment__scale_min': 0.7, 'augment__colour': 1.0, **changes}
+    whole, parted = (make_config(tmp_path / name, **settings) for name in ('whole', 'parted'))
+    reference = fit(whole)
+    with pytest.raises(KeyboardInterrupt):
+        fit(parted, evaluate=interrupt)
+    assert len(losses(parted)) == 3
+    resumed = fit(parted)
+    assert 'resumed at step 2' in (parted.run_dir / 'log.txt').read_text()
+    assert losses(parted) == losses(whole)
+    assert len(set(losses(whole))) == 4
+    for name in ('network', 'average', 'objective'):
+        assert same(getattr(resumed, name), getattr(reference, name))
+    assert resumed.scaler.state_dict() == reference.scaler.state_dict()
+
+
+def interrupt(trained: Trained) -> dict[str, Any]:
+    raise KeyboardInterrupt
 
 
 class Interrupted(Kept):

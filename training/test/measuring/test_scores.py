@@ -9,7 +9,7 @@ import pytest
 from perception_training.data.sample import Sample, UNKNOWN
 from perception_training.measuring.evaluate import measure
 from perception_training.measuring.predict import Prediction
-from perception_training.measuring.scores import BoxScores, SemanticScores
+from perception_training.measuring.scores import BoxScores, overall, SemanticScores
 
 
 def oracle(sample: Sample, shift: float = 0.0, label: int = 0) -> Prediction:
@@ -20,7 +20,7 @@ def oracle(sample: Sample, shift: float = 0.0, label: int = 0) -> Prediction:
 
 
 def boxes(samples: tuple[Sample, ...], **wrong: float) -> dict:
-    scorer = BoxScores(CLASSES)
+    scorer = BoxScores(CLASSES, 0.3)
     for sample in samples:
         scorer.add(sample, oracle(sample, **wrong))
     return scorer.metrics()
@@ -46,6 +46,37 @@ def test_classes_that_a_set_does_not_label_are_left_out() -> None:
     sample = street('a', (20, 40, 60, 72))
     sample.labelled[3:] = False
     assert set(boxes((sample,))['classes']) == {'car', 'person', 'truck'}
+
+
+def test_a_class_is_neither_right_nor_wrong_where_it_is_not_labelled() -> None:
+    """Sets that label different classes may be measured as one."""
+    without = street('b', (20, 40, 60, 72))
+    without.labelled[2] = False
+    scorer = BoxScores(CLASSES, 0.3)
+    scorer.add(STREETS[1], oracle(STREETS[1]))
+    assert scorer.add(without, oracle(without, label=2)).said == '1 missed, 0 false'
+    assert scorer.metrics()['classes']['truck']['ap50'] == 1
+
+
+def test_details_have_sizes_thresholds_curves_and_confusion() -> None:
+    scorer = BoxScores(CLASSES, 0.3)
+    for sample in STREETS:
+        scorer.add(sample, oracle(sample))
+    details = scorer.details()
+    car = details['classes']['car']
+    assert car['sizes']['medium']['ap'] == 1 and car['sizes']['small']['n'] == 0
+    assert car['best_f1'] == {'f1': 1, 'score': pytest.approx(0.9), 'precision': 1, 'recall': 1}
+    assert car['precision_at_recall'] == [1] * 101
+    assert car['f1_at_score'] == [1] * 90 + [car['f1_at_score'][90]] + [0] * 10
+    assert details['confusion']['counts'][0][0] == details['confusion']['counts'][2][2] == 1
+
+
+@pytest.mark.parametrize(('metrics', 'expected'), [
+    ({'a': {'boxes': {'map': 0.2, 'map50': 0.4}, 'scene': {'miou': 0.8}}}, 0.6),
+    ({'a': {'scene': {'miou': 0.5}}, 'b': {'scene': {'miou': 0.7}}}, 0.6),
+    ({}, 0.0)], ids=['heads', 'sets', 'nothing measured'])
+def test_one_number_for_all(metrics: dict, expected: float) -> None:
+    assert overall(metrics) == pytest.approx(expected)
 
 
 def test_unknown_pixels_and_absent_classes_are_not_counted() -> None:

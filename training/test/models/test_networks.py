@@ -13,13 +13,24 @@ from perception_training.config.loss import LossConfig
 from perception_training.config.model import ModelConfig, YoloConfig
 from perception_training.data.sample import to_input
 from perception_training.errors import TrainingError
-from perception_training.models import BOXES, build, MODELS, SemanticTask
+from perception_training.models import (
+    BOXES,
+    build,
+    MASKS,
+    MODELS,
+    PROTOTYPES,
+    SCORES,
+    SemanticTask,
+)
 
 BOTH = LabelsConfig(boxes=CLASSES, semantic={'scene': SCENE, 'drivable': ('no', 'yes')})
 SCENE_ONLY = LabelsConfig(semantic={'scene': SCENE})
 NETWORKS = {
     'roadscene': ({'name': 'roadscene'}, BOTH),
     'yolo': ({'name': 'yolo', 'size': 'n'}, BOTH),
+    'yolo with masks': ({'name': 'yolo', 'size': 'n', 'prototypes': 16}, BOTH),
+    'mask_rcnn': ({'name': 'mask_rcnn', 'backbone': 'resnet18', 'channels': 16, 'hidden': 16,
+                   'proposals': 12, 'candidates': 20, 'samples': 8, 'detections': 7}, BOTH),
     'unet': ({'name': 'unet', 'encoder': 'resnet18'}, SCENE_ONLY),
     'deeplabv3plus': ({'name': 'deeplabv3plus', 'encoder': 'resnet18'}, SCENE_ONLY),
 }
@@ -31,7 +42,7 @@ def made(name: str) -> Any:
 
 
 def test_every_network_is_tested_here() -> None:
-    assert set(NETWORKS) == set(MODELS)
+    assert {settings['name'] for settings, _ in NETWORKS.values()} == set(MODELS)
 
 
 @pytest.mark.parametrize('name', NETWORKS)
@@ -44,8 +55,13 @@ def test_answers_have_the_shapes_that_the_contract_says(name: str) -> None:
     for head, task in network.tasks.items():
         if isinstance(task, SemanticTask):
             wanted[head] = (2, len(task.classes), 64 // task.stride, 96 // task.stride)
-        else:
-            wanted |= {BOXES: (2, 126, 4), 'scores': (2, 126, 5)}
+            continue
+        rows = 7 if task.sorts else 126
+        wanted |= {BOXES: (2, rows, 4), SCORES: (2, rows, 5)}
+        if task.masks == 'boxes':
+            wanted[MASKS] = (2, rows, 28, 28)
+        elif task.masks == 'prototypes':
+            wanted |= {MASKS: (2, rows, 16), PROTOTYPES: (2, 16, 16, 24)}
     assert {name: tuple(value.shape) for name, value in answers.items()} == wanted
 
 

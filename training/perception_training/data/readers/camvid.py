@@ -6,11 +6,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_training.config.data import CamVidConfig
 from perception_training.config.labels import LabelsConfig
-from perception_training.data.classes import ClassMap
-from perception_training.data.files import folder_of, read_ids, read_rgb
-from perception_training.data.sample import Sample, UNKNOWN_BOX
+from perception_training.config.sources import CamVidConfig
+from perception_training.data.classes import box_map, ClassMap, pixel_map
+from perception_training.data.files import folder_of, read_ids
+from perception_training.data.readers.images import (
+    by_name,
+    ImageFiles,
+    Labels,
+    Report,
+    reported,
+    Size,
+    Thing,
+)
+from perception_training.data.sample import UNKNOWN_BOX
 
 CLASSES = ('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence', 'car',
            'pedestrian', 'cyclist')
@@ -19,7 +28,7 @@ COUNTABLE = ('car', 'pedestrian')
 LEAST_AREA_PX = 50
 
 
-class CamVid:
+class CamVid(ImageFiles):
     """One split; label maps for one head, and on demand regions that stand for instances."""
 
     def __init__(self, config: CamVidConfig, labels: LabelsConfig, root: Path) -> None:
@@ -28,57 +37,52 @@ class CamVid:
 
         :raises DataError: the folder is missing, or a class leads nowhere.
         """
-        self.name = f'camvid {config.split}'
+        name = f'camvid {config.split}'
+        folder = folder_of(root / 'camvid' / config.split, name)
+        super().__init__(name, config, by_name((folder / 'images').glob('*'), folder / 'images'))
         self._head = config.head
-        folder = folder_of(root / 'camvid' / config.split, self.name)
-        self._images = sorted((folder / 'images').glob('*.jpg'))
-        self._labels = folder / 'labels'
-        self._map = None
-        if config.head in labels.semantic:
-            self._map = ClassMap(self.name, CLASSES, labels.semantic[config.head],
-                                 config.semantic_classes)
-        self._boxes = ClassMap(self.name, COUNTABLE, labels.boxes, config.classes) \
-            if config.instances else None
+        self.texts = folder / 'labels', '.png'
+        self._map = pixel_map(name, CLASSES, config, labels, config.head)
+        self._boxes = box_map(name, COUNTABLE, config, labels) if config.instances else None
+        if self._boxes is not None:
+            self.labelled, self.outlined = self._boxes.labelled, True
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Stems of the files: sequence and frame number."""
-        return tuple(path.stem for path in self._images)
+    def files(self, index: int) -> tuple[Path, ...]:
+        """Give the label map."""
+        folder, suffix = self.texts
+        return (folder / f'{self.names[index]}{suffix}',)
 
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def __getitem__(self, index: int) -> Sample:
-        path = self._images[index]
-        image = read_rgb(path)
-        label = self._labels / f'{path.stem}.png'
-        ids = read_ids(label, (image.shape[1], image.shape[0]))
-        semantic = {}
-        if self._map is not None:
-            semantic[self._head] = self._map.ids(ids, (VOID,), str(label))
-        if self._boxes is None:
-            return Sample(path.stem, image, semantic=semantic)
-        boxes, labels, masks = regions(ids, self._boxes)
-        return Sample(path.stem, image, boxes, labels, self._boxes.labelled, masks, semantic)
+    def labels(self, index: int, size: Size, report: Report) -> Labels:
+        """Read the label map; an id that there is not makes all of it unknown."""
+        found = Labels()
+        path, = self.files(index)
+        with reported(report):
+            ids = read_ids(path, size)
+            if self._map is not None:
+                found.maps[self._head] = self._map.ids(ids, (VOID,), str(path))
+            if self._boxes is not None:
+                found.things.extend(regions(ids, self._boxes, str(path)))
+        return found
 
 
-def regions(ids: NDArray[np.uint8], classes: ClassMap) -> tuple[
-        NDArray[np.float32], NDArray[np.int64], NDArray[np.uint8]]:
+def regions(ids: NDArray[np.uint8], classes: ClassMap, where: str) -> list[Thing]:
     """
-    Give boxes `[N, 4]`, labels `[N]` and masks `[N, H, W]` of connected regions of one class.
+    Give connected regions of one class as objects with outlines.
 
     CamVid labels no instances. Cars that touch come out as one, a car behind a pole as two; a
     region of a few pixels is unknown.
     """
-    boxes, labels, masks = [], [], []
+    things = []
     for place, name in enumerate(COUNTABLE):
+        label = classes.label(place, where)
+        if label is None:
+            continue
         whole = (ids == CLASSES.index(name)).astype(np.uint8)
         count, parts, stats, _ = cv2.connectedComponentsWithStats(whole, connectivity=8)
-        for part in range(1, count):
-            x, y, width, height, area = stats[part]
-            boxes.append((x, y, x + width, y + height))
-            large = area >= LEAST_AREA_PX
-            labels.append(classes.label(place, name) if large else UNKNOWN_BOX)
-            masks.append((parts == part).astype(np.uint8))
-    return (np.array(boxes, np.float32).reshape(-1, 4), np.array(labels, np.int64),
-            np.array(masks, np.uint8).reshape(-1, *ids.shape))
+        for region in range(1, count):
+            x, y, width, height, area = (int(value) for value in stats[region])
+            things.append(Thing(
+                f'{where}: {name} at ({x}, {y})', (x, y, x + width, y + height),
+                label if area >= LEAST_AREA_PX else UNKNOWN_BOX,
+                (parts == region).astype(np.uint8)))
+    return things

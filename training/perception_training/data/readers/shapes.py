@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_training.config.data import ShapesConfig
 from perception_training.config.labels import LabelsConfig
-from perception_training.data.classes import ClassMap
+from perception_training.config.sources import ShapesConfig
+from perception_training.data.classes import box_map, pixel_map
 from perception_training.data.sample import Sample
 
 BOXES = ('car', 'person')
@@ -22,10 +22,8 @@ class Shapes:
     def __init__(self, config: ShapesConfig, labels: LabelsConfig, root: Path) -> None:
         self.name = f'shapes {config.seed}'
         self._config = config
-        self._boxes = ClassMap(self.name, BOXES, labels.boxes, config.classes) \
-            if labels.boxes else None
-        self._scene = ClassMap(self.name, SCENE, labels.semantic[config.head],
-                               config.semantic_classes) if config.head in labels.semantic else None
+        self._boxes = box_map(self.name, BOXES, config, labels)
+        self._scene = pixel_map(self.name, SCENE, config, labels, config.head)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -64,7 +62,9 @@ class Shapes:
             semantic[config.head] = self._scene.ids(ids, (), self.names[index])
         if self._boxes is None:
             return Sample(self.names[index], image, semantic=semantic)
-        labels = [self._boxes.label(kind, self.names[index]) for kind in kinds]
+        ours = [self._boxes.label(kind, self.names[index]) for kind in kinds]
+        masks = [mask for mask, label in zip(masks, ours, strict=True) if label is not None]
+        labels = [label for label in ours if label is not None]
         return Sample(
             self.names[index], image, _extents(masks), np.array(labels, np.int64),
             self._boxes.labelled, np.array(masks, np.uint8).reshape(-1, height, width), semantic)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import cv2
 
-from perception_training.config.data import VideoConfig
 from perception_training.config.labels import LabelsConfig
+from perception_training.config.sources import VideoConfig
 from perception_training.data.files import folder_of
 from perception_training.data.sample import Sample
 from perception_training.errors import DataError

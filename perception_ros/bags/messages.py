@@ -1,0 +1,298 @@
+"""Messages made of arrays, and arrays of messages, with no ROS installed.
+
+The objects are those of the library `rosbags`: their fields have the names that ROS 2 gives them.
+Poses and transforms are float64 [4, 4] matrices that lead from the child's coordinates to the parent's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perception_ros.bags.types import standard
+from perception_ros.core.errors import BagError
+from perception_ros.core.image import Image
+
+IMAGE = 'sensor_msgs/msg/Image'
+COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
+CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
+POINT_CLOUD = 'sensor_msgs/msg/PointCloud2'
+TF = 'tf2_msgs/msg/TFMessage'
+DETECTIONS_2D = 'vision_msgs/msg/Detection2DArray'
+DETECTIONS_3D = 'vision_msgs/msg/Detection3DArray'
+LABEL_INFO = 'vision_msgs/msg/LabelInfo'
+
+_NS_PER_S = 1_000_000_000
+_POINT_TYPES = ('i1', 'u1', 'i2', 'u2', 'i4', 'u4', 'f4', 'f8')
+"""In the order of sensor_msgs/PointField's numbers, which start at 1."""
+
+Matrix = NDArray[np.float64]
+
+
+class Box3D(NamedTuple):
+    """An object in space: `pose` of its centre, `size_m` along its own x (length), y and z axes."""
+
+    name: str
+    pose: Matrix
+    size_m: tuple[float, float, float]
+
+
+def header(stamp_ns: int, frame_id: str) -> Any:
+    """Return a std_msgs/Header."""
+    return _make('std_msgs/msg/Header', stamp=_stamp(stamp_ns), frame_id=frame_id)
+
+
+def stamp_ns(head: Any) -> int:
+    """Return the stamp of a header in nanoseconds."""
+    return int(head.stamp.sec) * _NS_PER_S + int(head.stamp.nanosec)
+
+
+def image_file(head: Any, data: bytes, kind: str) -> Any:
+    """Return a CompressedImage of a whole file; `kind` is 'jpeg' or 'png'."""
+    return _make(
+        COMPRESSED_IMAGE, header=head, format=f'bgr8; {kind} compressed bgr8',
+        data=np.frombuffer(data, np.uint8),
+    )
+
+
+def raw_image(head: Any, image: Image) -> Any:
+    """Return a sensor_msgs/Image of a raw image; its bytes are borrowed."""
+    return _make(
+        IMAGE, header=head, height=image.height, width=image.width, encoding=image.encoding,
+        is_bigendian=int(image.is_bigendian), step=image.step,
+        data=np.frombuffer(image.data, np.uint8),
+    )
+
+
+def label_image(head: Any, ids: NDArray[np.uint8]) -> Any:
+    """Return class ids, uint8 [H, W], as mono8; 255 = not known."""
+    height, width = ids.shape
+    data = np.ascontiguousarray(ids).reshape(-1).data
+    return raw_image(head, Image(data, 'mono8', width, height, width))
+
+
+def label_info(head: Any, names: Sequence[str]) -> Any:
+    """Return the names behind class ids, in order."""
+    classes = [
+        _make('vision_msgs/msg/VisionClass', class_id=i, class_name=name)
+        for i, name in enumerate(names)
+    ]
+    return _make(LABEL_INFO, header=head, class_map=classes, threshold=0.0)
+
+
+def class_names(message: Any) -> tuple[str, ...]:
+    """Return the names in a LabelInfo by id; ids that it leaves out are named by their number."""
+    named = {int(item.class_id): str(item.class_name) for item in message.class_map}
+    return tuple(named.get(i, str(i)) for i in range(max(named, default=-1) + 1))
+
+
+def camera_info(head: Any, width: int, height: int, matrix: Matrix) -> Any:
+    """Return the CameraInfo of a camera without distortion.
+
+    :param matrix: K, float64 [3, 3], in pixels, where (0, 0) is the middle of the first pixel.
+    """
+    region = _make(
+        'sensor_msgs/msg/RegionOfInterest', x_offset=0, y_offset=0, height=0, width=0,
+        do_rectify=False,
+    )
+    projection = np.hstack([matrix, np.zeros((3, 1))])
+    return _make(
+        CAMERA_INFO, header=head, height=height, width=width, distortion_model='plumb_bob',
+        d=np.zeros(5), k=np.ascontiguousarray(matrix, np.float64).reshape(9),
+        r=np.eye(3).reshape(9), p=projection.reshape(12), binning_x=0, binning_y=0, roi=region,
+    )
+
+
+def point_cloud(head: Any, points: NDArray[Any]) -> Any:
+    """Return a PointCloud2 of a structured array [N], whose field names and offsets it keeps."""
+    fields = [
+        _make(
+            'sensor_msgs/msg/PointField', name=name, offset=int(offset),
+            datatype=_POINT_TYPES.index(kind.base.str[1:]) + 1, count=1,
+        )
+        for name, (kind, offset, *_) in (points.dtype.fields or {}).items()
+    ]
+    step = points.dtype.itemsize
+    return _make(
+        POINT_CLOUD, header=head, height=1, width=len(points), fields=fields, is_bigendian=False,
+        point_step=step, row_step=step * len(points),
+        data=np.ascontiguousarray(points).view(np.uint8).reshape(-1), is_dense=True,
+    )
+
+
+def points_of(message: Any) -> NDArray[Any]:
+    """Return the points of a PointCloud2 as a structured array [N] that looks into the message.
+
+    :raises BagError: its description contradicts its data.
+    """
+    order = '>' if message.is_bigendian else '<'
+    try:
+        kind = np.dtype({
+            'names': [field.name for field in message.fields],
+            'formats': [
+                (order + _POINT_TYPES[field.datatype - 1], (field.count,) if field.count > 1 else ())
+                for field in message.fields
+            ],
+            'offsets': [field.offset for field in message.fields],
+            'itemsize': message.point_step,
+        })
+        rows: NDArray[Any] = np.ndarray(
+            (message.height, message.width), kind, message.data,
+            strides=(message.row_step, message.point_step),
+        )
+    except (ValueError, TypeError, IndexError) as error:
+        raise BagError(
+            f'a PointCloud2 of {message.width}x{message.height} points with a step of '
+            f'{message.point_step} bytes does not fit its {len(message.data)} bytes: {error}'
+        ) from error
+    return rows.reshape(-1)
+
+
+def transforms(items: Iterable[tuple[int, str, str, Matrix]]) -> Any:
+    """Return a TFMessage of (stamp in ns, parent frame, child frame, child -> parent)."""
+    return _make(TF, transforms=[
+        _make(
+            'geometry_msgs/msg/TransformStamped', header=header(stamp, parent),
+            child_frame_id=child,
+            transform=_make(
+                'geometry_msgs/msg/Transform', translation=_vector(matrix[:3, 3]),
+                rotation=_quaternion(matrix[:3, :3]),
+            ),
+        )
+        for stamp, parent, child, matrix in items
+    ])
+
+
+def matrix_of(transform: Any) -> Matrix:
+    """Return a Transform or a Pose as a matrix that leads from the child to the parent."""
+    place = getattr(transform, 'translation', None) or transform.position
+    turn = getattr(transform, 'rotation', None) or transform.orientation
+    x, y, z, w = turn.x, turn.y, turn.z, turn.w
+    matrix = np.eye(4)
+    matrix[:3, :3] = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    matrix[:3, 3] = place.x, place.y, place.z
+    return matrix
+
+
+def detections_2d(
+    head: Any, boxes: NDArray[np.floating[Any]], names: Sequence[str | None]
+) -> Any:
+    """Return a Detection2DArray.
+
+    :param boxes: [N, 4] x1, y1, x2, y2 in pixels, (0, 0) = outer corner of the first pixel.
+    :param names: [N] classes; None is a region of which nothing is known: no hypothesis.
+    """
+    found = []
+    for (x1, y1, x2, y2), name in zip(boxes.tolist(), names, strict=True):
+        centre = _make(
+            'vision_msgs/msg/Pose2D', theta=0.0,
+            position=_make('vision_msgs/msg/Point2D', x=(x1 + x2) / 2, y=(y1 + y2) / 2),
+        )
+        box = _make(
+            'vision_msgs/msg/BoundingBox2D', center=centre, size_x=x2 - x1, size_y=y2 - y1
+        )
+        found.append(_make(
+            'vision_msgs/msg/Detection2D', header=head, results=_hypotheses(name), bbox=box, id=''
+        ))
+    return _make(DETECTIONS_2D, header=head, detections=found)
+
+
+def boxes_of(message: Any) -> tuple[NDArray[np.float64], list[str | None]]:
+    """Return boxes [N, 4] x1, y1, x2, y2 and classes [N] of a Detection2DArray.
+
+    The class of the highest score counts; None stands for a detection without a hypothesis.
+    """
+    boxes, names = [], []
+    for item in message.detections:
+        x, y = item.bbox.center.position.x, item.bbox.center.position.y
+        half = item.bbox.size_x / 2, item.bbox.size_y / 2
+        boxes.append((x - half[0], y - half[1], x + half[0], y + half[1]))
+        best = max(item.results, key=lambda result: result.hypothesis.score, default=None)
+        names.append(None if best is None else str(best.hypothesis.class_id))
+    return np.array(boxes, np.float64).reshape(-1, 4), names
+
+
+def detections_3d(head: Any, boxes: Iterable[Box3D]) -> Any:
+    """Return a Detection3DArray in the frame that the header names."""
+    return _make(DETECTIONS_3D, header=head, detections=[
+        _make(
+            'vision_msgs/msg/Detection3D', header=head, results=_hypotheses(box.name), id='',
+            bbox=_make(
+                'vision_msgs/msg/BoundingBox3D', center=_pose(box.pose), size=_vector(box.size_m)
+            ),
+        )
+        for box in boxes
+    ])
+
+
+def boxes_3d_of(message: Any) -> list[Box3D]:
+    """Return the boxes of a Detection3DArray; the class of the highest score counts."""
+    found = []
+    for item in message.detections:
+        best = max(item.results, key=lambda result: result.hypothesis.score, default=None)
+        size = item.bbox.size
+        found.append(Box3D(
+            '' if best is None else str(best.hypothesis.class_id),
+            matrix_of(item.bbox.center), (size.x, size.y, size.z),
+        ))
+    return found
+
+
+def _make(name: str, /, **fields: Any) -> Any:
+    return standard().types[name](**fields)
+
+
+def _stamp(time_ns: int) -> Any:
+    seconds, nanoseconds = divmod(time_ns, _NS_PER_S)
+    return _make('builtin_interfaces/msg/Time', sec=seconds, nanosec=nanoseconds)
+
+
+def _vector(values: Iterable[float]) -> Any:
+    x, y, z = (float(value) for value in values)
+    return _make('geometry_msgs/msg/Vector3', x=x, y=y, z=z)
+
+
+def _pose(matrix: Matrix) -> Any:
+    x, y, z = (float(value) for value in matrix[:3, 3])
+    return _make(
+        'geometry_msgs/msg/Pose', position=_make('geometry_msgs/msg/Point', x=x, y=y, z=z),
+        orientation=_quaternion(matrix[:3, :3]),
+    )
+
+
+def _quaternion(rotation: Matrix) -> Any:
+    """Return a rotation as a unit quaternion with w >= 0.
+
+    It is the eigenvector of the largest eigenvalue of K, which also levels out a matrix that is
+    rounded. Source: Bar-Itzhack, "New method for extracting the quaternion from a rotation matrix",
+    2000.
+    """
+    (xx, yx, zx), (xy, yy, zy), (xz, yz, zz) = rotation.T
+    k = np.array([
+        [xx - yy - zz, 0, 0, 0],
+        [xy + yx, yy - xx - zz, 0, 0],
+        [xz + zx, yz + zy, zz - xx - yy, 0],
+        [zy - yz, xz - zx, yx - xy, xx + yy + zz],
+    ]) / 3
+    _, vectors = np.linalg.eigh(k)  # of the lower triangle
+    x, y, z, w = (float(value) for value in vectors[:, -1])
+    sign = -1.0 if w < 0 else 1.0
+    return _make(
+        'geometry_msgs/msg/Quaternion', x=sign * x, y=sign * y, z=sign * z, w=sign * w
+    )
+
+
+def _hypotheses(name: str | None) -> list[Any]:
+    if name is None:
+        return []
+    pose = _make('geometry_msgs/msg/PoseWithCovariance', pose=_pose(np.eye(4)),
+                 covariance=np.zeros(36))
+    guess = _make('vision_msgs/msg/ObjectHypothesis', class_id=name, score=1.0)
+    return [_make('vision_msgs/msg/ObjectHypothesisWithPose', hypothesis=guess, pose=pose)]

@@ -1,0 +1,90 @@
+"""A labelled bag, as `perception_ros bag make` writes one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perception_ros.bags import is_bag
+from perception_ros.bags.labelled import BOXES, LabelledBag, LabelledFrame
+from perception_ros.core.errors import BagError, DatasetError
+from perception_ros.core.image import Image
+from perception_ros.evaluation.datasets.base import BoxDataset, MaskDataset, Size, TrueBoxes
+
+
+def read_bag(
+    path: Path, split: str, labels: Sequence[str] | None
+) -> BoxDataset | MaskDataset:
+    """Return the images of a bag that have labels; the bag stays open as long as they live.
+
+    Images are named BAG/CAMERA/STAMP; no such files exist.
+
+    :param split: what to measure where a bag has several: 'detections' or 'semantic/<head>'.
+    :param labels: not used, a bag names its classes.
+    :raises DatasetError: it is no labelled bag, or has nothing of that kind.
+    """
+    if not is_bag(path):
+        raise DatasetError(f'{path}: expected a bag (.mcap, .db3, .bag) or a folder of one')
+    try:
+        bag = LabelledBag(path)
+        kind = _kind(bag, path, split)
+        classes = bag.classes(kind)
+    except BagError as error:
+        raise DatasetError(str(error)) from error
+    frames = {
+        path / frame.camera / str(frame.stamp_ns): frame
+        for frame in bag.frames if frame.place(kind)
+    }
+
+    def image(key: Path) -> Image:
+        return bag.image(frames[key])
+
+    def boxes(key: Path, size: Size) -> TrueBoxes:
+        try:
+            return _true_boxes(bag, frames[key], classes)
+        except BagError as error:
+            raise DatasetError(str(error)) from error
+
+    def mask(key: Path) -> NDArray[np.uint8]:
+        try:
+            return bag.label_map(frames[key], kind)
+        except BagError as error:
+            raise DatasetError(str(error)) from error
+
+    if kind == BOXES:
+        return BoxDataset(str(path), classes, tuple(frames), boxes, read=image)
+    return MaskDataset(str(path), classes, tuple(frames), mask, read=image)
+
+
+def _kind(bag: LabelledBag, path: Path, split: str) -> str:
+    kinds = bag.kinds
+    if split and split not in kinds:
+        raise DatasetError(f'{path}: it has no {split}; expected @ and one of {", ".join(kinds)}')
+    if not split and len(kinds) > 1:
+        raise DatasetError(
+            f'{path}: it has {", ".join(kinds)}; say which is to be measured, such as @{kinds[0]}'
+        )
+    return split or kinds[0]
+
+
+def _true_boxes(bag: LabelledBag, frame: LabelledFrame, classes: Sequence[str]) -> TrueBoxes:
+    boxes, names = bag.boxes(frame)
+    rows: list[tuple[NDArray[np.float64], int, bool]] = []
+    for box, name in zip(boxes, names, strict=True):
+        if name is None:  # nobody knows what is there, of whatever class
+            rows += [(box, label, True) for label in range(len(classes))]
+        elif name in classes:
+            rows.append((box, classes.index(name), False))
+        else:
+            raise DatasetError(
+                f'{frame.name}: a box is of class {name!r}, which the bag does not list; expected '
+                f'one of {", ".join(classes)}'
+            )
+    return TrueBoxes(
+        np.array([row[0] for row in rows], np.float64).reshape(-1, 4),
+        np.array([row[1] for row in rows], np.int64),
+        np.array([row[2] for row in rows], np.bool_),
+    )

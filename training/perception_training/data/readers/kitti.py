@@ -1,0 +1,109 @@
+"""KITTI object detection (Geiger et al. 2012): boxes of left colour images."""
+
+from pathlib import Path
+
+import numpy as np
+
+from perception_training.config.labels import LabelsConfig
+from perception_training.config.sources import KittiConfig
+from perception_training.data.classes import box_map
+from perception_training.data.files import folder_of, read_lines
+from perception_training.data.readers.images import (
+    by_name,
+    ImageFiles,
+    Labels,
+    Report,
+    reported,
+    Size,
+    Thing,
+)
+from perception_training.data.sample import UNKNOWN_BOX
+from perception_training.errors import DataError
+
+CLASSES = ('Car', 'Van', 'Truck', 'Pedestrian', 'Person_sitting', 'Cyclist', 'Tram', 'Misc')
+DONT_CARE = 'DontCare'
+"""A region with objects that are too far or too close together to be labelled."""
+FIELDS = 15
+
+
+class Kitti(ImageFiles):
+    """Training's images; there are no others with labels."""
+
+    def __init__(self, config: KittiConfig, labels: LabelsConfig, root: Path) -> None:
+        """
+        Look what is there.
+
+        :raises DataError: files are missing, or a class leads nowhere.
+        """
+        if config.drives is not None and config.mapping is None:
+            raise DataError('kitti: expected mapping, which tells the drive of an image, beside '
+                            'drives; or frames with a list of images')
+        folder = folder_of(root / config.folder, 'kitti')
+        self._recordings = [] if config.mapping is None else _recordings(root / config.mapping)
+        super().__init__(
+            'kitti', config, by_name((folder / 'image_2').glob('*'), folder / 'image_2'))
+        self.texts = folder / 'label_2', '.txt'
+        self._map = box_map('kitti', CLASSES, config, labels)
+        if self._map is not None:
+            self.labelled = self._map.labelled
+
+    def drive(self, name: str) -> str:
+        """
+        Give the recording of an image, such as 2011_09_26_drive_0005_sync.
+
+        :raises DataError: the mapping does not say it.
+        """
+        if not name.isdigit() or int(name) >= len(self._recordings):
+            raise DataError(f'kitti: expected the image {name!r} in the mapping, which has '
+                            f'{len(self._recordings)}')
+        return self._recordings[int(name)]
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """Give the text of the image."""
+        folder, suffix = self.texts
+        return (folder / f'{self.names[index]}{suffix}',)
+
+    def labels(self, index: int, size: Size, report: Report) -> Labels:
+        """Read the boxes; DontCare is a region that may hold something."""
+        found = Labels()
+        path, = self.files(index)
+        if self._map is None:
+            return found
+        with reported(report):
+            for where, line in read_lines(path):
+                with reported(report):
+                    name, box = parse(line, where)
+                    label = UNKNOWN_BOX if name == DONT_CARE else self._map.named(name, where)
+                    if label is not None:
+                        found.things.append(Thing(where, box, label))
+        return found
+
+
+def parse(line: str, where: str) -> tuple[str, tuple[float, float, float, float]]:
+    """
+    Read a line: type, truncation, occlusion, angle, then x1 y1 x2 y2 in pixels, then 3D.
+
+    :raises DataError: it is something else.
+    """
+    words = line.split()
+    try:
+        x1, y1, x2, y2 = (float(word) for word in words[4:8])
+        good = len(words) in (FIELDS, FIELDS + 1) and np.isfinite((x1, y1, x2, y2)).all()
+    except ValueError:
+        good = False
+    if not good:
+        raise DataError(f'{where}: expected a type and {FIELDS - 1} numbers as KITTI has them, '
+                        f'got {line!r}')
+    return words[0], (x1, y1, x2, y2)
+
+
+def _recordings(folder: Path) -> list[str]:
+    """Give the recording of each image: line `rand[i]` of the mapping, counted from 1, is of i."""
+    lines = [line.split() for _, line in read_lines(folder / 'train_mapping.txt')]
+    path = folder / 'train_rand.txt'
+    try:
+        order = [int(word) for _, line in read_lines(path) for word in line.split(',') if word]
+        return [lines[place - 1][1] for place in order]
+    except (IndexError, ValueError) as error:
+        raise DataError(f'{path}: expected line numbers of train_mapping.txt, with date, drive '
+                        f'and frame in each; {error}') from error
