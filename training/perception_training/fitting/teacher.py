@@ -107,7 +107,7 @@ class BundleTeacher(Teacher):
             classes[BOXES] = tuple(c.name for c in manifest.detection.classes)
         shared = _shared(classes, student, str(path))
         if BOXES in shared and not _anchored(student):
-            raise TrainingError(f'{path}: expected a student whose boxes are counted from anchors: '
+            raise TrainingError(f'{path}: expected a student with boxes counted from anchors: '
                                 'those that the teacher finds are compared with them')
         self._places = _places(shared, student)
         # The bundle's ids -> places among the shared classes, and of boxes the student's labels.

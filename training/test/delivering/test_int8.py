@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from builders import make_config, sources, STREETS
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -10,7 +11,6 @@ import torch
 
 from perception_ros.bundles import Bundle
 from perception_ros.core.errors import QuantizationError
-from perception_training.compressing.compare import canvas_of
 from perception_training.config import Config
 from perception_training.delivering.bundle import make_draft
 from perception_training.delivering.int8 import in_int8, learnt, require_close, Rounding
@@ -36,7 +36,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     bundle, _ = make_draft(config, network, read_record(config.run_dir), 'exact')
     rounding = Rounding(bundle, network)
     limits = rounding.by_layer(rounding.measured(
-        [canvas_of(s.image, config.width, config.height) for s in STREETS]))
+        [cv2.resize(s.image, (config.width, config.height)) for s in STREETS]))
     round_to_int8(network, rounding.inputs,
                   [max(limits[n] for n in names) for names in rounding.inputs])
     network.form = Form(int8=rounding.inputs)
