@@ -57,16 +57,16 @@ class _PartlyLabelled:
         for image, (queries, boxes) in enumerate(indices):
             known[image, queries, targets[image]['class_labels'][boxes]] = True
         silenced = {**outputs, 'logits': torch.where(known, logits, SILENT)}
-        found: dict[str, Tensor] = super().loss_labels_vfl(  # type: ignore[misc]
+        found: dict[str, Tensor] = super().loss_labels_vfl(
             silenced, targets, indices, num_boxes, log)
         return found
 
 
-class RtDetrCriterion(_PartlyLabelled, RTDetrLoss):  # type: ignore[misc]
+class RtDetrCriterion(_PartlyLabelled, RTDetrLoss):
     """That of RT-DETR."""
 
 
-class DFineCriterion(_PartlyLabelled, DFineLoss):  # type: ignore[misc]
+class DFineCriterion(_PartlyLabelled, DFineLoss):
     """That of D-FINE."""
 
 

@@ -115,6 +115,25 @@ def test_the_one_stage_detector_has_the_published_sizes(
     assert flops.get_total_flops() / 1e9 == pytest.approx(operations, rel=0.02)
 
 
+# Millions of parameters, as published, in whole millions for detectors.
+@pytest.mark.slow
+@pytest.mark.parametrize(('name', 'size', 'parameters'), [
+    ('segformer', 'b0', 3.8), ('segformer', 'b1', 13.7), ('segformer', 'b2', 27.5),
+    ('segformer', 'b3', 47.3), ('segformer', 'b4', 64.1), ('segformer', 'b5', 84.7),
+    ('rtdetrv2', 'r18', 20), ('rtdetrv2', 'r34', 31), ('rtdetrv2', 'r50', 42),
+    ('rtdetrv2', 'r101', 76), ('dfine', 'n', 4), ('dfine', 's', 10), ('dfine', 'm', 19),
+    ('dfine', 'l', 31), ('dfine', 'x', 62)])
+def test_sizes_of_transformers_are_the_published_ones(
+    name: str, size: str, parameters: float
+) -> None:
+    labels = LabelsConfig(semantic={'scene': tuple(f'class_{i}' for i in range(150))}) \
+        if name == 'segformer' else LabelsConfig(boxes=tuple(f'class_{i}' for i in range(80)))
+    network = build(TypeAdapter(ModelConfig).validate_python({'name': name, 'size': size}), labels)
+    count = sum(p.numel() for p in network.parameters()) / 1e6
+    print(name, size, round(count, 2))
+    assert count == pytest.approx(parameters, rel=0.02, abs=0.1 if name == 'segformer' else 0.5)
+
+
 @pytest.mark.parametrize('name', ['unet', 'deeplabv3plus', 'segformer', 'roadseg'])
 def test_a_network_without_a_head_for_the_labels_is_refused(name: str) -> None:
     config = TypeAdapter(ModelConfig).validate_python({'name': name})

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from builders import CLASSES, DFINE, RTDETRV2, SCENE, SEGFORMER
+from builders import DFINE, RTDETRV2, SCENE, SEGFORMER
 from pydantic import TypeAdapter
 import pytest
 import torch
