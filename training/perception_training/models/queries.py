@@ -48,7 +48,10 @@ def build(config: RtDetrV2Config | DFineConfig, labels: LabelsConfig,
     settings = settings_of(config, labels.boxes)
     kind = transformers.DFineForObjectDetection if isinstance(config, DFineConfig) \
         else transformers.RTDetrV2ForObjectDetection
-    whole = kind(settings)
+    try:
+        whole = kind(settings)
+    except ValueError as error:
+        raise TrainingError(f'model.library: {" ".join(str(error).split())}') from error
     for layer in whole.modules():
         if isinstance(layer, nn.BatchNorm2d):
             # RT-DETRv2 starts them at nearly nothing, and so would be the signal behind each.

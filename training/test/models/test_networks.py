@@ -115,7 +115,7 @@ def test_the_one_stage_detector_has_the_published_sizes(
     assert flops.get_total_flops() / 1e9 == pytest.approx(operations, rel=0.02)
 
 
-# Millions of parameters, as published, in whole millions for detectors.
+# Millions of parameters, as published: of detectors in whole ones, some of them cut off.
 @pytest.mark.slow
 @pytest.mark.parametrize(('name', 'size', 'parameters'), [
     ('segformer', 'b0', 3.8), ('segformer', 'b1', 13.7), ('segformer', 'b2', 27.5),
@@ -131,7 +131,7 @@ def test_sizes_of_transformers_are_the_published_ones(
     network = build(TypeAdapter(ModelConfig).validate_python({'name': name, 'size': size}), labels)
     count = sum(p.numel() for p in network.parameters()) / 1e6
     print(name, size, round(count, 2))
-    assert count == pytest.approx(parameters, rel=0.02, abs=0.1 if name == 'segformer' else 0.5)
+    assert count == pytest.approx(parameters, rel=0.02, abs=0.1 if name == 'segformer' else 1)
 
 
 @pytest.mark.parametrize('name', ['unet', 'deeplabv3plus', 'segformer', 'roadseg'])

@@ -36,7 +36,7 @@ SEGFORMER = {'hidden_sizes': [16, 32, 48, 64], 'depths': [1, 1, 1, 1], 'drop_pat
              'num_attention_heads': [1, 2, 3, 4], 'decoder_hidden_size': 64}
 # Model, labels, steps and learning rate.
 FAMILIES: dict[str, tuple[dict[str, Any], dict[str, Any], int, float]] = {
-    'roadscene': ({'name': 'roadscene'}, LABELS, 250, 0.003),
+    'roadscene': ({'name': 'roadscene'}, LABELS, 200, 0.003),
     'yolo': ({'name': 'yolo'}, LABELS, 150, 0.002),
     'nms_free': ({'name': 'yolo', 'nms_free': True}, BOXES_ONLY, 450, 0.002),
     'roadseg': ({'name': 'roadseg'}, SCENE_ONLY, 200, 0.003),

@@ -1,6 +1,7 @@
 """A checkpoint of transformers, made and saved here, is where training starts."""
 
 from pathlib import Path
+import sys
 from typing import Any
 
 from builders import DFINE, RTDETRV2, SCENE, SEGFORMER
@@ -118,6 +119,7 @@ def test_a_checkpoint_that_is_a_pickle_is_not_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(('settings', 'words'), [
     pytest.param({'decoder_layer': 2}, "has no .'decoder_layer'.", id='mistyped'),
     pytest.param({'decoder_layers': 'two'}, 'expected int, got str', id='no-number'),
+    pytest.param({'d_model': 30}, 'must be divisible by num_heads', id='widths-do-not-fit'),
 ])
 def test_a_setting_that_the_library_does_not_have_is_refused(
     settings: dict[str, Any], words: str
@@ -131,3 +133,11 @@ def test_more_queries_than_an_image_has_cells_are_refused() -> None:
     network = made({**RTDETRV2, 'queries': 127}, None, boxes=OURS).eval()
     with pytest.raises(TrainingError, match='model.queries: expected at most 126.*got 127'):
         network.answers(network(torch.rand(1, 3, 64, 96)))
+
+
+def test_a_library_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ('queries', 'query_sizes', 'transformers_weights'):
+        monkeypatch.delitem(sys.modules, f'perception_training.models.{module}', raising=False)
+    monkeypatch.setitem(sys.modules, 'transformers', None)
+    with pytest.raises(TrainingError, match="model 'dfine' needs transformers; make train-setup"):
+        made(DFINE, None, boxes=OURS)
