@@ -181,6 +181,23 @@ def report(
     _report(run_dirs, output)
 
 
+@app.command()
+def demo(
+    config: ConfigFile,
+    output: Annotated[Path, typer.Option(help='folder of pictures, bundle and report')],
+    overrides: Overrides = None,
+) -> None:
+    """Train a small segmenter, watch it learn, deliver it, and run what came out."""
+    from rich.console import Console
+
+    from perception_training.demo.demo import demo
+    from perception_training.fitting.process import tune_process
+
+    tune_process()
+    demo(_settings(config, overrides), output, _command(), Console())
+    print(output / 'report.md')
+
+
 def main() -> None:
     """Run a command; a foreseen failure is one line, and a status that is not 0."""
     with _one_line():

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 import torch
 
 from perception_training.config import Config, printed
@@ -47,7 +48,8 @@ Evaluate = Callable[[Trained], Look]
 
 
 def fit(config: Config, sources: Sequence[Source] | None = None,
-        evaluate: Evaluate | None = None, prepare: Callable[[], None] | None = None) -> Run:
+        evaluate: Evaluate | None = None, prepare: Callable[[], None] | None = None,
+        console: Console | None = None) -> Run:
     """
     Train until the schedule ends, resuming from `run_dir/last.pt` where there is one.
 
@@ -57,6 +59,7 @@ def fit(config: Config, sources: Sequence[Source] | None = None,
     :param evaluate: called by the first process every `evaluate_every` steps and at the end; with
         `evaluate_every` the best checkpoint is kept in `run_dir/best.pt`.
     :param prepare: called by the first process before anything is read, while all others wait.
+    :param console: where it says how far it is; None: the terminal.
     :raises StoppedError: a signal asked for an end; the checkpoint holds the step before.
     :raises TrainingError: data, checkpoint or memory do not allow it; what is there is kept.
     """
@@ -71,7 +74,7 @@ def fit(config: Config, sources: Sequence[Source] | None = None,
         run = Run(config, place, form_in(state, config.run_dir / LAST) if state else AS_BUILT)
         with (
             Log(config.run_dir, config.fit.steps, config.fit.tensorboard,
-                silent=not place.first) as log,
+                silent=not place.first, console=console) as log,
             opened(config, run.network, place.device) as run.teacher,
         ):
             log.say(f'settings:\n{printed(config)}')
