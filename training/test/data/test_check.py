@@ -101,10 +101,10 @@ def test_other_formats_name_their_entries(tmp_path: Path) -> None:
          'folder': 'coco/val2017', 'classes': {'*': 'ignore'}})
     texts = said(found)
     for kind, where in (('label', r'000000\.txt:2'), ('box', r'000000\.txt:3'),
-                        ('box', r'det_train\.json: \[0\]\.labels\[0\]'),
-                        ('label', r'det_train\.json: \[0\]\.labels\[1\]'),
-                        ('box', r'instances_val2017\.json: annotations\[0\]'),
-                        ('label', r'instances_val2017\.json: annotations\[1\]'),
+                        ('box', r'det_train\.json:1: \[0\]\.labels\[0\]'),
+                        ('label', r'det_train\.json:1: \[0\]\.labels\[1\]'),
+                        ('box', r'instances_val2017\.json:1: annotations\[0\]'),
+                        ('label', r'instances_val2017\.json:1: annotations\[1\]'),
                         ('image', r'val2017/b\.png')):
         assert [t for t in texts if re.match(f'error {kind}: .*{where}: ', t)], (where, texts)
     assert [t.boxes.tolist() for t in found.tallies] == [[1, 1], [1, 0], [1, 0]]

@@ -177,7 +177,7 @@ class TestBdd100k:
         for entry, said in (({'category': 'car', 'box2d': {'x1': 1}}, 'expected category and box'),
                             (box2d('cow', 1, 1, 2, 2), "expected one of pedestrian, .*'cow'")):
             write(path, [{'name': 'a.jpg', 'labels': [self.THINGS[0], entry]}])
-            with pytest.raises(DataError, match=rf'det_train.json: \[0\].labels\[1\]: {said}'):
+            with pytest.raises(DataError, match=rf'det_train.json:1: \[0\].labels\[1\]: {said}'):
                 opened(root, self.LABELS, **self.SETTINGS)[0]
 
     def test_a_class_that_no_map_has_is_refused(self, tmp_path: Path) -> None:
