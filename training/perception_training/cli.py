@@ -194,8 +194,9 @@ def demo(
     from perception_training.fitting.process import tune_process
 
     tune_process()
-    demo(_settings(config, overrides), output, _command(), Console())
-    print(output / 'report.md')
+    settings = _settings(config, [*(overrides or ()), f'run_dir={output / "run"}'])
+    demo(settings, output, _command(), lambda trained: _measured(settings, trained), Console())
+
 
 
 def main() -> None:

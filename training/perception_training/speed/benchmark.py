@@ -18,7 +18,7 @@ from perception_ros.benchmarks.statistics import ratios, Spread
 from perception_training.config import Config
 from perception_training.data.readers import Source
 from perception_training.data.sample import Batch
-from perception_training.data.stream import loader, Stream
+from perception_training.data.stream import made_ahead, Stream
 from perception_training.errors import TrainingError
 from perception_training.fitting.distributed import joined, Place
 from perception_training.fitting.guard import is_out_of_memory
@@ -120,8 +120,8 @@ class _Bench:
 
     def _batches(self) -> Iterator[Batch]:
         data = self._config.data
-        batches = iter(loader(Stream(self._sources, self._config), self._config,
-                              pinned=self._place.device.type == 'cuda'))
+        batches = made_ahead(Stream(self._sources, self._config), self._config,
+                             pinned=self._place.device.type == 'cuda')
         # What was made ahead says nothing of how fast it is made.
         for _ in range(max(1, data.workers * data.prefetch)):
             next(batches)

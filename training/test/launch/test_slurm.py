@@ -1,4 +1,4 @@
-"""The batch script of Slurm, with two machines of this one: everything but Slurm itself is real."""
+"""The batch script of Slurm on one machine that stands for two; all but Slurm itself is real."""
 
 import os
 from pathlib import Path
