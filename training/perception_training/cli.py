@@ -141,7 +141,8 @@ def benchmark(
     with said.status('data') as status:
         report = benchmark(settings, rounds, seconds, variants.split(','), status.update)
     console.print(*report.tables(), sep='\n', highlight=False)
-    for line in (report.verdict, *report.environment.warnings(), write(report, settings.run_dir)):
+    written = write(report, settings.run_dir)
+    for line in (report.verdict, report.machine, *report.environment.warnings(), written):
         console.print(line, highlight=False, soft_wrap=True)
 
 
