@@ -141,7 +141,8 @@ def benchmark(
     with said.status('data') as status:
         report = benchmark(settings, rounds, seconds, variants.split(','), status.update)
     console.print(*report.tables(), sep='\n', highlight=False)
-    for line in (report.verdict, *report.environment.warnings(), write(report, settings.run_dir)):
+    written = write(report, settings.run_dir)
+    for line in (report.verdict, report.machine, *report.environment.warnings(), written):
         console.print(line, highlight=False, soft_wrap=True)
 
 
@@ -194,8 +195,9 @@ def demo(
     from perception_training.fitting.process import tune_process
 
     tune_process()
-    demo(_settings(config, overrides), output, _command(), Console())
-    print(output / 'report.md')
+    settings = _settings(config, [*(overrides or ()), f'run_dir={output / "run"}'])
+    demo(settings, output, _command(), lambda trained: _measured(settings, trained), Console())
+
 
 
 def main() -> None:

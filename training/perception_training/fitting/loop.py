@@ -17,7 +17,7 @@ from perception_training.data.check import brief
 from perception_training.data.pseudo import teach
 from perception_training.data.readers import keep_source, read_source, Source
 from perception_training.data.sample import Batch
-from perception_training.data.stream import loader, Share, Stream
+from perception_training.data.stream import made_ahead, Share, Stream
 from perception_training.errors import CheckpointError
 from perception_training.fitting import checkpoint
 from perception_training.fitting.distributed import joined, Place, warning
@@ -131,12 +131,12 @@ def _steps(run: Run, sources: Sequence[Source], log: Log, evaluate: Evaluate | N
            stop: StopRequest) -> None:
     config, place = run.config, run.place
     stream = Stream(sources, config, Share(place.rank, place.processes), run.step)
-    batches = iter(loader(stream, config, pinned=place.device.type == 'cuda'))
+    batches = made_ahead(stream, config, pinned=place.device.type == 'cuda')
     sums = _Sums()
     before = time.monotonic()
     while run.progress < 1:
         if stop.signal is not None and place.first:
-            _save(run, log, final=True)
+            _save(run, log, LAST, final=True)
             raise stop.error(f'ended the run after step {run.step}, which is kept in '
                              f'{config.run_dir / LAST}: the same command goes on from there')
         sums.add(run.train_step(_next(batches, config.fit.accumulate)))

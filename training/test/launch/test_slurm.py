@@ -1,4 +1,4 @@
-"""The batch script of Slurm, with two machines of this one: everything but Slurm itself is real."""
+"""The batch script of Slurm on one machine that stands for two; all but Slurm itself is real."""
 
 import os
 from pathlib import Path
@@ -79,7 +79,8 @@ def test_a_job_whose_time_is_over_is_queued_again_and_goes_on(tmp_path: Path) ->
     said, _ = again.communicate(timeout=200)
     assert again.returncode == 0, said
     assert f'resumed at step {step}' in (tmp_path / 'run/log.txt').read_text()
-    assert [e['step'] for e in read_numbers(tmp_path / 'run')] == [*range(1, step + 3)]
+    steps = [e['step'] for e in read_numbers(tmp_path / 'run') if 'loss' in e]
+    assert steps == [*range(1, step + 3)]
 
 
 def test_the_script_is_one() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from builders import make_config
 import pytest
+import torch
 
 from perception_ros.benchmarks.statistics import Spread
 from perception_training.errors import TrainingError
@@ -35,15 +36,14 @@ def test_it_measures_data_steps_and_both_beside_each_setting(tmp_path: Path) -> 
 def test_a_setting_that_does_not_run_costs_only_its_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a machine without a compiler says it, which torch.compile needs."""
-    monkeypatch.setenv('CXX', '/nowhere/c++')
-    monkeypatch.setenv('TORCHINDUCTOR_FORCE_DISABLE_CACHES', '1')
-    config = make_config(tmp_path, **SMALL, labels__boxes=(), fit__batch=1,
-                         model={'name': 'unet', 'encoder': 'mobilenet_v2'}, loss__heads={})
-    report = benchmark(config, 1, 0.0, ('compile',))
+    def refuse(module: torch.nn.Module) -> torch.nn.Module:
+        raise RuntimeError('InvalidCxxCompiler: no C++ compiler\nand a long explanation')
+
+    monkeypatch.setattr(torch, 'compile', refuse)
+    report = benchmark(make_config(tmp_path, **SMALL), 1, 0.0, ('compile',))
     failed = report.variants[1]
+    assert failed.problem == 'InvalidCxxCompiler: no C++ compiler'
     assert failed.images_per_s is None and failed.gain is None
-    assert failed.problem
 
 
 @pytest.mark.parametrize(('device', 'share', 'said'), [
@@ -51,12 +51,12 @@ def test_a_setting_that_does_not_run_costs_only_its_row(
     pytest.param('cuda:0, X', 0.6, 'At least 0.9 is MISSED', id='gpu-that-waits'),
     pytest.param('cpu, 2 threads', 0.6, 'share the cores', id='cpu')])
 def test_it_says_whether_the_device_waits_for_data(
-    tmp_path: Path, device: str, share: float, said: str
+    device: str, share: float, said: str
 ) -> None:
-    report = benchmark(make_config(tmp_path, **SMALL), 1, 0.0, ())
-    spread = Spread.of([share])
-    changed = report.model_copy(update={'device': device, 'together': spread})
-    assert said in changed.verdict
+    even = Spread.of([10.0])
+    report = SpeedReport.model_construct(
+        device=device, pipeline=even, step=even, together=Spread.of([share]))
+    assert said in report.verdict
 
 
 def test_an_unknown_setting_is_named(tmp_path: Path) -> None:
