@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception_ros.bundles import Bundle
-from perception_training.compressing.compare import canvas_of, Entry, figures, record, show
+from perception_ros.core.letterbox import Letterbox
+from perception_training.compressing.compare import figures, record, require_validation, show
 from perception_training.compressing.pruning import kept_share, prune
 from perception_training.config import Config
 from perception_training.config.compress import TuneConfig
 from perception_training.config.fit import StartConfig
-from perception_training.data.readers import open_source
+from perception_training.data.readers import read_source
 from perception_training.data.sample import Batch
 from perception_training.data.stream import Stream
 from perception_training.delivering.bundle import make_draft
@@ -25,6 +26,7 @@ from perception_training.fitting.transfer import built, take_over
 from perception_training.models import build, Network
 from perception_training.models.form import Form
 from perception_training.models.int8 import round_to_int8
+from perception_training.reporting.compression import Compression
 
 START = 'start.pt'
 """The changed network before it is trained on, beside the checkpoints of that training."""
@@ -38,6 +40,7 @@ def prune_run(config: Config, command: Sequence[str], evaluate: Evaluating) -> C
     :returns: the settings of the run that holds the smaller network.
     :raises TrainingError: it cannot be pruned, or is not there.
     """
+    require_validation(config)
     origin, ours = _origin(config), _run_below(config, 'prune', config.prune.tune)
 
     def change() -> None:
@@ -52,8 +55,9 @@ def prune_run(config: Config, command: Sequence[str], evaluate: Evaluating) -> C
         drafts = [_draft(ours, _network(origin, config), 'before'),
                   _draft(ours, restored(ours).network, 'after')]
         before, after = figures(drafts, config)
-        _say(config, [Entry(f'{config.prune.share:.0%} of the channels, {config.prune.scope}, '
-                            f'by {config.prune.importance}', 'prune', before, after)])
+        name = (f'{config.prune.share:.0%} of the channels, {config.prune.scope}, by '
+                f'{config.prune.importance}')
+        _say(config, [Compression(name=name, kind='prune', before=before, after=after)])
     return ours
 
 
@@ -66,6 +70,7 @@ def quantise_run(config: Config, command: Sequence[str], evaluate: Evaluating) -
     :returns: the settings of the run that holds the rounding network.
     :raises PerceptionError: it cannot be put into int8, or is not there.
     """
+    require_validation(config)
     origin, ours = _origin(config), _run_below(config, 'quantise', config.quantise.tune)
 
     def change() -> None:
@@ -87,8 +92,9 @@ def quantise_run(config: Config, command: Sequence[str], evaluate: Evaluating) -
         exact, plain, learnt = figures(
             [Bundle.load(bundles / 'before'), Bundle.load(bundles / 'after_training'), after],
             config)
-        _say(config, [Entry('int8 after training', 'quantise', exact, plain),
-                      Entry('int8 in training', 'quantise', exact, learnt)])
+        _say(config, [
+            Compression(name='int8 after training', kind='quantise', before=exact, after=plain),
+            Compression(name='int8 in training', kind='quantise', before=exact, after=learnt)])
     return ours
 
 
@@ -101,12 +107,14 @@ def distil_run(config: Config, command: Sequence[str], evaluate: Evaluating) -> 
     if config.distil is None:
         raise TrainingError('distil: expected a section distil with a teacher in the settings, '
                             'such as distil.teacher=training/runs/large/last.pt')
+    require_validation(config)
     fit(config, evaluate=evaluate(config), prepare=lambda: start_record(config, command))
     if is_first_process():
         teacher = _teacher(config)
         after = _draft(config, restored(config).network, 'student')
         before, student = figures([teacher, after], config)
-        _say(config, [Entry('teacher and student', 'distil', before, student)])
+        name = f'{teacher.manifest.name} as the teacher'
+        _say(config, [Compression(name=name, kind='distil', before=before, after=student)])
 
 
 def _origin(config: Config) -> Path:
@@ -180,22 +188,24 @@ def _draft(config: Config, network: Network, name: str) -> Bundle:
 
 
 def _batches(config: Config) -> list[Batch]:
-    sources = [open_source(s, config.labels, config.data.root) for s in config.data.train]
+    sources = [read_source(s, config.labels, config.data.root) for s in config.data.train]
     stream = Stream(sources, config)
     return [stream[i] for i in range(config.prune.batches)]
 
 
 def _calibration(config: Config) -> list[NDArray[np.uint8]]:
     """Give images of all training sets in turns, spread over each, letterboxed."""
-    sources = [open_source(s.model_copy(update={'cache': False}), config.labels, config.data.root)
-               for s in config.data.train]
+    sources = [read_source(s, config.labels, config.data.root) for s in config.data.train]
     share = -(-config.quantise.images // len(sources))
     canvases = []
     for source in sources:
         count = min(share, len(source))
         for number in range(count):
             image = source[number * len(source) // count].image
-            canvases.append(canvas_of(image, config.width, config.height))
+            canvas = np.empty((config.height, config.width, 3), np.uint8)
+            Letterbox.fit((image.shape[1], image.shape[0]),
+                          (config.width, config.height)).write(image, None, canvas)
+            canvases.append(canvas)
     return canvases
 
 
@@ -215,7 +225,7 @@ def _teacher(config: Config) -> Bundle:
     return _draft(config, network, 'teacher')
 
 
-def _say(config: Config, entries: Sequence[Entry]) -> None:
+def _say(config: Config, entries: Sequence[Compression]) -> None:
     record(config.run_dir, entries)
     show(entries)
 

@@ -1,137 +1,122 @@
 """Before and after: accuracy, size and speed of bundles, recorded and shown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 import json
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 import time
-from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 import onnx
-import onnxruntime
 from rich.console import Console
 from rich.table import Table
 
 from perception_ros.bundles import Bundle
-from perception_ros.bundles.contract import INPUT_NAME
-from perception_ros.core.letterbox import Letterbox
 from perception_training.config import Config
-from perception_training.data.readers import open_source
+from perception_training.data.readers import read_source
 from perception_training.errors import TrainingError
-from perception_training.measuring.evaluate import evaluate, Metrics
-from perception_training.measuring.predict import bundle_predictor
+from perception_training.measuring.evaluate import evaluate_all, Metrics, metrics_of
+from perception_training.measuring.predict import bundle_predictor, Predictor
+from perception_training.measuring.scores import principal
+from perception_training.models import MASKS
+from perception_training.reporting.compression import (
+    Compression,
+    FILE,
+    LATENCY_MS,
+    PARAMETERS,
+    read_compressions,
+    SIZE_MB,
+)
 
-RECORD = 'compression.json'
 ROUNDS, WARM = 60, 5
-Kind = Literal['prune', 'quantise', 'distil']
-Figures = Mapping[str, float]
-"""`miou` and `map50` 0..1, means over the validation sets, where they are measured; `size_mb` of
-the graph, `parameters` of its layers, `latency_ms` of one image in ONNX Runtime, a median."""
-ROWS = {'miou': '.3f', 'map50': '.3f', 'size_mb': '.2f', 'parameters': ',.0f',
-        'latency_ms': '.1f'}
-
-
-class Entry(NamedTuple):
-    """One way in which a network was made smaller."""
-
-    name: str
-    kind: Kind
-    before: Figures
-    after: Figures
+"""Images that are timed, and those before them that are not."""
+_FORMS = {SIZE_MB: '.2f', PARAMETERS: ',.0f', LATENCY_MS: '.1f'}
 
 
 def figures(bundles: Sequence[Bundle], config: Config) -> list[dict[str, float]]:
     """
-    Measure bundles side by side: latency in turns, so that a busy machine is busy for all.
+    Measure bundles in ONNX Runtime on the CPU, side by side.
 
-    :raises TrainingError: there is nothing to measure accuracy on.
+    Accuracies are means over the validation sets; a bundle of other classes, as a teacher may be,
+    has none.
+
+    """
+    with ExitStack() as stack:
+        predictors = {str(number): stack.enter_context(bundle_predictor(
+            bundle.path, config.fit.threads or 0)) for number, bundle in enumerate(bundles)}
+        ours = {number: predictors[number] for number, bundle in zip(
+            predictors, bundles, strict=True) if _says_what_we_ask(bundle, config)}
+        scores = evaluate_all(config, ours)
+        image = read_source(config.data.val[0], config.labels, config.data.root)[0].image
+        times = latencies(list(predictors.values()), image)
+    return [{
+        **(accuracies(metrics_of(scores[number])) if number in scores else {}),
+        SIZE_MB: round(bundle.graph_path.stat().st_size / 1e6, 3),
+        PARAMETERS: _parameters(bundle), LATENCY_MS: round(milliseconds, 2),
+    } for number, bundle, milliseconds in zip(predictors, bundles, times, strict=True)]
+
+
+def require_validation(config: Config) -> None:
+    """
+    Refuse before anything is done what could not be compared at its end.
+
+    :raises TrainingError: there is nothing to measure on.
     """
     if not config.data.val:
         raise TrainingError('data.val: expected sets to measure on, before and after, got none')
-    found = []
-    for bundle, latency in zip(bundles, latencies(bundles, config), strict=True):
-        found.append({
-            **_accuracy(bundle, config),
-            'size_mb': round(bundle.graph_path.stat().st_size / 1e6, 3),
-            'parameters': _parameters(bundle), 'latency_ms': round(latency, 3)})
-    return found
 
 
-def latencies(bundles: Sequence[Bundle], config: Config, rounds: int = ROUNDS) -> list[float]:
-    """Give the median time of one image in ONNX Runtime on the CPU, in ms, of each bundle."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = config.fit.threads or 0
-    source = open_source(config.data.val[0].model_copy(update={'cache': False}), config.labels,
-                         config.data.root)
-    image = source[0].image
-    runs = []
-    for bundle in bundles:
-        size = bundle.manifest.input
-        canvas = canvas_of(image, size.width, size.height)[None]
-        session = onnxruntime.InferenceSession(
-            str(bundle.graph_path), options, providers=['CPUExecutionProvider'])
-        runs.append((session, {INPUT_NAME: canvas}, []))
-    for _ in range(WARM + rounds):
-        for session, feeds, times in runs:
+def latencies(predictors: Sequence[Predictor], image: NDArray[np.uint8],
+              rounds: int = ROUNDS) -> list[float]:
+    """Give each one's median time for an image, in ms; in turns, so that all are disturbed."""
+    times: list[list[float]] = [[] for _ in predictors]
+    for number in range(WARM + rounds):
+        for predict, kept in zip(predictors, times, strict=True):
             start = time.perf_counter()
-            session.run(None, feeds)
-            times.append((time.perf_counter() - start) * 1e3)
-    return [median(times[WARM:]) for _, _, times in runs]
+            predict(image)
+            if number >= WARM:
+                kept.append((time.perf_counter() - start) * 1e3)
+    return [median(kept) for kept in times]
 
 
-def canvas_of(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """Letterbox an image, uint8 `[h, w, 3]`, as the runtime does: uint8 `[height, width, 3]`."""
-    canvas = np.empty((height, width, 3), np.uint8)
-    Letterbox.fit((image.shape[1], image.shape[0]), (width, height)).write(image, None, canvas)
-    return canvas
+def accuracies(metrics: Metrics) -> dict[str, float]:
+    """Give the means over all sets, and over all label maps."""
+    found: dict[str, list[float]] = {}
+    for heads in metrics.values():
+        for head, numbers in heads.items():
+            name, value = principal(numbers)
+            found.setdefault(f'mask_{name}' if head == MASKS else name, []).append(value)
+    return {name: round(mean(values), 4) for name, values in found.items()}
 
 
-def record(run_dir: Path, entries: Sequence[Entry]) -> None:
-    """Add to `compression.json`, in place of what had the same name and kind."""
-    path = run_dir / RECORD
-    there = json.loads(path.read_text(encoding='utf-8')) if path.exists() else []
-    new = {(entry.name, entry.kind) for entry in entries}
-    kept = [entry for entry in there if (entry['name'], entry['kind']) not in new]
-    path.write_text(json.dumps([*kept, *(entry._asdict() for entry in entries)], indent=2),
-                    encoding='utf-8')
+def record(run_dir: Path, entries: Sequence[Compression]) -> None:
+    """Add to `compression.json`, in place of what was recorded under the same names."""
+    new = {entry.name for entry in entries}
+    kept = [entry for entry in read_compressions(run_dir) if entry.name not in new]
+    (run_dir / FILE).write_text(
+        json.dumps([entry.model_dump() for entry in (*kept, *entries)], indent=2),
+        encoding='utf-8')
 
 
-def show(entries: Sequence[Entry]) -> None:
+def show(entries: Sequence[Compression]) -> None:
     """Print a table of each."""
     for entry in entries:
         table = Table('', 'before', 'after', 'change', title=f'{entry.kind}: {entry.name}')
-        for key, form in ROWS.items():
+        for key in (*entry.accuracies, *_FORMS):
             old, new = entry.before.get(key), entry.after.get(key)
-            if old is not None or new is not None:
-                table.add_row(key, _cell(old, form), _cell(new, form), _change(key, old, new))
+            table.add_row(key, _cell(key, old), _cell(key, new), _change(key, old, new))
         Console().print(table)
 
 
-def _accuracy(bundle: Bundle, config: Config) -> dict[str, float]:
-    """Measure a bundle of the run's own classes; a teacher may have others, or other heads."""
-    manifest, labels = bundle.manifest, config.labels
-    detection = manifest.detection
+def _says_what_we_ask(bundle: Bundle, config: Config) -> bool:
+    detection, labels = bundle.manifest.detection, config.labels
     boxes = tuple(c.name for c in detection.classes) if detection else ()
     semantic = {head: tuple(c.name for c in info.classes)
-                for head, info in manifest.semantic.items()}
-    if (labels.boxes and labels.boxes != boxes) or any(
-            semantic.get(head) != names for head, names in labels.semantic.items()):
-        return {}
-    with bundle_predictor(bundle.path, config.fit.threads or 0) as predict:
-        return short(evaluate(config, predict))
-
-
-def short(metrics: Metrics) -> dict[str, float]:
-    """Give the means over all sets, and over all label maps."""
-    found: dict[str, list[float]] = {'miou': [], 'map50': []}
-    for heads in metrics.values():
-        for numbers in heads.values():
-            for key, values in found.items():
-                if key in numbers:
-                    values.append(numbers[key])
-    return {key: round(float(np.mean(values)), 4) for key, values in found.items() if values}
+                for head, info in bundle.manifest.semantic.items()}
+    return labels.boxes in ((), boxes) and all(
+        semantic.get(head) == names for head, names in labels.semantic.items())
 
 
 def _parameters(bundle: Bundle) -> int:
@@ -146,14 +131,13 @@ def _parameters(bundle: Bundle) -> int:
     return sum(count for name, count in stored.items() if name in taken)
 
 
-def _cell(value: float | None, form: str) -> str:
-    return '-' if value is None else format(value, form)
+def _cell(key: str, value: float | None) -> str:
+    return '-' if value is None else format(value, _FORMS.get(key, '.3f'))
 
 
 def _change(key: str, old: float | None, new: float | None) -> str:
     if old is None or new is None:
         return '-'
-    if key in ('miou', 'map50'):
+    if key not in _FORMS:
         return f'{(new - old) * 100:+.1f} points'
     return f'{new / old - 1:+.0%}' if old else '-'
-

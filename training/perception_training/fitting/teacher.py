@@ -107,8 +107,8 @@ class BundleTeacher(Teacher):
             classes[BOXES] = tuple(c.name for c in manifest.detection.classes)
         shared = _shared(classes, student, str(path))
         if BOXES in shared and not _anchored(student):
-            raise TrainingError(f"{path}: expected a student whose boxes are counted from anchors; "
-                                "the teacher's boxes are compared with those")
+            raise TrainingError(f'{path}: expected a student with boxes counted from anchors: '
+                                'those that the teacher finds are compared with them')
         self._places = _places(shared, student)
         # The bundle's ids -> places among the shared classes, and of boxes the student's labels.
         self._ids = {head: _table(classes[head], names) for head, names in shared.items()

@@ -56,12 +56,36 @@ def rounded(x: Tensor, log_limit: Tensor) -> Tensor:
     Gradients pass as if nothing was rounded, where nothing was cut; the limit learns from what
     is lost by cutting and by rounding (LSQ, Esser et al. 2020).
     """
-    # Every value pulls at the one limit: without this it would outweigh all other gradients.
-    pull = 1 / math.sqrt(x.numel() * LEVELS)
-    limit = (log_limit * pull + (log_limit * (1 - pull)).detach()).exp()
-    step = limit / LEVELS
-    steps = (x.float() / step).clamp(-LEVELS - 1, LEVELS)
-    return ((steps + (steps.round() - steps).detach()) * step).to(x.dtype)
+    if not torch.is_grad_enabled():
+        return _to_steps(x, log_limit).to(x.dtype)
+    kept: Tensor = _Rounded.apply(x, log_limit)
+    return kept
+
+
+class _Rounded(torch.autograd.Function):
+    """One pass over the activation where operators one by one would take six, and keep each."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, log_limit: Tensor) -> Tensor:
+        kept = _to_steps(x, log_limit).to(x.dtype)
+        context.save_for_backward(x, log_limit, kept)
+        return kept
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        x, log_limit, kept = context.saved_tensors
+        step = log_limit.exp() / LEVELS
+        inside = (x >= -(LEVELS + 1) * step) & (x <= LEVELS * step)
+        passed = gradients[0] * inside
+        # Cut values follow the limit; others move by what rounding took or gave.
+        moved = (gradients[0] * kept - passed * x).sum(dtype=torch.float32)
+        # Every value pulls at the one limit: unweighed it would outweigh all other gradients.
+        return passed, moved / math.sqrt(x.numel() * LEVELS)
+
+
+def _to_steps(x: Tensor, log_limit: Tensor) -> Tensor:
+    step = log_limit.exp() / LEVELS
+    return (x.float() / step).round_().clamp_(-LEVELS - 1, LEVELS).mul_(step)
 
 
 def rounded_weights(weight: Tensor, axis: int) -> Tensor:
@@ -114,6 +138,6 @@ def _layer(network: nn.Module, name: str) -> nn.Module:
         layer = None
     if type(layer) not in INT8:
         came = f'a {type(layer).__name__}' if layer is not None else 'nothing'
-        raise CheckpointError(f'{name}: expected a convolution that can round to int8, got {came}: '
-                              'the checkpoint is of another network')
+        raise CheckpointError(f'{name}: expected a convolution that can round to int8, got '
+                              f'{came}: the checkpoint is of another network')
     return layer  # type: ignore[return-value]
