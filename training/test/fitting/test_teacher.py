@@ -25,7 +25,7 @@ from perception_training.models import build
 @pytest.fixture(scope='module')
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a checkpoint that knows two streets a little."""
-    config = make_config(tmp_path_factory.mktemp('large'), fit__steps=12)
+    config = make_config(tmp_path_factory.mktemp('large'), fit__steps=8)
     fit(config, sources())
     return config.run_dir / 'last.pt'
 
