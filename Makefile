@@ -11,7 +11,7 @@ OUTPUT ?= out/demo
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format benchmarks train-setup train-test lock clean distclean
+.PHONY: help setup demo test lint format benchmarks train-setup train-test train-demo lock clean distclean
 
 help:  ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,13 @@ train-setup:  ## Make .venv-train, the only environment with torch
 
 train-test: train-setup  ## The tests of training/
 	cd training && PYTHONPATH=../tools ../$(TRAIN)/python -m pytest -p pytest_expected_skips $(ARGS)
+
+# CamVid where it is at hand, else streets that it draws itself.
+DEMO := $(if $(wildcard $(DATA)/camvid/train),camvid,shapes)
+
+train-demo: train-setup  ## Train a small segmenter, watch it learn, deliver it; results in out/train-demo
+	$(TRAIN)/perception_train demo --config training/configs/demo_$(DEMO).yaml \
+	  --output out/train-demo data.root=$(DATA) $(ARGS)
 
 lock:  ## Pin all requirements anew; UPGRADE=1 takes the newest versions
 	@'$(PYTHON)' tools/lock.py $(if $(UPGRADE),--upgrade)

@@ -1,8 +1,8 @@
 """Bags of ROS 1 and ROS 2, read and written without a ROS installation.
 
-`bag.open_bag` opens one for reading, `writer.BagWriter` writes one, `frames` has their images as core
-frames. All of that needs the library `rosbags`, which is an extra: what may meet a bag, but need not,
-imports from here, and the rest when there is one.
+`bag.open_bag` opens one for reading, `writer.BagWriter` writes one, `frames` has their images as
+core frames. All of that needs the library `rosbags`, which is an extra: what may meet a bag, but
+need not, imports from here, and the rest when there is one.
 """
 
 from __future__ import annotations

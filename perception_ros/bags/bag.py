@@ -6,7 +6,8 @@
     for problem in bag.problems:
         ...
 
-What is damaged costs only itself: the rest is read, and `problems` says in words what was left out.
+What is damaged costs only itself: the rest is read, and `problems` says in words what was left
+out.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """What a bag says about a topic. `types` are several where another type came under its name."""
+    """What a bag says about a topic. `types` are several where another type came by its name."""
 
     name: str
     types: tuple[str, ...]

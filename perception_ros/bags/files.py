@@ -15,6 +15,7 @@ from perception_ros.bags.salvage.file import File
 from perception_ros.bags.salvage.pieces import decompress_file
 from perception_ros.core.errors import BagError
 
+
 def bag_files(path: Path, tell: Tell) -> list[Path]:
     """Return the files of a bag in their order: 9 before 10.
 

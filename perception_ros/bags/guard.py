@@ -6,9 +6,9 @@ from collections.abc import Iterator, Set
 from pathlib import Path
 
 from perception_ros.bags.library import LibraryStore
-from perception_ros.bags.salvage import salvage, Tell
-from perception_ros.bags.salvage.db3 import unsaved_rows
-from perception_ros.bags.salvage.mcap import disagreement
+from perception_ros.bags.salvage import salvage, Salvaged, Tell
+from perception_ros.bags.salvage.db3 import missing_rows
+from perception_ros.bags.salvage.mcap import outline
 from perception_ros.bags.store import Record, Store
 from perception_ros.core.errors import BagError
 
@@ -22,7 +22,9 @@ def open_store(path: Path, tell: Tell) -> Store:
     try:
         if not path.stat().st_size:
             raise BagError(f'{path}: expected a bag, got an empty file')
-        reason = _distrust(path)
+        reason, has_index = _look_over(path)
+        if not has_index:  # the library reads such files in the order of time only by luck
+            return _salvaged(path, tell)
         if not reason:
             return GuardedStore(path, LibraryStore(path), tell)
     except BagError:
@@ -32,7 +34,7 @@ def open_store(path: Path, tell: Tell) -> Store:
     except Exception as error:  # a damaged file may raise anything in a library
         reason = f'it cannot be opened as it is: {_text(error)}'
     tell(f'{path.name} is damaged, {reason}; what is whole is read without its index')
-    return salvage(path, lambda problem: tell(f'{path.name}: {problem}'))
+    return _salvaged(path, tell)
 
 
 class GuardedStore:
@@ -73,20 +75,24 @@ class GuardedStore:
         self._store.close()
 
     def _salvage(self, error: Exception) -> None:
-        name = self._path.name
-        self._tell(f'{name} is damaged inside: {_text(error)}; what is whole is read all the same')
+        self._tell(
+            f'{self._path.name} is damaged inside: {_text(error)}; what is whole is read all the '
+            'same'
+        )
         self._store.close()
-        self._store = salvage(self._path, lambda problem: self._tell(f'{name}: {problem}'))
+        self._store = _salvaged(self._path, self._tell)
         self.counts = self._store.counts
 
 
-def _distrust(path: Path) -> str:
-    """Return why a file should not be read by its index, '' if nothing speaks against it."""
+def _look_over(path: Path) -> tuple[str, bool]:
+    """Return why a file should not be read by its index, '' for no reason, and if it has one."""
     if path.suffix == '.mcap':
-        return disagreement(path)
-    if path.suffix == '.db3':
-        return unsaved_rows(path)
-    return ''
+        return outline(path)
+    return (missing_rows(path) if path.suffix == '.db3' else ''), True
+
+
+def _salvaged(path: Path, tell: Tell) -> Salvaged:
+    return salvage(path, lambda problem: tell(f'{path.name}: {problem}'))
 
 
 def _text(error: Exception) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import os
 from pathlib import Path
 from typing import Any
+import weakref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,15 +68,16 @@ class LabelledBag:
         :raises BagError: there are no labels, or they belong to no image.
         """
         self.path = path
-        self._bag: Bag | None = open_bag(path)
-        self._process = os.getpid()
         self._of_others: list[Bag | None] = []
+        self._bag: Bag | None = None
+        self._process = 0
+        self._bag = self._open_bag()
         try:
             topics = _label_topics(self._bag)
             if not topics:
                 raise BagError(
                     f'{path}: expected a labelled bag, it has no topic '
-                    f'<camera>/{GROUND_TRUTH}/{BOXES} or <camera>/{GROUND_TRUTH}/{SEMANTIC}<head>; '
+                    f'<camera>/{GROUND_TRUTH}/{BOXES} or .../{SEMANTIC}<head>; '
                     f'its topics are {", ".join(self._bag.topics) or "none"}'
                 )
             self._names = _class_names(self._bag, topics)
@@ -153,8 +155,8 @@ class LabelledBag:
 
     def close(self) -> None:
         """Close the bag."""
-        if self._bag is not None and self._process == os.getpid():
-            self._bag.close()
+        if self._bag is not None:
+            _close(self._bag, self._process)
 
     def __enter__(self) -> Self:
         return self
@@ -170,6 +172,7 @@ class LabelledBag:
         if self._bag is None or self._process != os.getpid():
             self._of_others.append(self._bag)  # it is not for this process to close
             self._bag, self._process = open_bag(self.path), os.getpid()
+            weakref.finalize(self, _close, self._bag, self._process)
         return self._bag
 
     def _place(self, frame: LabelledFrame, kind: str) -> tuple[str, int]:
@@ -187,6 +190,11 @@ class LabelledBag:
             f'{self.path}: the message on {topic} at {time_ns / 1e9:.6f} s is not there any '
             'more'
         )
+
+
+def _close(bag: Bag, process: int) -> None:
+    if process == os.getpid():
+        bag.close()
 
 
 def read_label_map(message: Message) -> NDArray[np.uint8]:
@@ -246,9 +254,9 @@ def _pair(bag: Bag, topics: dict[str, tuple[str, str]]) -> Iterator[LabelledFram
             labels.setdefault((start, stamp), []).append((kind, message.topic, message.time_ns))
     starts = {start for start, _ in topics.values()}
     images = {
-        topic: start
+        topic: camera
         for topic in camera_topics(bag).values()
-        if (start := _start(topic, starts)) is not None
+        if (camera := _start(topic, starts)) is not None
     }
     seen: set[tuple[str, int]] = set()
     for message in bag.messages(list(images)) if images else ():

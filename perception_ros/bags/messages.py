@@ -1,12 +1,13 @@
 """Messages made of arrays, and arrays of messages, with no ROS installed.
 
 The objects are those of the library `rosbags`: their fields have the names that ROS 2 gives them.
-Poses and transforms are float64 [4, 4] matrices that lead from the child's coordinates to the parent's.
+Poses and transforms are float64 [4, 4] matrices that lead from the child's coordinates to the
+parent's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,9 +34,10 @@ Matrix = NDArray[np.float64]
 
 
 class Box3D(NamedTuple):
-    """An object in space: `pose` of its centre, `size_m` along its own x (length), y and z axes."""
+    """An object in space: `pose` of its centre, `size_m` along its x (length), y and z axes."""
 
-    name: str
+    name: str | None
+    """None: of a kind that the data have no class for."""
     pose: Matrix
     size_m: tuple[float, float, float]
 
@@ -63,7 +65,7 @@ def raw_image(head: Any, image: Image) -> Any:
     return _make(
         IMAGE, header=head, height=image.height, width=image.width, encoding=image.encoding,
         is_bigendian=int(image.is_bigendian), step=image.step,
-        data=np.frombuffer(image.data, np.uint8),
+        data=np.frombuffer(memoryview(image.data), np.uint8),
     )
 
 
@@ -133,7 +135,7 @@ def points_of(message: Any) -> NDArray[Any]:
         kind = np.dtype({
             'names': [field.name for field in message.fields],
             'formats': [
-                (order + _POINT_TYPES[field.datatype - 1], (field.count,) if field.count > 1 else ())
+                (order + _POINT_TYPES[field.datatype - 1], (field.count,) * (field.count > 1))
                 for field in message.fields
             ],
             'offsets': [field.offset for field in message.fields],
@@ -179,6 +181,11 @@ def matrix_of(transform: Any) -> Matrix:
     ]
     matrix[:3, 3] = place.x, place.y, place.z
     return matrix
+
+
+def inverse(matrix: Matrix) -> Matrix:
+    """Return the way back."""
+    return np.asarray(np.linalg.inv(matrix), np.float64)
 
 
 def detections_2d(
@@ -239,7 +246,7 @@ def boxes_3d_of(message: Any) -> list[Box3D]:
         best = max(item.results, key=lambda result: result.hypothesis.score, default=None)
         size = item.bbox.size
         found.append(Box3D(
-            '' if best is None else str(best.hypothesis.class_id),
+            None if best is None else str(best.hypothesis.class_id),
             matrix_of(item.bbox.center), (size.x, size.y, size.z),
         ))
     return found
@@ -271,8 +278,8 @@ def _quaternion(rotation: Matrix) -> Any:
     """Return a rotation as a unit quaternion with w >= 0.
 
     It is the eigenvector of the largest eigenvalue of K, which also levels out a matrix that is
-    rounded. Source: Bar-Itzhack, "New method for extracting the quaternion from a rotation matrix",
-    2000.
+    rounded. Source: Bar-Itzhack, "New method for extracting the quaternion from a rotation
+    matrix", 2000.
     """
     (xx, yx, zx), (xy, yy, zy), (xz, yz, zz) = rotation.T
     k = np.array([

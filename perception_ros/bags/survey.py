@@ -19,7 +19,7 @@ _GAP = 2.5
 """Times the usual interval: at least one message is missing."""
 _LEAST_FOR_GAPS = 5
 _JUMP_NS = 500_000_000
-"""A stamp that moves so much more, or less, than the time of recording is of a clock that was set."""
+"""A stamp that moves so much more, or less, than the time of recording: a clock was set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def survey(
 ) -> list[TopicSurvey]:
     """Read a whole bag and return what is on each topic, by name.
 
-    What the index says and what was read differ where a bag is damaged: then `bag.problems` says so.
+    Where a bag is damaged, more or fewer are read than its index says: `bag.problems` has it.
 
     :param track: what the messages are drawn through, such as a progress bar.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, cast
 
 from rosbags.typesys import get_types_from_idl, get_types_from_msg, get_typestore, Stores
@@ -45,10 +45,6 @@ _VISION = {
 @cache
 def standard() -> Typestore:
     """Return the types of ROS 2 and of vision_msgs; nothing is ever added to them."""
-    return _standard()
-
-
-def _standard() -> Typestore:
     store = get_typestore(Stores.LATEST)
     types: Any = {}
     for name, text in _VISION.items():
@@ -61,7 +57,9 @@ class Types:
     """The types of one bag. A type that it does not describe is ROS 2's own of that name."""
 
     def __init__(self) -> None:
-        self._known = _standard()
+        self._known = get_typestore(Stores.EMPTY)
+        self._known.fielddefs.update(standard().fielddefs)
+        self._known.types.update(standard().types)
         self._apart: dict[str, Typestore] = {}
         """Types that this bag describes otherwise than ROS 2 does."""
 
@@ -73,9 +71,12 @@ class Types:
         if not definition.form:
             return
         try:
-            types = _parse(name, definition)
             # ROS 1 counts headers; what is read here has been put into the form of ROS 2
-            types.pop(HEADER, None)
+            parsed = _parse(name, definition)
+            types = {key: about for key, about in parsed.items() if key != HEADER}
+            if all(_fields(about) == _fields(self._known.fielddefs.get(key))
+                   for key, about in types.items()):
+                return  # nearly always, and registering compiles code
             try:
                 self._known.register(types)
             except Exception:  # of that name, and another
@@ -133,6 +134,12 @@ class Types:
         return store
 
 
+def _fields(about: Any) -> Any:
+    """Return the fields of a type; ROS 1 writes some in upper case."""
+    return about and [(field.lower(), kind) for field, kind in about[1]]
+
+
+@lru_cache(maxsize=256)
 def _parse(name: str, definition: Definition) -> Any:
     if definition.form == 'msg':
         return get_types_from_msg(definition.text, name)

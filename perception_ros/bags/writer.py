@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 import shutil
 import tempfile
-from typing import Any
+from typing import Any, Literal
 
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import StoragePlugin, Writer
@@ -19,7 +19,7 @@ from perception_ros.core.errors import BagError
 
 _PLUGINS = {'.mcap': StoragePlugin.MCAP, '.db3': StoragePlugin.SQLITE3}
 _NO_HASH = 'RIHS01_' + 64 * '0'
-_FORMAT_VERSION = 8
+_FORMAT_VERSION: Literal[8] = 8
 """The last one whose QoS every distribution from Humble on can read."""
 
 

@@ -73,8 +73,8 @@ def cut(
 ) -> None:
     """Write a part of a bag as a bag of ROS 2: a span of time, some topics, or both.
 
-    Latched messages from before the span, such as /tf_static, are put at its start. The exit status
-    is 1 if something was damaged and is left out.
+    Latched messages from before the span, such as /tf_static, are put at its start. The exit
+    status is 1 if something was damaged and is left out.
     """
     if start is not None and end is not None and end <= start:
         raise BagError(f'expected an end after the start of {start:g} s, got {end:g} s')
@@ -108,7 +108,7 @@ def make(
     ] = 'camera',
     rate: Annotated[
         float,
-        typer.Option(min=0, max=1000, help='Images a second; 0: the own one, else 10 (CamVid 15).'),
+        typer.Option(min=0, max=1000, help='Images a second; 0: the own one, or 10 (CamVid 15).'),
     ] = 0.0,
     start: Annotated[
         float, typer.Option(min=0, help='Stamp of the first image, in s, where data have no time.')

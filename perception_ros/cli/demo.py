@@ -24,9 +24,9 @@ def demo(
     input: Annotated[
         Path,
         typer.Option(
-            help='Folder of pictures, video, bag or picture. Files or folders named CAM_*, and the '
-            'image topics of a bag, are cameras; otherwise one sequence is dealt to the cameras, '
-            'or they pan over the picture.'
+            help='Folder of pictures, video, bag or picture. Files or folders named CAM_*, and '
+            'the image topics of a bag, are cameras; otherwise one sequence is dealt to the '
+            'cameras, or they pan over the picture.'
         ),
     ] = DEFAULT_INPUT,
     output: Annotated[Path, typer.Option(help='Folder for what comes out.')] = Path('out/demo'),

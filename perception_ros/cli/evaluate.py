@@ -25,9 +25,9 @@ from perception_ros.evaluation.datasets import Dataset
 from perception_ros.evaluation.masks import MaskAccuracy
 
 DATASET_HELP = (
-    'Labelled images, as KIND:PATH[@SPLIT]: yolo:FOLDER, camvid:FOLDER, coco:FILE, kitti:FOLDER or '
-    'bag:FILE. SPLIT is a folder inside, or a text file with the drives to take, one a line; of a '
-    'bag what to measure, detections or semantic/HEAD. Repeatable.'
+    'Labelled images, as KIND:PATH[@SPLIT]: yolo:FOLDER, camvid:FOLDER, coco:FILE, kitti:FOLDER '
+    'or bag:FILE. SPLIT is a folder inside, or a text file with the drives to take, one a line; '
+    'of a bag what to measure, detections or semantic/HEAD. Repeatable.'
 )
 LABELS_HELP = (
     'Class names in the order of the ids, "a,b,c" or a file with one a line, for yolo:FOLDER '

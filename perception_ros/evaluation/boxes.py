@@ -190,10 +190,13 @@ class PrecisionScorer:
             return np.zeros((10, 101, len(self._classes), 1 + len(SIZES)))
         categories = [{'id': i, 'name': name} for i, name in enumerate(self._classes, 1)]
         with contextlib.redirect_stdout(io.StringIO()):  # the library prints as it goes
+            # It also writes into what it is given: there may be a next time.
             truth = self._library.COCO({
-                'images': self._images, 'annotations': self._truth, 'categories': categories
+                'images': self._images, 'annotations': [dict(item) for item in self._truth],
+                'categories': categories,
             })
-            judge = self._library.COCOeval_faster(truth, truth.loadRes(self._found), self.kind)
+            found = truth.loadRes([dict(item) for item in self._found])
+            judge = self._library.COCOeval_faster(truth, found, self.kind)
             judge.evaluate()
             judge.accumulate()
         # [IoU, recall, class, area, detections]: most detections.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from perception_ros.bags.writer import BagWriter
 from perception_ros.core.errors import BagError
-from perception_ros.recording.base import RecordOptions, Recorder, Track
+from perception_ros.recording.base import Recorder, RecordOptions, Track
 from perception_ros.recording.camvid import record_camvid
 from perception_ros.recording.kitti import record_kitti
 from perception_ros.recording.nuscenes import record_nuscenes

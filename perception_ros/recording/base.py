@@ -1,4 +1,4 @@
-"""What every kind of data is recorded through: topics, frames and times as `docs/bags.md` has them."""
+"""What all kinds of data are recorded through: topics, frames, times as docs/bags.md has them."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_ros.bags.messages import Box3D, Matrix
+from perception_ros.bags.messages import Box3D, inverse, Matrix
 from perception_ros.core.errors import DatasetError
 from perception_ros.evaluation.datasets.kitti import (
     CLASSES,
@@ -48,7 +48,7 @@ def record_kitti(root: Path, split: str, recorder: Recorder) -> None:
         objects = read_objects(folder / 'label_2' / f'{stem}.txt')
         recorder.transforms(time_ns, [
             (BASE, VELODYNE, known.velodyne_to_imu),
-            (VELODYNE, optical_frame(camera), np.linalg.inv(known.velodyne_to_camera)),
+            (VELODYNE, optical_frame(camera), inverse(known.velodyne_to_camera)),
         ])
         recorder.image_file(camera, time_ns, image, known.matrix)
         scan = folder / 'velodyne' / f'{stem}.bin'
@@ -82,10 +82,10 @@ def read_calibration(path: Path) -> Calibration:
             f'and Tr_imu_to_velo; {type(error).__name__}: {error}'
         ) from error
     matrix = projection[:, :3]
-    offset = np.linalg.solve(matrix, projection[:, 3])
+    offset = np.asarray(np.linalg.solve(matrix, projection[:, 3]), np.float64)
     to_camera = to_camera_0.copy()
     to_camera[:3, 3] += offset
-    return Calibration(matrix, offset, to_camera, np.linalg.inv(from_imu))
+    return Calibration(matrix, offset, to_camera, inverse(from_imu))
 
 
 def box_3d(item: KittiObject, known: Calibration) -> Box3D:

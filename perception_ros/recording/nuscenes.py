@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_ros.bags.messages import Box3D, Matrix
+from perception_ros.bags.messages import Box3D, inverse, Matrix
 from perception_ros.core.errors import DatasetError
 from perception_ros.recording.base import BASE, optical_frame, Recorder, WORLD
 from perception_ros.recording.kitti import read_points
@@ -82,7 +82,7 @@ def _record(sample: _Sample, classes: tuple[str, ...], recorder: Recorder) -> No
         # where the vehicle was then: the LiDAR's points reach this camera by way of the world
         pose = (
             sample.base_to_world @ sample.lidar_to_base
-            @ np.linalg.inv(camera.from_lidar) @ np.linalg.inv(camera.to_base)
+            @ inverse(camera.from_lidar) @ inverse(camera.to_base)
         )
         recorder.transforms(camera.time_ns, [(WORLD, BASE, pose)])
         recorder.image_file(camera.name, camera.time_ns, camera.path, camera.matrix)
@@ -105,7 +105,7 @@ def _sample(item: dict[str, Any], classes: tuple[str, ...], folder: Path) -> _Sa
     return _Sample(
         _ns(item['timestamp']), _matrix(item['ego2global']), _matrix(lidar['lidar2ego']),
         folder / lidar['lidar_path'],
-        [_box_3d(box, classes) for box in item['instances'] if box['bbox_label_3d'] >= 0],
+        [_box_3d(box, classes) for box in item['instances']],
         sorted(cameras, key=lambda camera: (camera.time_ns, camera.name)),
     )
 
@@ -128,7 +128,7 @@ def _box_3d(item: dict[str, Any], classes: tuple[str, ...]) -> Box3D:
     pose = np.eye(4)
     pose[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
     pose[:3, 3] = x, y, z
-    return Box3D(classes[item['bbox_label_3d']], pose, (length, width, height))
+    return Box3D(_name(item['bbox_label_3d'], classes), pose, (length, width, height))
 
 
 def _name(number: int, classes: tuple[str, ...]) -> str | None:

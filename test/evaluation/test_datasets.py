@@ -205,7 +205,7 @@ class TestCoco:
         assert cv2.imwrite(str(tmp_path / 'a.png'), picture(96, 64))
         path = tmp_path / 'all.json'
         path.write_text(json.dumps(coco() | {key: value}))
-        with pytest.raises(DatasetError, match=r'all\.json: (annotations\[0\]: )?expected'):
+        with pytest.raises(DatasetError, match=r'all\.json:(1: annotations\[0\]:)? expected'):
             open_dataset(f'coco:{path}')
 
     def test_what_is_no_json_is_an_error(self, tmp_path: Path) -> None:

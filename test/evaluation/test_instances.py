@@ -101,6 +101,18 @@ def test_compressed_masks_count_as_their_pixels() -> None:
     assert scorer.result().map == 1.0
 
 
+def test_it_may_be_measured_on_the_way() -> None:
+    """The library writes into what it is given: boxes beside the masks, which it then prefers."""
+    scorer = InstanceScorer(('car',))
+    label, crowd = np.zeros(1, np.int64), np.zeros(1, bool)
+    for found in (ring(), block(10, 10, 20, 10)):  # the second has the ring's box alone
+        scorer.add((WIDTH, HEIGHT), ring()[None], label, crowd, found[None], label,
+                   np.full(1, 0.5))
+        first, again = scorer.result(), scorer.result()
+        assert first.map == again.map
+    assert first.map50 == 1.0 and first.map == pytest.approx(0.55, abs=0.01)
+
+
 def test_it_is_what_the_library_says_itself() -> None:
     """Through its own files of annotations: uncompressed masks, crowds, images without any."""
     rng = np.random.default_rng(4)

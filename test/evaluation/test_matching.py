@@ -101,6 +101,14 @@ def test_the_best_threshold_by_hand() -> None:
         0.6, pytest.approx(2 / 3), 1.0, pytest.approx(0.8))
 
 
+def test_a_box_on_the_border_of_two_sizes_is_to_be_found_in_both() -> None:
+    """COCO's ranges hold both of their ends; the library's precision is that of both."""
+    border = (10.0, 10.0, 42.0, 42.0)
+    sizes = measured([([(border, 0, False)], [(border, 0, 0.9)])])[0].classes['car'].sizes
+    assert {name: (item.count, item.ap) for name, item in sizes.items()} == {
+        'small': (1, 1.0), 'medium': (1, 1.0), 'large': (0, None)}
+
+
 def test_without_labels_or_answers_there_is_no_best_threshold() -> None:
     result, _ = measured([([(BOX, 0, False)], [(BOX, 1, 0.9)])])
     assert [item.best for item in result.classes.values()] == [None, None]

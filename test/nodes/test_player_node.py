@@ -29,6 +29,7 @@ from perception_ros.ros.messages import (
     to_nanoseconds,
 )
 from perception_ros.ros.qos import make_qos
+from test.bags.build import MAKERS, noise, two_cameras
 
 pytestmark = pytest.mark.dds
 
@@ -191,6 +192,21 @@ def test_compressed_cameras_of_a_folder_with_one_that_goes_away(
     others_ms = np.delete(gaps_ms, gaps_ms.argmax())
     assert np.median(others_ms) == pytest.approx(200, abs=10), 'a stall moves a few, not most'
     assert others_ms.std() > 0.1, 'jitter'
+
+
+def test_the_cameras_of_a_bag(listener: Listener, player: Player, tmp_path: Path) -> None:
+    topics = {name: f'/{name}/image_raw' for name in ('front', 'rear')}
+    listener.listen(Image, *topics.values())
+    bag = MAKERS['mcap'](tmp_path, two_cameras(6))
+    process = player.start(
+        input=bag, loop=False, encoding='rgb8', rate_hz=5.0, wait_for_subscribers=1
+    )
+    listener.spin(until=lambda: process.poll() is not None)
+    listener.spin(until=lambda: all(len(got) == 3 for got in listener.messages.values()))
+    for place, topic in enumerate(topics.values()):
+        for i, message in enumerate(listener.messages[topic]):
+            seen = from_image_message(message).rgb()
+            assert np.array_equal(seen, noise(2 * i + place)), 'every pixel as it was recorded'
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM], ids=['SIGINT', 'SIGTERM'])

@@ -141,7 +141,8 @@ def benchmark(
     with said.status('data') as status:
         report = benchmark(settings, rounds, seconds, variants.split(','), status.update)
     console.print(*report.tables(), sep='\n', highlight=False)
-    for line in (report.verdict, *report.environment.warnings(), write(report, settings.run_dir)):
+    written = write(report, settings.run_dir)
+    for line in (report.verdict, report.machine, *report.environment.warnings(), written):
         console.print(line, highlight=False, soft_wrap=True)
 
 
@@ -179,6 +180,24 @@ def report(
 ) -> None:
     """Show one run, or compare several, in one HTML file that needs no network."""
     _report(run_dirs, output)
+
+
+@app.command()
+def demo(
+    config: ConfigFile,
+    output: Annotated[Path, typer.Option(help='folder of pictures, bundle and report')],
+    overrides: Overrides = None,
+) -> None:
+    """Train a small segmenter, watch it learn, deliver it, and run what came out."""
+    from rich.console import Console
+
+    from perception_training.demo.demo import demo
+    from perception_training.fitting.process import tune_process
+
+    tune_process()
+    settings = _settings(config, [*(overrides or ()), f'run_dir={output / "run"}'])
+    demo(settings, output, _command(), lambda trained: _measured(settings, trained), Console())
+
 
 
 def main() -> None:

@@ -17,6 +17,23 @@ SCENE = ('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence',
          'pedestrian', 'cyclist')
 CAR, ROAD = SCENE.index('car'), SCENE.index('road')
 ALONE = Place(torch.device('cpu'))
+# The networks of transformers, small.
+SEGFORMER = {'name': 'segformer', 'library': {
+    'hidden_sizes': [8, 16, 24, 32], 'depths': [1, 1, 1, 1], 'decoder_hidden_size': 32,
+    'num_attention_heads': [1, 1, 2, 4]}}
+_QUERIES = {
+    'encoder_in_channels': [24, 32, 48], 'encoder_hidden_dim': 32, 'encoder_ffn_dim': 64,
+    'encoder_attention_heads': 4, 'd_model': 32, 'decoder_in_channels': [32, 32, 32],
+    'decoder_ffn_dim': 64, 'decoder_layers': 2, 'decoder_attention_heads': 4,
+    'num_denoising': 8}
+RTDETRV2 = {'name': 'rtdetrv2', 'queries': 20, 'library': {**_QUERIES, 'backbone': {
+    'embedding_size': 16, 'hidden_sizes': [16, 24, 32, 48], 'depths': [1, 1, 1, 1]}}}
+DFINE = {'name': 'dfine', 'size': 's', 'queries': 20, 'library': {
+    **_QUERIES, 'backbone': {
+        'stem_channels': [3, 8, 8], 'stage_in_channels': [8, 16, 24, 32],
+        'stage_mid_channels': [8, 12, 16, 24], 'stage_out_channels': [16, 24, 32, 48],
+        'hidden_sizes': [16, 24, 32, 48], 'stage_num_blocks': [1, 1, 1, 1],
+        'stage_numb_of_layers': [1, 1, 1, 1]}}}
 
 
 def street(name: str, box: tuple[int, int, int, int], label: int = 0, width: int = 128,

@@ -1,7 +1,7 @@
 """What is left of a damaged file of a bag, found without its index.
 
-Readers of bags trust the index at the end of a file, which one that was cut off does not have. Here a
-file is gone through once from its start; whatever can be read is indexed anew.
+Readers of bags trust the index at the end of a file, which one that was cut off does not have.
+Here a file is gone through once from its start; whatever can be read is indexed anew.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 import sqlite3
+import struct
 from typing import NamedTuple
 
 from perception_ros.bags.qos import is_latched
@@ -14,7 +15,13 @@ from perception_ros.core.errors import BagError
 
 _ROWS = 64
 """Read at once; a block has so many."""
+_OVERFLOW_HEAD = 4
+"""Bytes of a page of a long message that name the next one."""
 _FORMS = {'ros2msg': 'msg', 'ros2idl': 'idl'}
+
+
+_Row = tuple[int, int, int, bytes]
+"""Number, topic, time, message."""
 
 
 class _Place(NamedTuple):
@@ -24,18 +31,23 @@ class _Place(NamedTuple):
     last: int
 
 
-def unsaved_rows(path: Path) -> str:
-    """Return what lies beside a file that was not closed, '' where nothing does."""
-    log = path.with_name(f'{path.name}-wal')
-    if log.is_file() and log.stat().st_size:
-        return f'it was not closed: its newest messages lie in {log.name} beside it'
+def missing_rows(path: Path) -> str:
+    """Return why SQLite alone would lose messages or change them, '' where it would not.
+
+    :raises OSError: the file cannot be read.
+    """
+    if log := _log(path):
+        return f'it was not closed: its newest messages lie in {log} beside it'
+    size, wanted = path.stat().st_size, _size(path)
+    if size < wanted:
+        return f'it was cut off: {wanted - size} of {wanted} bytes are missing'
     return ''
 
 
 def scan_db3(path: Path, tell: Tell) -> Salvaged:
     """Return what can be read of a SQLite bag."""
     # With its log beside it SQLite must be let to it; without, it shall write nothing there.
-    mode = 'mode=ro' if unsaved_rows(path) else 'mode=ro&immutable=1'
+    mode = 'mode=ro' if _log(path) else 'mode=ro&immutable=1'
     name = str(path.resolve()).replace('?', '%3f').replace('#', '%23')
     connection = sqlite3.connect(f'file:{name}?{mode}', uri=True, check_same_thread=False)
     try:
@@ -48,12 +60,20 @@ def scan_db3(path: Path, tell: Tell) -> Salvaged:
             f'{path}: expected a SQLite bag, none of its topics can be read: {error}'
         ) from error
     index, first = Index(), 0
+    torn = _torn_page(path)
     skipped = 0
+
+    def raw(rows: list[_Row]) -> Iterator[Raw]:
+        # SQLite fills a page that was cut off with zeros, and says nothing
+        return (
+            Raw(*row[1:]) for row in rows
+            if not torn or not row[-1].rstrip(b'\0').endswith(torn)
+        )
+
     while True:
         rows, first_missing, is_over = _rows(connection, first, _ROWS)
         if rows:
-            place = _Place(rows[0][0], rows[-1][0])
-            index.add(place, (Raw(*row[1:]) for row in rows))
+            skipped += len(rows) - index.add(_Place(rows[0][0], rows[-1][0]), raw(rows))
             first = rows[-1][0] + 1
         if is_over:
             break
@@ -69,16 +89,51 @@ def scan_db3(path: Path, tell: Tell) -> Salvaged:
 
     def read(place: _Place) -> Iterator[Raw]:
         rows, _, _ = _rows(connection, place.first, place.last - place.first + 1)
-        return (Raw(*row[1:]) for row in rows if row[0] <= place.last)
+        return raw([row for row in rows if row[0] <= place.last])
 
     return Salvaged(index, channels, read, connection.close, tell)
 
 
+def _log(path: Path) -> str:
+    """Return the name of the log that SQLite has left beside a file, '' where there is none."""
+    log = path.with_name(f'{path.name}-wal')
+    return log.name if log.is_file() and log.stat().st_size else ''
+
+
+def _header(path: Path) -> tuple[int, int]:
+    """Return the size of a page and their number, 0 where the file does not say it.
+
+    Source: "Database File Format" of SQLite, 1.3.
+    """
+    with path.open('rb') as stream:
+        head = stream.read(100)
+    if len(head) < 100 or head[24:28] != head[92:96]:  # the number is of an older version
+        return 0, 0
+    size, pages = struct.unpack_from('>H', head, 16)[0], struct.unpack_from('>I', head, 28)[0]
+    return (1 << 16 if size == 1 else size), pages
+
+
+def _size(path: Path) -> int:
+    size, pages = _header(path)
+    return size * pages
+
+
+def _torn_page(path: Path) -> bytes:
+    """Return what is left of the page in which a file was cut off, without zeros at its end."""
+    page, pages = _header(path)
+    size = path.stat().st_size
+    if not page or size >= page * pages or size % page <= _OVERFLOW_HEAD:
+        return b''
+    with path.open('rb') as stream:
+        stream.seek(size - size % page + _OVERFLOW_HEAD)
+        return stream.read().rstrip(b'\0')
+
+
 def _rows(
     connection: sqlite3.Connection, first: int, count: int
-) -> tuple[list[tuple[int, int, int, bytes]], int | None, bool]:
+) -> tuple[list[_Row], int | None, bool]:
     """Return rows from a number on, the number where they cannot be read, and whether all end."""
-    rows: list[tuple[int, int, int, bytes]] = []
+    rows: list[_Row] = []
     seen = 0
     try:
         for row in connection.execute(

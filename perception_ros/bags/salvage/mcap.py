@@ -48,25 +48,34 @@ class _Place(NamedTuple):
     end: int
 
 
-def disagreement(path: Path) -> str:
-    """Return where a file contradicts its own index, '' where it does not.
+class Outline(NamedTuple):
+    """What the heads of a file's records say."""
 
-    Reads the heads of the records alone. Readers believe the index: a chunk that it lacks or
-    misplaces would be lost without a word.
+    contradiction: str = ''
+    """Where the file contradicts its own index."""
+    has_index: bool = True
+    """Whether there is one, or no need of one. Writers of streams make none."""
+
+
+def outline(path: Path) -> Outline:
+    """Compare a file with its index, without reading what is in its chunks.
+
+    Readers believe the index: a chunk that it lacks or misplaces would be lost without a word.
 
     :raises OSError: the file cannot be read.
     """
     with File(path) as view:
         if bytes(view[:8]) != MAGIC:
-            return 'it does not start as an MCAP file does'
+            return Outline('it does not start as an MCAP file does')
         if bytes(view[-8:]) != MAGIC:
-            return 'it has no end: it was cut off, or never closed'
+            return Outline('it has no end: it was cut off, or never closed')
         chunks, indexed, last = set(), set(), 0
+        messages = 0
         at = len(MAGIC)
         while at < len(view) - len(MAGIC):
             record = _record(view, at)
             if record is None or record.is_cut:
-                return f'there is no record at byte {at}'
+                return Outline(f'there is no record at byte {at}')
             last = record.op
             start = view[record.start : min(record.start + 32, record.end)]
             if last == _CHUNK and len(start) == 32:
@@ -75,15 +84,16 @@ def disagreement(path: Path) -> str:
             elif last == _CHUNK_INDEX and len(start) == 32:
                 start_ns, end_ns, offset, length = struct.unpack('<4Q', start)
                 indexed.add((offset, length, start_ns, end_ns))
+            messages += last == _MESSAGE
             at = record.end
         if last != _FOOTER:
-            return 'it has no footer'
+            return Outline('it has no footer')
         if indexed and indexed != chunks:
-            return (
+            return Outline(
                 f'its index lists {len(indexed)} chunks, {len(indexed & chunks)} of which are '
                 f'among the {len(chunks)} that are there'
             )
-    return ''
+    return Outline(has_index=bool(indexed) or not (chunks or messages))
 
 
 def scan_mcap(path: Path, tell: Tell) -> Salvaged:
@@ -148,7 +158,8 @@ class _Scan:
         while at < len(view):
             record = _record(view, at)
             if record is None or (record.is_cut and record.op not in (_CHUNK, _MESSAGE)):
-                run = self._end_run(run, at)
+                self._end_run(run, at)
+                run = None
                 if bytes(view[at:]) == MAGIC:
                     return
                 following = next((offset for offset in indexed if offset > at), len(view))
@@ -158,11 +169,12 @@ class _Scan:
             if record.op == _MESSAGE and not record.is_cut:
                 run = at if run is None else run
                 if record.end - run > _RUN_BYTES:
-                    run = self._end_run(run, record.end)
-            elif record.op != _MESSAGE:
-                run = self._end_run(run, at)
+                    self._end_run(run, record.end)
+                    run = None
+            else:
+                self._end_run(run, at)
+                run = None
             if record.is_cut:
-                run = self._end_run(run, at)
                 kind = 'chunk' if record.op == _CHUNK else 'message'
                 self._tell(f'the file ends within the {kind} at byte {at}')
             if record.op == _CHUNK:
@@ -174,6 +186,7 @@ class _Scan:
         self._end_run(run, at)
 
     def _end_run(self, run: int | None, end: int) -> None:
+        """Note the messages that lie outside of chunks from `run` to `end`, if there are any."""
         if run is not None:
             place = _Place(run, end)
             self.index.add(place, self._messages(place, self._tell))

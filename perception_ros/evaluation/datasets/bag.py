@@ -30,9 +30,13 @@ def read_bag(
         raise DatasetError(f'{path}: expected a bag (.mcap, .db3, .bag) or a folder of one')
     try:
         bag = LabelledBag(path)
+    except BagError as error:
+        raise DatasetError(str(error)) from error
+    try:
         kind = _kind(bag, path, split)
         classes = bag.classes(kind)
-    except BagError as error:
+    except (BagError, DatasetError) as error:
+        bag.close()
         raise DatasetError(str(error)) from error
     frames = {
         path / frame.camera / str(frame.stamp_ns): frame

@@ -12,13 +12,14 @@ import numpy as np
 
 from perception_ros.core.errors import DatasetError
 from perception_ros.evaluation.datasets.base import BoxDataset, Size, TrueBoxes
+from perception_ros.evaluation.datasets.places import JsonEntry, JsonFile
 
 
 class CocoObject(NamedTuple):
     """One annotation."""
 
-    where: str
-    """File and number of the entry."""
+    where: JsonEntry
+    """File, line and number of the entry."""
     box: tuple[float, float, float, float]
     """(x1, y1, x2, y2) in pixels."""
     label: int
@@ -37,6 +38,7 @@ class CocoFile:
     classes: tuple[str, ...]
     images: Mapping[int, Path]
     """Id -> file, which may be missing."""
+    _json: JsonFile
     _ids: Mapping[int, int]
     _entries: Mapping[int, Sequence[tuple[int, Mapping[str, Any]]]]
 
@@ -49,7 +51,7 @@ class CocoFile:
         """
         found = []
         for number, entry in self._entries.get(image, ()):
-            where = f'{self.path}: annotations[{number}]'
+            where = self._json.entry('annotations', number)
             try:
                 x, y, width, height = (float(value) for value in entry['bbox'])
                 if not np.isfinite((x, y, width, height)).all():
@@ -75,6 +77,7 @@ def load_coco(path: Path, folders: Sequence[Path]) -> CocoFile:
     :param folders: where its images may lie.
     :raises DatasetError: it is no such file, or an annotation is of no image.
     """
+    file = JsonFile(path)
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
         ids = {int(item['id']): i for i, item in enumerate(content['categories'])}
@@ -99,10 +102,10 @@ def load_coco(path: Path, folders: Sequence[Path]) -> CocoFile:
         raise DatasetError(f'{path}: expected images, got none')
     if lost:
         raise DatasetError(
-            f'{path}: annotations[{lost[0]}]: expected an image_id of images, got '
+            f'{file.entry("annotations", lost[0])}: expected an image_id of images, got '
             f'{content["annotations"][lost[0]]["image_id"]!r}; {len(lost)} such annotations'
         )
-    return CocoFile(path, classes, images, ids, entries)
+    return CocoFile(path, classes, images, file, ids, entries)
 
 
 def read_coco(path: Path, split: str, labels: Sequence[str] | None) -> BoxDataset:

@@ -86,10 +86,15 @@ def read_objects(path: Path) -> list[KittiObject]:
         lines = path.read_text(encoding='utf-8').splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f'{path}: expected a label file of KITTI; {error}') from error
-    return [_object(line, f'{path}:{i}') for i, line in enumerate(lines, 1) if line.strip()]
+    return [read_object(line, f'{path}:{i}') for i, line in enumerate(lines, 1) if line.strip()]
 
 
-def _object(line: str, where: str) -> KittiObject:
+def read_object(line: str, where: str) -> KittiObject:
+    """Read a line.
+
+    :param where: file and line, for the error.
+    :raises DatasetError: it is none of KITTI's.
+    """
     name, *rest = line.split()
     try:
         numbers = [float(number) for number in rest]

@@ -21,6 +21,12 @@ class DetectionLossConfig(Settings):
     region_classes: float = Field(1.0, ge=0, description='cross-entropy, of the second stage')
     region_box: float = Field(1.0, ge=0, description='smooth L1, of the second stage')
     region_masks: float = Field(1.0, ge=0, description='cross-entropy, of the second stage')
+    varifocal: float = Field(1.0, ge=0, description='class scores of queries')
+    l1: float = Field(5.0, ge=0, description='centre and size of boxes of queries')
+    giou: float = Field(2.0, ge=0, description='generalised IoU of boxes of queries')
+    fine_grained: float = Field(0.15, ge=0, description="D-FINE's distributions of sides")
+    self_distillation: float = Field(
+        1.5, ge=0, description="D-FINE's last distributions as teachers of the earlier ones")
     topk: int = Field(10, ge=1, description='anchors that a box may claim')
     alpha: float = Field(0.5, ge=0, description='exponent of the score in the alignment')
     beta: float = Field(6.0, ge=0, description='exponent of the IoU in the alignment')

@@ -1,7 +1,7 @@
 """What is wrong with the images and labels of a run: all of it, before training begins."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 import itertools
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -66,12 +66,11 @@ class Findings:
 
 @dataclass(frozen=True)
 class Look:
-    """What one image and its labels are."""
+    """What is compared and counted of one image and its labels; a set need not lie in memory."""
 
     name: str
     path: Path | None
     problems: list[Problem]
-    sample: Sample | None = None
     digest: bytes = b''
     bits: NDArray[np.uint64] | None = None
     labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -126,8 +125,8 @@ def brief(train: Sequence[Source], val: Sequence[Source]) -> list[str]:
 
     :raises DataError: images or labels of training are missing.
     """
-    missing = [path for source in train if isinstance(source, ImageFiles)
-               for path in _needed(source) if not path.is_file()]
+    missing = sorted(path for source in train if isinstance(source, ImageFiles)
+                     for path in _needed(source) if not path.is_file())
     if missing:
         raise DataError(f'{missing[0]}: there is no such file, and {len(missing) - 1} others are '
                         'missing too; `perception_train check` lists all')
@@ -149,15 +148,13 @@ def _sources(config: Config) -> Iterable[tuple[Side, SourceConfig]]:
 
 
 def _looks(source: Source, config: Config) -> Iterable[Look]:
-    def look(index: int) -> Look:
-        seen = _look_at_file(source, index) if isinstance(source, ImageFiles) \
-            else _look_at(source, index)
-        return _counted(seen, config)
-
-    return ahead(look, len(source))
+    if isinstance(source, ImageFiles):
+        return ahead(lambda index: _look_at_file(source, index, config), len(source))
+    # Whether any other source may be read by several threads is not known.
+    return (_look_at(source, index, config) for index in range(len(source)))
 
 
-def _look_at_file(source: ImageFiles, index: int) -> Look:
+def _look_at_file(source: ImageFiles, index: int, config: Config) -> Look:
     path, name = source.images[index], source.names[index]
     try:
         image = read_rgb(path)
@@ -168,31 +165,25 @@ def _look_at_file(source: ImageFiles, index: int) -> Look:
     labels = source.labels(
         index, size, lambda error: problems.append(Problem('label', str(error))))
     problems += [p for thing in labels.things for p in _of_box(thing, size)]
-    return Look(name, path, problems, source.sample(index, image, labels))
+    return _look(source.sample(index, image, labels), path, problems, config)
 
 
-def _look_at(source: Source, index: int) -> Look:
-    name = source.names[index]
+def _look_at(source: Source, index: int, config: Config) -> Look:
     try:
         sample = source[index]
     except PerceptionError as error:
-        return Look(name, None, [Problem('image', str(error))])
-    things = [Thing(f'{source.name}: {name}, box {i}', tuple(box.tolist()), int(label))
+        return Look(source.names[index], None, [Problem('image', str(error))])
+    things = [Thing(f'{source.name}: {sample.name}, box {i}', tuple(box.tolist()), int(label))
               for i, (box, label) in enumerate(zip(sample.boxes, sample.labels, strict=True))]
     problems = [p for thing in things for p in _of_box(thing, sample.size)]
-    return Look(name, None, problems, sample)
+    return _look(sample, None, problems, config)
 
 
-def _counted(look: Look, config: Config) -> Look:
-    """Reduce an image to what is compared and counted, so that a set need not lie in memory."""
-    if look.sample is None:
-        return look
-    sample = look.sample
+def _look(sample: Sample, path: Path | None, problems: list[Problem], config: Config) -> Look:
     pixels = {head: np.bincount(ids.ravel(), minlength=256)[:len(config.labels.semantic[head])]
               for head, ids in sample.semantic.items()}
-    return replace(
-        look, sample=None, digest=digest(sample.image), bits=bits(sample.image),
-                         labels=sample.labels, pixels=pixels)
+    return Look(sample.name, path, problems, digest(sample.image), bits(sample.image),
+                sample.labels, pixels)
 
 
 def _count(tally: Tally, look: Look) -> None:
@@ -245,8 +236,10 @@ def _twins(seen: Sequence[_Seen]) -> Iterable[Problem]:
         if other is image:
             continue
         across = other.side != image.side
-        if across and image.path is not None and _same(image.path, other.path):
-            yield Problem('split', f'{image.where}: this image is in both train and val')
+        if image.path is not None and _same(image.path, other.path):
+            # Two sources of one side may well read one image for different labels.
+            if across:
+                yield Problem('split', f'{image.where}: this image is in both train and val')
         else:
             yield Problem('duplicate', f'{image.where} ({image.side}): the same pixels as '
                           f'{other.where} ({other.side})', across)

@@ -61,11 +61,11 @@ class ClassMap:
         table[:len(theirs)] = [UNKNOWN if i in (UNKNOWN_BOX, None) else i for i in self._ids]
         self._table = table
 
-    def label(self, theirs: int, where: str) -> int | None:
+    def label(self, theirs: int, where: object) -> int | None:
         """
         Give our id of a box, -1 for a region that is unknown, or None for background.
 
-        :param where: file and line, for the error.
+        :param where: what says file and line in the error.
         :raises DataError: the set has no such class.
         """
         if not 0 <= theirs < len(self._ids):
@@ -73,7 +73,7 @@ class ClassMap:
                             f'({", ".join(self._theirs)}), got {theirs}')
         return self._ids[theirs]
 
-    def named(self, theirs: str, where: str) -> int | None:
+    def named(self, theirs: str, where: object) -> int | None:
         """
         Give our id of a box by the name of its class, as `label` does.
 

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
+from perception_ros.core.errors import PerceptionError
 from perception_training.config import Config
 from perception_training.config.data import AugmentConfig
 from perception_training.data.colour import recolour
@@ -124,17 +125,31 @@ def random_view(sample: Sample, rng: np.random.Generator, config: Config) -> Sam
     return mirror(view) if rng.random() < augment.flip else view
 
 
-def loader(stream: Stream, config: Config, pinned: bool) -> DataLoader[Batch]:
-    """Make the batches of a stream ahead, in worker processes."""
+def made_ahead(stream: Stream, config: Config, pinned: bool) -> Iterator[Batch]:
+    """
+    Give the batches of a stream, made ahead in worker processes.
+
+    :raises PerceptionError: what went wrong in a worker, in its own words.
+    """
     workers = config.data.workers
     if workers:
         # Threads of OpenCV do not survive in the processes, which would wait for them for ever;
         # and processes that use all cores have no need of them.
         cv2.setNumThreads(1)
-    return DataLoader(
-        stream, batch_size=None, num_workers=workers, pin_memory=pinned,
-        prefetch_factor=config.data.prefetch if workers else None,
-        worker_init_fn=_outlive_requests)
+    try:
+        yield from DataLoader(
+            stream, batch_size=None, num_workers=workers, pin_memory=pinned,
+            prefetch_factor=config.data.prefetch if workers else None,
+            worker_init_fn=_outlive_requests)
+    except PerceptionError as error:
+        raise _as_it_was_said(error) from None
+
+
+def _as_it_was_said(error: PerceptionError) -> PerceptionError:
+    """Take away the traceback that torch puts before what a worker said."""
+    kind = type(error)
+    text = str(error).partition(f'\n{kind.__module__}.{kind.__qualname__}: ')[2].strip()
+    return kind(text) if text else error
 
 
 def _outlive_requests(worker: int) -> None:

@@ -48,9 +48,8 @@ def export_onnx(network: Network, path: Path, width: int, height: int) -> tuple[
     with torch.no_grad():
         names = tuple(network.answers(network(example)))
     program = torch.onnx.export(
-        deployed, (example,), dynamo=True, opset_version=OPSET, input_names=[INPUT],
-        output_names=list(names), dynamic_shapes=({0: torch.export.Dim('batch', min=1)},),
-        verbose=False)
+        _traced(deployed, example), dynamo=True, opset_version=OPSET, input_names=[INPUT],
+        output_names=list(names), verbose=False)
     assert program is not None
     part = path.with_suffix('.part.onnx')
     onnx.save(program.model_proto, part)
@@ -70,6 +69,21 @@ def sorted_answers(network: Network) -> tuple[str, ...]:
     """Name the answers whose rows the network orders itself."""
     task = network.tasks.get(BOXES)
     return (BOXES, SCORES, MASKS) if isinstance(task, BoxTask) and task.sorts else ()
+
+
+def _traced(deployed: Deployed, example: Tensor) -> torch.export.ExportedProgram:
+    """
+    Give the graph of a network for any batch.
+
+    Left to itself, the exporter falls back to a fixed batch, and says nothing.
+    """
+    shapes = ({0: torch.export.Dim('batch', min=1)},)
+    try:
+        return torch.export.export(deployed, (example,), dynamic_shapes=shapes, strict=False)
+    except torch._dynamo.exc.UserError:
+        # Detectors of transformers ask for the length of a batch as a number of Python's; only
+        # the slower way of reading their code keeps it open.
+        return torch.export.export(deployed, (example,), dynamic_shapes=shapes, strict=True)
 
 
 def check_dimensions(path: Path, deployed: Deployed, names: Sequence[str], width: int,

@@ -10,6 +10,11 @@ from perception_training.config import Config
 from perception_training.data.sample import Batch
 from perception_training.errors import TrainingError
 
+# What torch, the C++ library and the kernel say; and who kills a process that makes batches is
+# nearly always the kernel, for the memory.
+MEMORY = re.compile("can't allocate memory|not enough memory|bad_alloc|Cannot allocate memory|"
+                    r'DataLoader worker \(pid.*(killed by signal: Killed|exited unexpectedly)')
+
 
 def loss_is_not_finite(config: Config, batch: Batch, terms: dict[str, float], step: int,
                        rank: int) -> TrainingError:
@@ -32,15 +37,21 @@ def keep_batch(batch: Batch, path: Path) -> None:
     np.savez_compressed(path, names=np.array(batch.names), **arrays, **heads)
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Say whether an error of torch is about memory, of a GPU or of the machine."""
-    return isinstance(error, torch.OutOfMemoryError) or (
-        re.search(r"can't allocate memory|not enough memory", str(error)) is not None)
+def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """Say whether an error is about memory, of a GPU or of the machine."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        re.search(MEMORY, str(error)) is not None)
 
 
-def out_of_memory(config: Config, error: RuntimeError) -> TrainingError:
+def out_of_memory(config: Config, error: RuntimeError | MemoryError) -> TrainingError:
     """Give the error that says what to make smaller."""
     fit, view = config.fit, config.augment
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if 'DataLoader' in first:
+        return TrainingError(
+            f'a process that makes batches was killed, most likely for want of memory: {first} '
+            f'Try less than data.workers={config.data.workers} or '
+            f'data.prefetch={config.data.prefetch}, or keep fewer images in memory (cache)')
     halved, doubled = max(fit.batch // 2, 1), fit.accumulate * 2
     advice = []
     if fit.batch > 1:
@@ -48,6 +59,5 @@ def out_of_memory(config: Config, error: RuntimeError) -> TrainingError:
     if fit.precision == 'fp32':
         advice.append('fit.precision=bf16')
     advice.append(f'a smaller view than augment.width={view.width} augment.height={view.height}')
-    first = str(error).strip().splitlines()[0]
     return TrainingError(f'out of memory with batches of {fit.batch}: {first} Try '
                          + ', or '.join(advice))

@@ -20,16 +20,18 @@ METRICS = 'metrics.jsonl'
 class Log:
     """`log.txt`, `metrics.jsonl`, a progress bar on a terminal, and TensorBoard on demand."""
 
-    def __init__(self, run_dir: Path, steps: int, tensorboard: bool, silent: bool) -> None:
+    def __init__(self, run_dir: Path, steps: int, tensorboard: bool, silent: bool,
+                 console: Console | None = None) -> None:
         """
         Open them.
 
         :param silent: for all processes but the first: nothing is written or shown.
+        :param console: where it is shown; None: the terminal.
         :raises TrainingError: TensorBoard is asked for and not installed.
         """
         self._dir, self._silent = run_dir, silent
         self._curves = _curves(run_dir / 'tensorboard') if tensorboard and not silent else None
-        console = Console()
+        console = console or Console()
         self._bar = Progress(
             TextColumn('step'), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn(),
             TextColumn('{task.fields[said]}'), console=console,

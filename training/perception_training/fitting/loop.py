@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 import torch
 
 from perception_training.config import Config, printed
@@ -16,7 +17,7 @@ from perception_training.data.check import brief
 from perception_training.data.pseudo import teach
 from perception_training.data.readers import keep_source, read_source, Source
 from perception_training.data.sample import Batch
-from perception_training.data.stream import loader, Share, Stream
+from perception_training.data.stream import made_ahead, Share, Stream
 from perception_training.errors import CheckpointError
 from perception_training.fitting import checkpoint
 from perception_training.fitting.distributed import joined, Place, warning
@@ -47,7 +48,8 @@ Evaluate = Callable[[Trained], Look]
 
 
 def fit(config: Config, sources: Sequence[Source] | None = None,
-        evaluate: Evaluate | None = None, prepare: Callable[[], None] | None = None) -> Run:
+        evaluate: Evaluate | None = None, prepare: Callable[[], None] | None = None,
+        console: Console | None = None) -> Run:
     """
     Train until the schedule ends, resuming from `run_dir/last.pt` where there is one.
 
@@ -57,6 +59,7 @@ def fit(config: Config, sources: Sequence[Source] | None = None,
     :param evaluate: called by the first process every `evaluate_every` steps and at the end; with
         `evaluate_every` the best checkpoint is kept in `run_dir/best.pt`.
     :param prepare: called by the first process before anything is read, while all others wait.
+    :param console: where it says how far it is; None: the terminal.
     :raises StoppedError: a signal asked for an end; the checkpoint holds the step before.
     :raises TrainingError: data, checkpoint or memory do not allow it; what is there is kept.
     """
@@ -71,7 +74,7 @@ def fit(config: Config, sources: Sequence[Source] | None = None,
         run = Run(config, place, form_in(state, config.run_dir / LAST) if state else AS_BUILT)
         with (
             Log(config.run_dir, config.fit.steps, config.fit.tensorboard,
-                silent=not place.first) as log,
+                silent=not place.first, console=console) as log,
             opened(config, run.network, place.device) as run.teacher,
         ):
             log.say(f'settings:\n{printed(config)}')
@@ -128,12 +131,12 @@ def _steps(run: Run, sources: Sequence[Source], log: Log, evaluate: Evaluate | N
            stop: StopRequest) -> None:
     config, place = run.config, run.place
     stream = Stream(sources, config, Share(place.rank, place.processes), run.step)
-    batches = iter(loader(stream, config, pinned=place.device.type == 'cuda'))
+    batches = made_ahead(stream, config, pinned=place.device.type == 'cuda')
     sums = _Sums()
     before = time.monotonic()
     while run.progress < 1:
         if stop.signal is not None and place.first:
-            _save(run, log, final=True)
+            _save(run, log, LAST, final=True)
             raise stop.error(f'ended the run after step {run.step}, which is kept in '
                              f'{config.run_dir / LAST}: the same command goes on from there')
         sums.add(run.train_step(_next(batches, config.fit.accumulate)))
@@ -147,7 +150,7 @@ def _steps(run: Run, sources: Sequence[Source], log: Log, evaluate: Evaluate | N
             _report(run, sums.means(place), log)
         over = run.progress >= 1
         if over or run.step % config.fit.save_every == 0:
-            _save(run, log, LAST, final=over)
+            _save(run, log, final=over)
         every = config.fit.evaluate_every
         if evaluate is not None and (over or (every and run.step % every == 0)):
             if place.first:
@@ -199,7 +202,7 @@ def _report(run: Run, means: dict[str, float], log: Log) -> None:
             ' '.join(f'{name} {value:.3f}' for name, value in means.items()))
 
 
-def _save(run: Run, log: Log, file: str, final: bool = False) -> bool:
+def _save(run: Run, log: Log, file: str = LAST, final: bool = False) -> bool:
     if not run.place.first:
         return False
     try:

@@ -1,14 +1,20 @@
 """Truth and answer, side by side, in the colours that a bundle will have."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from perception_ros.bundles.labels import class_infos
-from perception_ros.core.overlay import draw_detections, draw_legend, draw_semantic
-from perception_ros.core.types import Detections, SemanticMask
+from perception_ros.core.overlay import (
+    draw_detections,
+    draw_instances,
+    draw_legend,
+    draw_semantic,
+)
+from perception_ros.core.types import Detections, InstanceMasks, SemanticMask
 from perception_training.config import Config
 from perception_training.data.readers import open_source
 from perception_training.data.sample import Sample
@@ -41,6 +47,9 @@ def truth_and_answer(config: Config, sample: Sample, guess: Prediction, heads: S
                                 sample.labels[known].astype(np.int32), names)
         found.boxes = Detections(guess.boxes[shown], guess.scores[shown], guess.labels[shown],
                                  names)
+        if sample.masks is not None and guess.masks is not None:
+            true.instances = _indices(sample.masks[known])
+            found.instances = _indices(guess.masks[shown])
     left = true.on(sample.image, config, width, legend, scores=False)
     right = found.on(sample.image, config, width, legend=False, scores=True)
     gap = np.full((left.shape[0], GAP_PX, 3), 255, np.uint8)
@@ -50,8 +59,10 @@ def truth_and_answer(config: Config, sample: Sample, guess: Prediction, heads: S
 class Drawing:
     """What one side says."""
 
-    def __init__(self, semantic: Mapping[str, Pixels], boxes: Detections | None = None) -> None:
-        self.semantic, self.boxes = semantic, boxes
+    def __init__(self, semantic: Mapping[str, Pixels]) -> None:
+        self.semantic = semantic
+        self.boxes: Detections | None = None
+        self.instances: InstanceMasks | None = None
 
     def on(self, image: Pixels, config: Config, width: int, legend: bool,
            scores: bool) -> Pixels:
@@ -66,8 +77,10 @@ class Drawing:
         for head, mask in masks.items():
             draw_semantic(picture, mask, colours[head], OPACITY)
         if self.boxes is not None:
-            draw_detections(picture, self.boxes, colours_of(self.boxes.class_names), scale,
-                            scores=scores)
+            own = colours_of(self.boxes.class_names)
+            if self.instances is not None:
+                draw_instances(picture, self.instances, self.boxes, own, OPACITY)
+            draw_detections(picture, self.boxes, own, scale, scores=scores)
         if legend:
             draw_legend(picture, masks, colours)
         return picture
@@ -85,6 +98,14 @@ def validation_pictures(config: Config, predict: Predictor, count: int = 2) -> d
                 config, sample, predict(sample.image), (BOXES, *config.labels.semantic),
                 legend=True)
     return drawn
+
+
+def _indices(masks: NDArray[Any]) -> InstanceMasks:
+    """Put masks `[N, H, W]` into one image; where two of them overlap the first is on top."""
+    indices = np.zeros(masks.shape[1:], np.uint16)
+    for place in reversed(range(len(masks))):
+        indices[masks[place] > 0] = place + 1
+    return InstanceMasks(indices)
 
 
 def colours_of(names: Sequence[str]) -> tuple[tuple[int, int, int], ...]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_ros.evaluation.boxes import BoxScorer, PrecisionScorer
+from perception_ros.evaluation.boxes import BoxAccuracy, BoxScorer, PrecisionScorer
 from perception_ros.evaluation.classes import match_classes
 from perception_ros.evaluation.instances import InstanceScorer
 from perception_ros.evaluation.masks import MaskScorer
@@ -35,14 +35,22 @@ class _Precision:
     def __init__(self, classes: Sequence[str]) -> None:
         self._labelled = np.zeros(len(classes), bool)
         self._images = 0
+        self._result: BoxAccuracy | None = None
 
     def __len__(self) -> int:
         return self._images
+
+    def _measured(self) -> BoxAccuracy:
+        """Measure what was added, once: thousands of images take a while."""
+        if self._result is None:
+            self._result = self._scorer.result()
+        return self._result
 
     def _note(self, sample: Sample,
               guess: Prediction) -> tuple[NDArray[np.bool_], NDArray[np.integer[Any]]]:
         """Count an image; say which of its objects are crowds, none, and which guesses count."""
         self._images += 1
+        self._result = None
         self._labelled |= sample.labelled
         # A class that this image does not label can be neither right nor wrong in it.
         return (np.zeros(len(sample.boxes), bool),
@@ -50,7 +58,7 @@ class _Precision:
 
     def metrics(self) -> dict[str, Any]:
         """Give AP50 and AP50:95 per class with the number of true boxes n, and their means."""
-        found = self._scorer.result()
+        found = self._measured()
         classes = {
             name: {'n': item.count, 'ap50': _rounded(item.ap50), 'ap': _rounded(item.ap)}
             for (name, item), labelled in zip(found.classes.items(), self._labelled, strict=True)
@@ -60,7 +68,7 @@ class _Precision:
 
     def details(self) -> dict[str, Any]:
         """Give all of it: sizes, thresholds, curves over recall and score, confusion."""
-        found = self._scorer.result()
+        found = self._measured()
         details = found.as_json()
         for (name, item), labelled in zip(found.classes.items(), self._labelled, strict=True):
             if not labelled:

@@ -46,14 +46,20 @@ class Head(nn.Module, ABC):
 class Composed(Network):
     """A trunk with heads by name: `boxes`, or that of a semantic head."""
 
-    def __init__(self, trunk: Trunk, heads: Mapping[str, Head]) -> None:
+    def __init__(self, trunk: Trunk, heads: Mapping[str, Head], dropout: float = 0.0) -> None:
+        """
+        Put them together.
+
+        :param dropout: share of the channels of each level that a training step blanks.
+        """
         super().__init__()
         self.trunk = trunk
+        self.dropout = nn.Dropout2d(dropout)
         self.heads = nn.ModuleDict(heads)
         self.tasks = {name: head.task for name, head in heads.items()}
 
     def forward(self, images: Tensor) -> Raw:
-        features = self.trunk(images)
+        features = {stride: self.dropout(x) for stride, x in self.trunk(images).items()}
         return {name: head(features) for name, head in self.heads.items()}
 
     def losses(self, raw: Raw, batch: Batch, config: LossConfig) -> Terms:

@@ -53,7 +53,7 @@ def build(config: MaskRcnnConfig, labels: LabelsConfig, root: Path | None) -> Ne
         BOXES: TwoStageHead(backbone.out_channels, labels.boxes, config)}
     for name, classes in labels.semantic.items():
         heads[name] = SceneHead(name, trunk.channels, classes)
-    network = Composed(trunk, heads)
+    network = Composed(trunk, heads, config.dropout)
     if loads == 'imagenet':
         network.pretrained = ('trunk.backbone.body.',)
     if state:

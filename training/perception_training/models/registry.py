@@ -10,11 +10,16 @@ from perception_training.config.labels import LabelsConfig
 from perception_training.config.model import ModelConfig
 from perception_training.errors import TrainingError
 from perception_training.models.base import Network
+from perception_training.models.initialise import initialise
 
 MODELS: Mapping[str, str] = {
     'deeplabv3plus': 'perception_training.models.smp',
+    'dfine': 'perception_training.models.queries',
     'mask_rcnn': 'perception_training.models.mask_rcnn',
     'roadscene': 'perception_training.models.roadscene',
+    'roadseg': 'perception_training.models.roadseg',
+    'rtdetrv2': 'perception_training.models.queries',
+    'segformer': 'perception_training.models.segformer',
     'unet': 'perception_training.models.smp',
     'yolo': 'perception_training.models.yolo',
 }
@@ -37,4 +42,5 @@ def build(config: ModelConfig, labels: LabelsConfig, root: Path | None = None,
             from error
     torch.manual_seed(seed)
     network: Network = module.build(config, labels, root)
+    initialise(network, config.init)
     return network

@@ -24,7 +24,7 @@ def build(config: RoadSceneConfig, labels: LabelsConfig, root: Path | None) -> N
         heads[BOXES] = boxes
     for name, classes in labels.semantic.items():
         heads[name] = SceneHead(name, trunk.channels, classes)
-    network = Composed(trunk, heads)
+    network = Composed(trunk, heads, config.dropout)
     if config.start is not None and root is not None:
         load_yolox_nano(trunk, boxes, root / config.start)
         network.pretrained = ('trunk.', f'heads.{BOXES}.')

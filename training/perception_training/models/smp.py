@@ -37,7 +37,7 @@ def build(config: UnetConfig | DeepLabConfig, labels: LabelsConfig, root: Path |
     kernel = 3 if isinstance(config, UnetConfig) else 1
     heads = {name: PlainHead(name, trunk.channels, classes, kernel)
              for name, classes in labels.semantic.items()}
-    network = Composed(trunk, heads)
+    network = Composed(trunk, heads, config.dropout)
     if weights is not None:
         network.pretrained = ('trunk.encoder.',)
     return network

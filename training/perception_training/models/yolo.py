@@ -19,6 +19,7 @@ from perception_training.models.base import BOXES, Network
 from perception_training.models.composed import Composed, Features, Head, Trunk
 from perception_training.models.heads import DistanceHead, PrototypeHead, SceneHead
 from perception_training.models.layers import ConvNorm
+from perception_training.models.one_to_one import OneToOneHead
 
 
 class Size(NamedTuple):
@@ -52,13 +53,19 @@ def build(config: YoloConfig, labels: LabelsConfig, root: Path | None) -> Networ
     if config.prototypes and not labels.boxes:
         raise TrainingError('model.prototypes: masks are those of boxes; expected labels.boxes, '
                             'got none; or set model.prototypes=0')
-    if labels.boxes and config.prototypes:
-        heads[BOXES] = PrototypeHead(trunk.channels, labels.boxes, config.prototypes)
-    elif labels.boxes:
-        heads[BOXES] = DistanceHead(trunk.channels, labels.boxes)
+    if labels.boxes:
+        boxes = _box_head(config, trunk, labels.boxes)
+        heads[BOXES] = OneToOneHead(boxes, _box_head(config, trunk, labels.boxes)) \
+            if config.nms_free else boxes
     for name, classes in labels.semantic.items():
         heads[name] = SceneHead(name, trunk.channels, classes)
-    return Composed(trunk, heads)
+    return Composed(trunk, heads, config.dropout)
+
+
+def _box_head(config: YoloConfig, trunk: Trunk, classes: tuple[str, ...]) -> DistanceHead:
+    if config.prototypes:
+        return PrototypeHead(trunk.channels, classes, config.prototypes)
+    return DistanceHead(trunk.channels, classes)
 
 
 class C2f(nn.Module):

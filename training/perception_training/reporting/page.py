@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ def write_report(run_dirs: Sequence[Path], output: Path) -> None:
 
     :raises TrainingError: a folder holds no run, or the page cannot be written.
     """
-    page = render([read_run(path) for path in run_dirs])
+    page = render(_named([read_run(path) for path in run_dirs]))
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(page, encoding='utf-8')
@@ -41,8 +42,16 @@ def render(runs: Sequence[RunFolder]) -> str:
     return environment.get_template('report.html.j2').render(
         title=', '.join(run.name for run in runs), runs=[_shown(run) for run in runs],
         several=several, comparison=training.comparison(runs),
+        hardware=training.hardware(runs),
         plots_of_all=training.compared_plots(runs) if several else [],
         compressions=training.compressions(runs), written=_now())
+
+
+def _named(runs: Sequence[RunFolder]) -> list[RunFolder]:
+    """Tell runs of one name apart by the folder that they lie in."""
+    names = [run.name for run in runs]
+    return [run if names.count(run.name) == 1 else
+            replace(run, name=f'{run.path.resolve().parent.name}/{run.name}') for run in runs]
 
 
 def _shown(run: RunFolder) -> dict[str, Any]:

@@ -63,14 +63,22 @@ def comparison(runs: Sequence[RunFolder]) -> Table:
         for name, item in evaluation['sets'].items() for head in item['metrics']))
     heads = [f'{_name_of(runs, place)} {place[1]}, {place[0]}' for place in places]
     return Table(
-        ['run', 'model', 'input', 'images a step', 'precision', 's/epoch', 'epochs', 'minutes',
-         *heads, 'parameters', 'ms an image', 'hardware'],
+        ['run', 'model', 'input', 'images a step', 'precision', 's/epoch', *heads, 'epochs',
+         'minutes', 'parameters', 'ms an image'],
         [[text(run.name, 'head'), text(model_of(run)), text(_input(run)),
           number(run.data.get('images_per_step')),
           text(run.config.get('fit', {}).get('precision')), number(run.seconds_per_epoch, 1),
-          number(run.epochs, 1), number(run.minutes, 1), *(_value(run, p) for p in places),
-          number(_first(run).get('parameters')), number(_first(run).get('latency_ms'), 1),
-          text(run.record.get('hardware'))] for run in runs])
+          *(_value(run, place) for place in places), number(run.epochs, 1),
+          number(run.minutes, 1), number(_first(run).get('parameters')),
+          number(_first(run).get('latency_ms'), 1)] for run in runs])
+
+
+def hardware(runs: Sequence[RunFolder]) -> list[str]:
+    """Say what the runs ran on: once, if on the same."""
+    places = {run.name: run.record.get('hardware') or 'not recorded' for run in runs}
+    if len(set(places.values())) == 1:
+        return [next(iter(places.values()))]
+    return [f'{name}: {place}' for name, place in places.items()]
 
 
 def compressions(runs: Sequence[RunFolder]) -> Table | None:

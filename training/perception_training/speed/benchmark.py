@@ -18,7 +18,7 @@ from perception_ros.benchmarks.statistics import ratios, Spread
 from perception_training.config import Config
 from perception_training.data.readers import Source
 from perception_training.data.sample import Batch
-from perception_training.data.stream import loader, Stream
+from perception_training.data.stream import made_ahead, Stream
 from perception_training.errors import TrainingError
 from perception_training.fitting.distributed import joined, Place
 from perception_training.fitting.guard import is_out_of_memory
@@ -53,6 +53,7 @@ def benchmark(config: Config, rounds: int, seconds: float, variants: Sequence[st
                             'for each other would measure their network')
     if unknown := sorted(set(variants) - set(VARIANTS)):
         raise TrainingError(f'benchmark: expected variants of {list(VARIANTS)}, got {unknown}')
+    environment = Environment.here()  # its load is that of others
     prepare_torch(config.fit)
     endless = config.model_copy(update={'fit': config.fit.model_copy(update={'steps': 10 ** 9})})
     with joined(config.fit) as place:
@@ -65,7 +66,7 @@ def benchmark(config: Config, rounds: int, seconds: float, variants: Sequence[st
                   for name in ('plain', *(n for n in variants if n != 'plain'))}
         sides = {name: Side(_announced(name, turn, announce)) for name, turn in turns.items()}
         interleave(list(sides.values()), rounds)
-        return _report(config, place, sources, sides, rounds, seconds)
+        return _report(config, environment, place, sources, sides, rounds, seconds)
 
 
 def write(report: SpeedReport, folder: Path) -> Path:
@@ -82,8 +83,7 @@ class _Bench:
                  seconds: float) -> None:
         self._config, self._place, self._sources = config, place, sources
         self._seconds = seconds
-        with torch.device('cpu'):
-            self._batch = Stream(sources, config)[0].to(place.device)
+        self._batch = Stream(sources, config)[0].to(place.device)
         self._run: Run | None = None
 
     def pipeline(self) -> float:
@@ -101,10 +101,10 @@ class _Bench:
         built: list[Run] = []
 
         def turn() -> float:
-            if not built:
-                built.append(self._own_run() if own else Run(config, self._place))
             batches = [self._batch] * config.fit.accumulate
             try:
+                if not built:
+                    built.append(self._own_run() if own else Run(config, self._place))
                 # The first one compiles, tries algorithms, fills caches.
                 built[0].train_step(batches)
                 return self._rate(lambda: built[0].train_step(batches))
@@ -120,8 +120,8 @@ class _Bench:
 
     def _batches(self) -> Iterator[Batch]:
         data = self._config.data
-        batches = iter(loader(Stream(self._sources, self._config), self._config,
-                              pinned=self._place.device.type == 'cuda'))
+        batches = made_ahead(Stream(self._sources, self._config), self._config,
+                             pinned=self._place.device.type == 'cuda')
         # What was made ahead says nothing of how fast it is made.
         for _ in range(max(1, data.workers * data.prefetch)):
             next(batches)
@@ -165,7 +165,7 @@ def _first_line(error: RuntimeError) -> str:
     return lines[0][:200] if lines else type(error).__name__
 
 
-def _report(config: Config, place: Place, sources: Sequence[Source],
+def _report(config: Config, environment: Environment, place: Place, sources: Sequence[Source],
             sides: dict[str, Side[float]], rounds: int, seconds: float) -> SpeedReport:
     for name in ('pipeline', 'step', 'both'):
         if (problem := sides[name].problem) is not None:
@@ -176,7 +176,7 @@ def _report(config: Config, place: Place, sources: Sequence[Source],
     images, fit = sum(len(source) for source in sources), config.fit
     plain = sides['plain'].turns
     return SpeedReport(
-        environment=Environment.here(), torch=str(torch.__version__), device=_name(place.device),
+        environment=environment, torch=str(torch.__version__), device=_name(place.device),
         model=config.model.name, batch=fit.batch, accumulate=fit.accumulate,
         width=config.augment.width, height=config.augment.height, workers=config.data.workers,
         precision=fit.precision, channels_last=fit.channels_last, compile=fit.compile,

@@ -50,6 +50,14 @@ class SpeedReport(_Report):
     variants: tuple[Variant, ...]
 
     @property
+    def machine(self) -> str:
+        """Say on what it was measured."""
+        here = self.environment
+        gpus = ', '.join(here.gpus) or 'no GPU'
+        return (f'{here.cpu}, {here.cores} cores, {gpus}; steps on {self.device}; torch '
+                f'{self.torch}, Python {here.python}; load before {here.load_average:g}')
+
+    @property
     def verdict(self) -> str:
         """Say in a sentence what holds the run up."""
         share = f'{self.together.median:.2f} of the slower of the two'

@@ -92,6 +92,7 @@ def test_other_formats_name_their_entries(tmp_path: Path) -> None:
         box2d('car', 5, 5, 2, 9), box2d('cow', 1, 1, 2, 2)]}])
     write_coco(tmp_path, [{'image_id': 7, 'category_id': 20, 'bbox': [0, 0, 10, 90]},
                           {'image_id': 7, 'category_id': 99, 'bbox': [0, 0, 10, 9]}])
+    (tmp_path / 'coco/val2017/b.png').unlink()
     names = {'Car': 'car', 'Pedestrian': 'person', '*': 'ignore'}
     found = checked(
         tmp_path, {'reader': 'kitti', 'classes': names},
@@ -100,10 +101,11 @@ def test_other_formats_name_their_entries(tmp_path: Path) -> None:
          'folder': 'coco/val2017', 'classes': {'*': 'ignore'}})
     texts = said(found)
     for kind, where in (('label', r'000000\.txt:2'), ('box', r'000000\.txt:3'),
-                        ('box', r'det_train\.json: \[0\]\.labels\[0\]'),
-                        ('label', r'det_train\.json: \[0\]\.labels\[1\]'),
-                        ('box', r'instances_val2017\.json: annotations\[0\]'),
-                        ('label', r'instances_val2017\.json: annotations\[1\]')):
+                        ('box', r'det_train\.json:1: \[0\]\.labels\[0\]'),
+                        ('label', r'det_train\.json:1: \[0\]\.labels\[1\]'),
+                        ('box', r'instances_val2017\.json:1: annotations\[0\]'),
+                        ('label', r'instances_val2017\.json:1: annotations\[1\]'),
+                        ('image', r'val2017/b\.png')):
         assert [t for t in texts if re.match(f'error {kind}: .*{where}: ', t)], (where, texts)
     assert [t.boxes.tolist() for t in found.tallies] == [[1, 1], [1, 0], [1, 0]]
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from builders import make_config
 import numpy as np
+import pytest
 
 from perception_training.config import Config
 from perception_training.data.readers import read_source
@@ -41,6 +42,7 @@ def test_a_batch_says_of_each_image_what_its_set_labels(shared: Path, tmp_path: 
         assert seen[1] <= {UNKNOWN_BOX, 0, 1, 2}
 
 
+@pytest.mark.slow
 def test_it_trains(shared: Path, tmp_path: Path) -> None:
     config = mixed(shared, tmp_path)
     fit(config)

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from perception_training.data.readers import Kept
-from perception_training.data.stream import Draws, loader, Share, Stream
+from perception_training.data.sample import Sample
+from perception_training.data.stream import Draws, made_ahead, Share, Stream
+from perception_training.errors import DataError
 
 MANY = sources([street(str(i), (20, 30, 60 + i, 80)) for i in range(5)])
 LIVELY = {'augment__scale_min': 0.5, 'augment__flip': 0.5, 'augment__colour': 1.0,
@@ -58,10 +60,25 @@ def test_every_image_is_drawn_once_in_each_pass(
 def test_worker_processes_make_the_same_batches(tmp_path: Path) -> None:
     config = make_config(tmp_path, **LIVELY, fit__steps=3)
     parallel = make_config(tmp_path, **LIVELY, fit__steps=3, data__workers=2)
-    expected = [b.images for b in loader(Stream(MANY, config), config, pinned=False)]
-    got = [b.images for b in loader(Stream(MANY, parallel), parallel, pinned=False)]
+    expected = [b.images for b in made_ahead(Stream(MANY, config), config, pinned=False)]
+    got = [b.images for b in made_ahead(Stream(MANY, parallel), parallel, pinned=False)]
     assert len(expected) == 3
     assert all(torch.equal(a, b) for a, b in zip(expected, got, strict=True))
+
+
+class Broken(Kept):
+    """An image that cannot be read."""
+
+    def __getitem__(self, index: int) -> Sample:
+        raise DataError('a.png: expected an image, got Error: 1')
+
+
+def test_what_is_wrong_in_a_worker_is_said_as_everywhere(tmp_path: Path) -> None:
+    """Torch puts the worker's traceback before it."""
+    config = make_config(tmp_path, data__workers=1)
+    with pytest.raises(DataError) as caught:
+        next(made_ahead(Stream([Broken('broken', list(MANY[0]))], config), config, pinned=False))
+    assert str(caught.value) == 'a.png: expected an image, got Error: 1'
 
 
 def test_what_a_set_does_not_label_is_unknown_in_its_batches(tmp_path: Path) -> None:

@@ -5,21 +5,24 @@ from pathlib import Path
 from typing import Any
 
 from builders import make_config, sources
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
 from perception_ros.bundles import Bundle
+from perception_ros.bundles.manifest import MaskInfo
 from perception_training.cli import app
 from perception_training.config import Config
 from perception_training.data.readers import open_source
 from perception_training.delivering.bundle import make_bundle, pictures
 from perception_training.delivering.card import Facts, write_card
 from perception_training.delivering.engines import measure_engines, of_checkpoint, opened
-from perception_training.delivering.proof import prove
+from perception_training.delivering.proof import Agreement, prove, with_image
 from perception_training.errors import TrainingError
 from perception_training.fitting.loop import fit, restored
 from perception_training.fitting.record import read_record, start_record
+from perception_training.models import MASKS
 from perception_training.reporting.page import render
 from perception_training.reporting.runs import read_run
 
@@ -122,6 +125,35 @@ def test_a_checkpoint_that_was_chosen_is_said_on_the_card(made: tuple[Config, Bu
     facts = Facts(read_record(config.run_dir), 2, 0.1, {}, {}, (), chosen=True)
     assert 'at the step that did best on the validation images (`best.pt`' in write_card(
         bundle.manifest, config, facts)
+
+
+@pytest.mark.parametrize(('rows', 'wrong'), [(0, 0), (2, 108)], ids=['same', 'two-rows-more'])
+def test_masks_are_compared_by_the_pixels_of_their_boxes(rows: int, wrong: int) -> None:
+    """Of 60 x 40 px, of which 6 x 40 lie beyond the input and do not count."""
+    masks = np.zeros((2, 1, 64, 96), bool)
+    masks[0, 0, 10:30, :54] = masks[1, 0, 10:30 + rows, :54] = True
+    ours, theirs = ({
+        'boxes': np.array([[-6, 10, 54, 50]], np.float32), 'labels': np.zeros(1, np.int32),
+        'scores': np.array([0.9], np.float32), MASKS: mask} for mask in masks)
+    found = with_image(Agreement(1, 0), ours, theirs, (96, 64))
+    assert (found.mask_px, found.mask_wrong_px) == (54 * 40, wrong)
+    assert found.ok == (rows == 0)
+
+
+def test_the_card_says_how_good_masks_are(made: tuple[Config, Bundle]) -> None:
+    config, bundle = made
+    numbers = {'images': 2, 'map50': 0.5, 'map': 0.25, 'classes': {
+        'car': {'n': 3, 'ap50': 0.5, 'ap': 0.25}, 'person': {'n': 0, 'ap50': 0.0, 'ap': 0.0}}}
+    detection = bundle.manifest.detection
+    assert detection is not None
+    manifest = bundle.manifest.model_copy(update={'detection': detection.model_copy(
+        update={'masks': MaskInfo(height=28, width=28)})})
+    facts = Facts(read_record(config.run_dir), 2, 0.1, {'streets': {MASKS: numbers}}, {},
+                  [Agreement(1, 6, 10, mask_px=4000, mask_wrong_px=2)])
+    card = write_card(manifest, config, facts)
+    for said in ('Boxes of car, person, each with its mask.', '| car | 3 | 0.500 | 0.250 |',
+                 'Masks of the boxes, streets, 2 images: mAP50 0.500', '| 0.050% |'):
+        assert said in card, said
 
 
 def test_without_a_record_there_is_no_bundle(tmp_path: Path) -> None:

@@ -15,11 +15,15 @@ TRAINING = Path(__file__).resolve().parents[2]
 # Those of a hundred layers are made smaller, for the contract does not hang on them.
 SMALLER = {'unet_camvid': ['model.encoder=resnet18'],
            'deeplabv3plus_camvid': ['model.encoder=resnet18'],
+           'rtdetrv2_r18_idd': ['model.queries=60', 'model.library={decoder_layers: 2}'],
+           'dfine_n_idd': ['model.queries=30', 'model.library={decoder_layers: 2}'],
            'mask_rcnn_r50_camvid': [
                'model.backbone=resnet18', 'model.channels=32', 'model.hidden=64',
                'model.candidates=100', 'model.proposals=64', 'model.detections=30']}
-EXAMPLES = ('yolo_n_idd', 'unet_camvid', 'deeplabv3plus_camvid', 'yolo_n_masks_camvid',
-            'mask_rcnn_r50_camvid')
+EXAMPLES = ('yolo_n_idd', 'yolo_n_nms_free_idd', 'rtdetrv2_r18_idd', 'dfine_n_idd',
+            'unet_camvid', 'deeplabv3plus_camvid', 'deeplabv3plus_r101_camvid',
+            'deeplabv3plus_mobile_camvid', 'segformer_b0_camvid', 'roadseg_camvid',
+            'yolo_n_masks_camvid', 'mask_rcnn_r50_camvid')
 MASKED = ('yolo_n_masks_camvid', 'mask_rcnn_r50_camvid')
 
 

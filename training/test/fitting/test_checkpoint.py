@@ -88,7 +88,7 @@ def test_a_checkpoint_holds_everything_to_resume(saved: Config) -> None:
     state, config = checkpoint.read(saved.run_dir / 'last.pt')
     assert config == saved
     assert set(state) == {'format', 'config', 'commit', 'network', 'average', 'variances',
-                          'optimiser', 'scaler', 'step', 'seconds'}
+                          'optimiser', 'scaler', 'step', 'seconds', 'best'}
 
 
 FULL = """

@@ -1,7 +1,9 @@
 """The loop learns, stops and resumes."""
 
 import itertools
+import os
 from pathlib import Path
+import signal
 from types import SimpleNamespace
 from typing import Any
 
@@ -66,11 +68,13 @@ def test_a_resumed_run_repeats_the_losses_bit_for_bit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('changes', [
     pytest.param({'fit__precision': 'fp16', 'loss__balance': 'uncertainty'},
-                 id='fp16-uncertainty'),
-    pytest.param({'model': {'name': 'deeplabv3plus', 'encoder': 'mobilenet_v2'}, 'labels__boxes': (),
-                  'loss__heads': {}, 'fit__precision': 'bf16', 'fit__accumulate': 2,
-                  'augment__mosaic': 0.5, 'fit__optimiser': {'name': 'sgd', 'lr': 1e-3}},
-                 id='bf16-dropout-accumulate-mosaic-momentum'),
+                 id='fp16-uncertainty', marks=pytest.mark.slow),
+    pytest.param({'model': {'name': 'deeplabv3plus', 'encoder': 'mobilenet_v2'},
+                  'labels__boxes': (), 'loss__heads': {}, 'fit__precision': 'bf16',
+                  'fit__accumulate': 2, 'augment__mosaic': 0.5,
+                  'fit__optimiser': {'name': 'sgd', 'lr': 1e-3}},
+                 id='bf16-dropout-accumulate-mosaic-momentum',
+                 marks=pytest.mark.slow),
     pytest.param({'fit__start': {'freeze': ['trunk.*'], 'thaw': 1},
                   'fit__optimiser': {'name': 'rmsprop', 'lr': 1e-4}}, id='thawed-before'),
 ])
@@ -78,7 +82,8 @@ def test_a_checkpoint_lacks_nothing(tmp_path: Path, changes: dict[str, Any]) -> 
     """Whatever is left out of it makes the next loss another one."""
     settings = {'fit__steps': 4, 'fit__save_every': 2, 'fit__evaluate_every': 3,
                 'fit__schedule': {'name': 'poly', 'warmup': 2}, 'augment__width': 32,
-                'augment__height': 32, 'augment__scale_min': 0.7, 'augment__colour': 1.0, **changes}
+                'augment__height': 32, 'augment__scale_min': 0.7, 'augment__colour': 1.0,
+                **changes}
     whole, parted = (make_config(tmp_path / name, **settings) for name in ('whole', 'parted'))
     reference = fit(whole)
     with pytest.raises(KeyboardInterrupt):
@@ -183,7 +188,22 @@ def test_running_out_of_memory_gives_advice(config: Config) -> None:
     assert is_out_of_memory(caught.value)
     advice = str(out_of_memory(config, caught.value))
     assert 'fit.batch=1 fit.accumulate=2' in advice and 'fit.precision=bf16' in advice
+    assert is_out_of_memory(MemoryError())
     assert not is_out_of_memory(RuntimeError('shapes do not fit'))
+
+
+class Killed(Kept):
+    """The kernel ends processes without a word when memory is full."""
+
+    def __getitem__(self, index: int) -> Sample:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+def test_a_killed_worker_gives_advice(tmp_path: Path) -> None:
+    config = make_config(tmp_path, data__workers=1)
+    with pytest.raises(TrainingError, match=r'killed, most likely .* less than data.workers=1'):
+        fit(config, [Killed('killed', list(STREETS))])
 
 
 def test_frozen_layers_stay_until_they_are_thawed(tmp_path: Path) -> None:

@@ -7,11 +7,14 @@ import subprocess
 import sys
 import time
 
+from builders import make_config, sources
 import pytest
 
 from perception_training.config import load
 from perception_training.fitting.log import read_numbers
-from perception_training.fitting.loop import fit, restored
+from perception_training.fitting.loop import fit, Look, restored
+from perception_training.fitting.run import Trained
+from perception_training.fitting.stop import HEEDED, StoppedError
 
 CONFIG = Path(__file__).resolve().parents[2] / 'configs/shapes.yaml'
 SETTINGS = ('fit.batch=2', 'fit.log_every=1', 'fit.device=cpu', 'fit.threads=1',
@@ -19,9 +22,25 @@ SETTINGS = ('fit.batch=2', 'fit.log_every=1', 'fit.device=cpu', 'fit.threads=1',
             'augment.height=64', 'data.val=[]')
 
 
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
+def test_a_signal_ends_the_run_between_two_steps(tmp_path: Path, number: signal.Signals) -> None:
+    config = make_config(tmp_path, fit__evaluate_every=2)
+    handlers = [signal.getsignal(each) for each in HEEDED]
+
+    def ask(trained: Trained) -> Look:
+        os.kill(os.getpid(), number)
+        return Look({}, 0.0, {})
+
+    with pytest.raises(StoppedError, match=f'{number.name} ended the run after step 2') as caught:
+        fit(config, sources(), evaluate=ask)
+    assert caught.value.status == 128 + number
+    assert restored(config).step == 2
+    assert [signal.getsignal(each) for each in HEEDED] == handlers
+
+
 @pytest.mark.parametrize('number', [
     pytest.param(signal.SIGINT, id='Ctrl-C', marks=pytest.mark.slow),
-    pytest.param(signal.SIGTERM, id='scheduler')])
+    pytest.param(signal.SIGTERM, id='scheduler', marks=pytest.mark.slow)])
 def test_a_run_that_is_asked_to_end_keeps_its_step_and_goes_on(
     tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -83,6 +83,18 @@ def test_the_truth_stands_left_and_the_answer_right(config: Config) -> None:
     assert right[:, 0].max() == pytest.approx(min(2 * 102, 191), abs=2)
 
 
+def test_masks_of_boxes_are_drawn_where_both_sides_have_them(config: Config) -> None:
+    sample = STREETS[0]
+    guess = answer(sample)
+    plain = truth_and_answer(config, sample, guess, ('boxes',))
+    masked = truth_and_answer(config, sample, guess._replace(masks=sample.masks > 0), ('boxes',))
+    changed = np.argwhere((plain != masked).any(2))
+    # Nothing but the car itself, 20 to 60 of 128 px, on either side.
+    columns = changed[:, 1] % (480 + GAP_PX) * 128 / 480
+    assert columns.min() >= 20 - 1 and columns.max() <= 60 + 1
+    assert len(changed) > 0.7 * 2 * (40 * 32) * (480 / 128) ** 2
+
+
 def test_what_is_below_the_score_threshold_is_not_drawn(config: Config) -> None:
     sample = STREETS[0]
     weak = answer(sample, score=config.bundle.score_threshold - 0.01)

@@ -120,12 +120,16 @@ def test_engines_stand_side_by_side_and_a_difference_is_flagged(tmp_path: Path) 
 
 
 def test_several_runs_are_compared_by_time_per_epoch_and_accuracy(tmp_path: Path) -> None:
-    text = page(make_run(tmp_path / 'slow'), make_run(tmp_path / 'good', map50=0.61))
+    folders = [make_run(tmp_path / 'slow' / 'run'),
+               make_run(tmp_path / 'good' / 'run', map50=0.61)]
+    write_report(folders, tmp_path / 'pages' / 'report.html')
+    text = (tmp_path / 'pages' / 'report.html').read_text()
     head, *rows = re.findall(r'<tr>.*?</tr>', text, re.DOTALL)[:3]
     assert 's/epoch' in head and 'mAP50 boxes, idd' in head
-    assert 'slow' in rows[0] and '12.0' in rows[0] and '0.500' in rows[0]
-    assert 'good' in rows[1] and '0.610' in rows[1]
+    assert 'slow/run' in rows[0] and '12.0' in rows[0] and '0.500' in rows[0]
+    assert 'good/run' in rows[1] and '0.610' in rows[1]
     assert 'Accuracy over time, mean over sets and heads' in text
+    assert 'Hardware: a processor.' in text
 
 
 def test_compression_and_benchmark_are_shown(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from perception_training.speed.batch_size import _next_size, find_batch, MEASURED_ON_CPU
 
-SMALL = {'augment__width': 64, 'augment__height': 64, 'fit__batch': 1}
+SMALL = {'augment__width': 32, 'augment__height': 32, 'fit__batch': 1}
 
 LIMITED = """
 import re, resource, sys

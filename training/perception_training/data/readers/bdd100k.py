@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perception_ros.evaluation.datasets.places import JsonEntry, JsonFile
 from perception_training.config.labels import LabelsConfig
 from perception_training.config.sources import Bdd100kConfig
 from perception_training.data.classes import box_map, ClassMap, OTHERS
@@ -74,7 +75,7 @@ class Bdd100k(ImageFiles):
 
     def files(self, index: int) -> tuple[Path, ...]:
         """Give the file of boxes and the label maps, as far as they are read."""
-        boxes = [self._boxes[self.names[index]].path] if self._map is not None else []
+        boxes = [self._boxes[self.names[index]].file.path] if self._map is not None else []
         return (*boxes, *(f / f'{self.names[index]}.png' for f, _ in self._maps.values()))
 
     def labels(self, index: int, size: Size, report: Report) -> Labels:
@@ -101,7 +102,7 @@ def lane_ids(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.where(values & 8, LANE.index('background'), values & 7).astype(np.uint8)
 
 
-def _thing(entry: Mapping[str, Any], classes: ClassMap, where: str) -> Thing | None:
+def _thing(entry: Mapping[str, Any], classes: ClassMap, where: JsonEntry) -> Thing | None:
     """Read one label; none for what has no box (lanes, areas) or is background to us."""
     try:
         name = entry['category']
@@ -125,22 +126,22 @@ def _thing(entry: Mapping[str, Any], classes: ClassMap, where: str) -> Thing | N
 class _Frame:
     """Where the labels of an image are."""
 
-    path: Path
-    number: int | None = None
-    """Of the frame in a file of many; None = the file is of this image alone."""
+    file: JsonFile
+    keys: tuple[str | int, ...] = ()
+    """Of the frame in a file of many; none = the file is of this image alone."""
     labels: Sequence[Any] | None = None
 
-    def entries(self) -> list[tuple[str, Any]]:
+    def entries(self) -> list[tuple[JsonEntry, Any]]:
         """Give each label with its place."""
-        if self.number is not None:
-            return [(f'{self.path}: [{self.number}].labels[{i}]', entry)
+        if self.keys:
+            return [(self.file.entry(*self.keys, 'labels', i), entry)
                     for i, entry in enumerate(self.labels or ())]
-        content = _json(self.path)
+        content = _json(self.file.path)
         try:
-            return [(f'{self.path}: frames[0].objects[{i}]', entry)
+            return [(self.file.entry('frames', 0, 'objects', i), entry)
                     for i, entry in enumerate(content['frames'][0]['objects'])]
         except (IndexError, KeyError, TypeError) as error:
-            raise DataError(f'{self.path}: expected one frame with objects; '
+            raise DataError(f'{self.file.path}: expected one frame with objects; '
                             f'{type(error).__name__}: {error}') from error
 
 
@@ -150,16 +151,17 @@ def _boxes(top: Path, split: str) -> dict[str, _Frame]:
     single = top / BOX_FOLDER.format(split=split)
     for path in whole:
         if path.is_file():
-            content = _json(path)
+            content, file = _json(path), JsonFile(path)
+            above = ('frames',) if isinstance(content, dict) else ()
             try:
-                frames = content['frames'] if isinstance(content, dict) else content
-                return {Path(frame['name']).stem: _Frame(path, i, frame.get('labels'))
+                frames = content['frames'] if above else content
+                return {Path(frame['name']).stem: _Frame(file, (*above, i), frame.get('labels'))
                         for i, frame in enumerate(frames)}
             except (AttributeError, KeyError, TypeError) as error:
                 raise DataError(f'{path}: expected a list of frames with their names; '
                                 f'{type(error).__name__}: {error}') from error
     if single.is_dir():
-        return {path.stem: _Frame(path) for path in single.glob('*.json')}
+        return {path.stem: _Frame(JsonFile(path)) for path in single.glob('*.json')}
     raise DataError(f'bdd100k {split}: expected boxes in {whole[0]}, in {whole[1]}, or a file for '
                     f'each image in {single}; there is neither')
 

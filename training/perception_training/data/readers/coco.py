@@ -66,13 +66,14 @@ class Coco(ImageFiles):
         return found
 
 
-def outline(given: Any, size: Size, where: str) -> NDArray[np.uint8]:
+def outline(given: Any, size: Size, where: object) -> NDArray[np.uint8]:
     """
     Draw an outline, uint8 `[H, W]` 0 or 1.
 
     :param given: polygons `[[x, y, x, y, ...], ...]`, or run lengths `{size, counts}` with counts
         as a list or in COCO's compressed text.
     :param size: width and height of the image.
+    :param where: what says file and line in the error.
     :raises DataError: it is none of these, or of another size.
     """
     width, height = size

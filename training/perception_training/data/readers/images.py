@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from perception_ros.core.errors import PerceptionError
 from perception_ros.evaluation.datasets import drive_of
 from perception_ros.evaluation.datasets.folders import PICTURES
+from perception_ros.evaluation.datasets.places import JsonEntry
 from perception_training.config.sources import SourceConfig
 from perception_training.data.files import read_lines, read_rgb
 from perception_training.data.geometry import shrink
@@ -28,8 +29,8 @@ Report = Callable[[PerceptionError], None]
 class Thing:
     """One object, as its file says it."""
 
-    where: str
-    """File and line, or entry."""
+    where: str | JsonEntry
+    """File and line."""
     box: tuple[float, float, float, float]
     """x1 y1 x2 y2 in pixels."""
     label: int

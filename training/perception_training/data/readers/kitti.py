@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-import numpy as np
-
+from perception_ros.evaluation.datasets.kitti import CLASSES, DONT_CARE, read_object
 from perception_training.config.labels import LabelsConfig
 from perception_training.config.sources import KittiConfig
 from perception_training.data.classes import box_map
@@ -19,11 +18,6 @@ from perception_training.data.readers.images import (
 )
 from perception_training.data.sample import UNKNOWN_BOX
 from perception_training.errors import DataError
-
-CLASSES = ('Car', 'Van', 'Truck', 'Pedestrian', 'Person_sitting', 'Cyclist', 'Tram', 'Misc')
-DONT_CARE = 'DontCare'
-"""A region with objects that are too far or too close together to be labelled."""
-FIELDS = 15
 
 
 class Kitti(ImageFiles):
@@ -72,29 +66,12 @@ class Kitti(ImageFiles):
         with reported(report):
             for where, line in read_lines(path):
                 with reported(report):
-                    name, box = parse(line, where)
-                    label = UNKNOWN_BOX if name == DONT_CARE else self._map.named(name, where)
+                    item = read_object(line, where)
+                    label = UNKNOWN_BOX if item.name == DONT_CARE else \
+                        self._map.named(item.name, where)
                     if label is not None:
-                        found.things.append(Thing(where, box, label))
+                        found.things.append(Thing(where, item.box, label))
         return found
-
-
-def parse(line: str, where: str) -> tuple[str, tuple[float, float, float, float]]:
-    """
-    Read a line: type, truncation, occlusion, angle, then x1 y1 x2 y2 in pixels, then 3D.
-
-    :raises DataError: it is something else.
-    """
-    words = line.split()
-    try:
-        x1, y1, x2, y2 = (float(word) for word in words[4:8])
-        good = len(words) in (FIELDS, FIELDS + 1) and np.isfinite((x1, y1, x2, y2)).all()
-    except ValueError:
-        good = False
-    if not good:
-        raise DataError(f'{where}: expected a type and {FIELDS - 1} numbers as KITTI has them, '
-                        f'got {line!r}')
-    return words[0], (x1, y1, x2, y2)
 
 
 def _recordings(folder: Path) -> list[str]:

@@ -46,23 +46,25 @@ class YoloText(ImageFiles):
             self.labelled = self._map.labelled
 
     def files(self, index: int) -> tuple[Path, ...]:
-        """Give the text beside the image."""
-        return (label_of(self.images[index], '.txt'),)
+        """Give the text beside the image; none, where that means that there is no box."""
+        path = label_of(self.images[index], '.txt')
+        return () if self._empty and not path.is_file() else (path,)
 
     def labels(self, index: int, size: Size, report: Report) -> Labels:
         """Read the boxes of an image."""
         found = Labels()
-        path, = self.files(index)
-        if self._map is None or (self._empty and not path.is_file()):
+        if self._map is None:
             return found
-        with reported(report):
-            for where, line in read_lines(path):
-                with reported(report):
-                    theirs, box = read_line(line, where, len(self._theirs))
-                    label = self._map.label(theirs, where)
-                    if label is not None:
-                        x1, y1, x2, y2 = (v * side for v, side in zip(box, size * 2, strict=True))
-                        found.things.append(Thing(where, (x1, y1, x2, y2), label))
+        for path in self.files(index):
+            with reported(report):
+                for where, line in read_lines(path):
+                    with reported(report):
+                        theirs, box = read_line(line, where, len(self._theirs))
+                        label = self._map.label(theirs, where)
+                        if label is not None:
+                            x1, y1, x2, y2 = (
+                                v * side for v, side in zip(box, size * 2, strict=True))
+                            found.things.append(Thing(where, (x1, y1, x2, y2), label))
         return found
 
 
