@@ -3,9 +3,9 @@
                 receive       match         schedule      prepare, infer     restore, publish
     camera ---> Frame ------> FrameSet ---> Batch ------> engine outputs --> Result ---> publish
 
-`Pipeline` is these stages and nothing that drives them. Two classes do: `threaded.ThreadedPipeline`
-in the time of the world, with two threads a model, where the newest frame wins, and
-`offline.OfflinePipeline` in the time of a recording, where every frame has its turn.
+`Pipeline` is these stages and nothing that drives them. Two classes do that:
+`threaded.ThreadedPipeline` in the time of the world, with two threads a model, where the newest
+frame wins, and `offline.OfflinePipeline` in the time of a recording, where each has its turn.
 
 What lies between the stages is bounded: a frame waits in the synchroniser, in the scheduler or in
 one of the engine's few slots, and every frame that gets no result is counted with the reason. An
@@ -42,7 +42,7 @@ Wanted = Callable[[str, str], frozenset[str]]
 
 @dataclass(slots=True)
 class Running:
-    """A batch in its engine: when it was scheduled, and what its preparation began and ended at."""
+    """A batch in its engine: when it was scheduled, and when its preparation began and ended."""
 
     flight: InFlight
     matched_ns: Mapping[Frame, int]
@@ -52,7 +52,7 @@ class Running:
 
 
 class Pipeline:
-    """Cameras in, results out. `receive` and `_next_batch` never overlap: who drives it sees to that.
+    """Cameras in, results out. Who drives it sees to it that no two calls overlap but `_finish`.
 
     :param models: by name, as in `config.models`; they stay the caller's to close.
     :param publish: called for each result. It may raise: that costs the one result.

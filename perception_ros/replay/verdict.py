@@ -1,0 +1,267 @@
+"""A run against what is true: boxes and masks, by model, class and camera.
+
+What is measured is what was published, at the thresholds of the configuration. A labelled frame
+that got no result counts as one in which nothing was found, unless it was left out on purpose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from perception_ros.bags.bag import open_bag
+from perception_ros.bags.frames import camera_name, GROUND_TRUTH
+from perception_ros.bags.labelled import BOXES, LabelledBag, read_label_map
+from perception_ros.bundles.bundle import Bundle
+from perception_ros.bundles.manifest import Manifest
+from perception_ros.core.config import load_config, PerceptionConfig
+from perception_ros.core.types import DropReason, UNLABELLED
+from perception_ros.evaluation.boxes import BoxAccuracy, BoxScorer
+from perception_ros.evaluation.classes import match_classes
+from perception_ros.evaluation.datasets.bag import read_bag
+from perception_ros.evaluation.datasets.base import BoxDataset, MaskDataset
+from perception_ros.evaluation.masks import MaskAccuracy, MaskScorer
+from perception_ros.replay.parts import RunFolder
+from perception_ros.replay.results import ResultTopics
+from perception_ros.replay.run import RESULTS
+from perception_ros.replay.tables import DETECTIONS, FRAMES, INFERRED, MISSING, read_rows
+from perception_ros.ros.cdr import read_header
+
+_LEFT_OUT = frozenset({
+    DropReason.RATE.value, DropReason.UNWANTED.value, DropReason.DUPLICATE.value,
+})
+"""Reasons for which a frame is not looked at on purpose, or has been already."""
+
+_SEMANTIC = 'semantic/'
+
+Key = tuple[str, int]
+"""Camera and stamp of a frame."""
+
+
+@dataclass(slots=True)
+class ModelVerdict:
+    """How well a model did; `boxes` and `masks` have '' for all cameras, and each by its name."""
+
+    boxes: dict[str, BoxAccuracy] = field(default_factory=dict)
+    masks: dict[str, dict[str, MaskAccuracy]] = field(default_factory=dict)
+    """By head, then as `boxes`."""
+    images: int = 0
+    """That are labelled, and were to be looked at."""
+    not_measured: list[str] = field(default_factory=list)
+    """Classes of one side alone, and heads without labels."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it, ready for JSON."""
+        whole = self._figures('')
+        cameras = sorted({*self.boxes, *(c for head in self.masks.values() for c in head)} - {''})
+        boxes = self.boxes.get('')
+        return {
+            'images': self.images,
+            **whole,
+            'classes': {
+                name: {'AP50': item.ap50, 'AP': item.ap, 'n': item.count}
+                for name, item in boxes.classes.items()
+            } if boxes else {},
+            'heads': {
+                head: {
+                    'mIoU': cameras_of[''].miou,
+                    'classes': {
+                        name: {'IoU': item.iou, 'pixels': item.pixels}
+                        for name, item in cameras_of[''].classes.items()
+                    },
+                }
+                for head, cameras_of in self.masks.items()
+            },
+            'cameras': {camera: self._figures(camera) for camera in cameras},
+            'not_measured': self.not_measured,
+        }
+
+    def _figures(self, camera: str) -> dict[str, float | None]:
+        boxes = self.boxes.get(camera)
+        known = [
+            value for head in self.masks.values()
+            if camera in head and (value := head[camera].miou) is not None
+        ]
+        return {
+            'mAP50': boxes.map50 if boxes else None,
+            'mAP': boxes.map if boxes else None,
+            'mIoU': sum(known) / len(known) if known else None,
+        }
+
+
+def mean_figures(verdicts: Mapping[str, ModelVerdict]) -> dict[str, float | None]:
+    """Return mAP50, mAP and mIoU, each the mean of the models that have it."""
+    figures = [verdict.as_json() for verdict in verdicts.values()]
+    means = {}
+    for name in ('mAP50', 'mAP', 'mIoU'):
+        known = [item[name] for item in figures if item[name] is not None]
+        means[name] = sum(known) / len(known) if known else None
+    return means
+
+
+def judge(bag: Path, folder: Path) -> dict[str, ModelVerdict]:
+    """Measure a finished run by the labels in its bag; nothing where there are none.
+
+    :param folder: of the run.
+    :returns: by model.
+    :raises PerceptionError: labels or results are damaged.
+    """
+    about = RunFolder(folder).read_about()
+    config = load_config(about['config'])
+    manifests = {
+        name: Bundle.load(model.bundle or name).manifest for name, model in config.models.items()
+    }
+    kinds = _kinds(bag)
+    verdicts = {name: ModelVerdict() for name in config.models} if kinds else {}
+    cameras = {camera: camera_name(topic) for camera, topic in about['cameras'].items()}
+    for kind in kinds:
+        labels = _Labels(read_bag(bag, kind, None), cameras)
+        for name, verdict in verdicts.items():
+            if kind == BOXES and manifests[name].detection:
+                _judge_boxes(verdict, labels, name, manifests[name], folder)
+            elif (head := kind.removeprefix(_SEMANTIC)) in manifests[name].semantic:
+                if (folder / RESULTS).is_file():
+                    _judge_masks(verdict, labels, (name, head), config, manifests, folder)
+                else:
+                    verdict.not_measured.append(f'{kind} (the run has no {RESULTS})')
+            else:
+                verdict.not_measured.append(kind)
+    return verdicts
+
+
+class _Labels:
+    """The labels of one kind, by the cameras of the run."""
+
+    def __init__(self, data: BoxDataset | MaskDataset, cameras: Mapping[str, str]) -> None:
+        self.data = data
+        of_bag = {name: camera for camera, name in cameras.items()}
+        self._places = {
+            (of_bag[path.parent.name], int(path.name)): path
+            for path in data.images if path.parent.name in of_bag
+        }
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._places
+
+    def __getitem__(self, key: Key) -> Path:
+        return self._places[key]
+
+
+def _kinds(bag: Path) -> tuple[str, ...]:
+    with open_bag(bag) as opened:
+        if not any(GROUND_TRUTH in topic.split('/') for topic in opened.topics):
+            return ()
+    with LabelledBag(bag) as labelled:
+        return labelled.kinds
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What a model said about a frame: size (width, height) is (1, 1) where it said nothing."""
+
+    key: Key
+    size: tuple[int, int]
+    boxes: list[tuple[float, float, float, float]]
+    scores: list[float]
+    classes: list[str]
+
+
+def _answers(folder: Path, model: str) -> Iterator[_Answer]:
+    """Yield what the model said about each frame that it was to look at, once a frame."""
+    found = read_rows(
+        folder / f'{DETECTIONS}.parquet', ('class', 'score', 'x1', 'y1', 'x2', 'y2')
+    )
+    seen: set[Key] = set()
+    silent: dict[Key, None] = {}
+    columns = (
+        'camera', 'stamp_ns', 'model', 'outcome', 'reason', 'width', 'height', 'detections'
+    )
+    frames = read_rows(folder / f'{FRAMES}.parquet', columns)
+    for camera, stamp_ns, its_model, outcome, reason, width, height, count in frames:
+        rows = list(islice(found, count or 0))  # both tables have the same order
+        key = camera, stamp_ns
+        if its_model not in ('', model) or outcome == MISSING or key in seen:
+            continue
+        if outcome == INFERRED:
+            seen.add(key)
+            yield _Answer(
+                key, (width, height), [row[2:] for row in rows], [row[1] for row in rows],
+                [row[0] for row in rows],
+            )
+        elif reason not in _LEFT_OUT:
+            silent[key] = None
+    for key in silent:
+        if key not in seen:
+            yield _Answer(key, (1, 1), [], [], [])
+
+
+def _judge_boxes(
+    verdict: ModelVerdict, labels: _Labels, model: str, manifest: Manifest, folder: Path
+) -> None:
+    assert manifest.detection is not None and isinstance(labels.data, BoxDataset)
+    names = [item.name for item in manifest.detection.classes]
+    common = match_classes(labels.data.classes, names)
+    verdict.not_measured += [*common.only_data, *common.only_model]
+    if not common.names:
+        return
+    scorers: dict[str, BoxScorer] = {}
+    for answer in _answers(folder, model):
+        if answer.key not in labels:
+            continue
+        verdict.images += 1
+        truth = labels.data.truth(labels[answer.key], answer.size)
+        ids = np.array([names.index(name) for name in answer.classes], np.int64)
+        for camera in ('', answer.key[0]):
+            if camera not in scorers:
+                scorers[camera] = BoxScorer(common.names, manifest.detection.score_threshold)
+            scorers[camera].add(
+                answer.size, truth.boxes, common.of_data[truth.labels], truth.crowd,
+                np.array(answer.boxes, np.float64).reshape(-1, 4), common.of_model[ids],
+                np.array(answer.scores, np.float64),
+            )
+    verdict.boxes = {camera: scorer.result() for camera, scorer in scorers.items()}
+
+
+def _judge_masks(
+    verdict: ModelVerdict,
+    labels: _Labels,
+    output: tuple[str, str],
+    config: PerceptionConfig,
+    manifests: Mapping[str, Manifest],
+    folder: Path,
+) -> None:
+    model, head = output
+    assert isinstance(labels.data, MaskDataset)
+    names = [item.name for item in manifests[model].semantic[head].classes]
+    common = match_classes(labels.data.classes, names)
+    verdict.not_measured += [*common.only_data, *common.only_model]
+    if not common.names:
+        return
+    topics = {
+        topic: key[0] for topic, key in ResultTopics(config, manifests).masks().items()
+        if key[1:] == output
+    }
+    owed = {answer.key: None for answer in _answers(folder, model) if answer.key in labels}
+    verdict.images = max(verdict.images, len(owed))
+    scorers: dict[str, MaskScorer] = {}
+
+    def add(key: Key, truth: Any, found: Any) -> None:
+        for camera in ('', key[0]):
+            scorers.setdefault(camera, MaskScorer(common)).add(truth, found)
+
+    with open_bag(folder / RESULTS) as results:
+        there = [topic for topic in topics if topic in results.topics]
+        for message in results.messages(there) if there else ():
+            key = topics[message.topic], read_header(message.data, message.type).stamp_ns
+            if key in owed:
+                del owed[key]
+                add(key, labels.data.truth(labels[key]), read_label_map(message))
+    for key in owed:
+        truth = labels.data.truth(labels[key])
+        add(key, truth, np.full_like(truth, UNLABELLED))
+    verdict.masks[head] = {camera: scorer.result() for camera, scorer in scorers.items()}
