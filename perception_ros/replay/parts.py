@@ -129,15 +129,15 @@ class RunFolder:
         for key, value in now.items():
             if before.get(key) != value:
                 raise ReplayError(
-                    f'{self.path} cannot be gone on with: {key} was '
+                    f'{self.path} cannot be gone on with: {key}'
                     f'{_difference(before.get(key), value)}. Begin anew with --overwrite, or '
                     'name another place'
                 )
 
 
 def _difference(before: Any, now: Any) -> str:
-    """Say in what two values differ, in their innermost parts."""
+    """Say after a name in what its values differ, in their innermost parts."""
     if isinstance(before, dict) and isinstance(now, dict):
         keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
-        return ', '.join(f'{key} {_difference(before.get(key), now.get(key))}' for key in keys)
-    return f'{before!r} and is {now!r}'
+        return ','.join(f' {key}{_difference(before.get(key), now.get(key))}' for key in keys)
+    return f' was {before!r} and is {now!r}'

@@ -259,6 +259,7 @@ def _about(
             for name, bundle in bundles.items()
         },
         'has_results': options.has_results,
+        'part_messages': PART_MESSAGES,
         'config': config.model_dump(mode='json'),
         'perception_ros': __version__,
     }
