@@ -22,7 +22,7 @@ from perception_ros.replay import need_libraries
 need_libraries()
 
 from perception_ros.replay.limits import as_junit, Check, check, read_limits  # noqa: E402
-from perception_ros.replay.run import replay as play, ReplayOptions  # noqa: E402
+from perception_ros.replay.run import play, ReplayOptions  # noqa: E402
 from perception_ros.replay.summary import summarise, SUMMARY  # noqa: E402
 from perception_ros.replay.verdict import judge, mean_figures  # noqa: E402
 
@@ -57,8 +57,8 @@ def replay(
 ) -> None:
     """Play a bag through the node's pipeline, in its own time and as fast as the machine goes.
 
-    The same bag, bundles and configuration give the same tables. With labels in the bag the results
-    are measured by them. docs/replay.md has files, keys and limits.
+    The same bag, bundles and configuration give the same tables. Results of a bag with labels are
+    measured by them; docs/replay.md has files, keys and limits.
     """
     wanted = read_limits(limits) if limits else ()
     options = ReplayOptions(

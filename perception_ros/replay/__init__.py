@@ -1,6 +1,6 @@
 """Bag in, verdict out: the node's pipeline on a recording, in its own time.
 
-`run.replay` plays a bag through the pipeline and writes tables and a bag of results,
+`run.play` plays a bag through the pipeline and writes tables and a bag of results,
 `verdict.judge` measures them against what is true, and `limits` says whether that is good enough.
 `docs/replay.md` has the files and keys. The library `pyarrow` is an extra, as `rosbags` is.
 """

@@ -1,4 +1,4 @@
-"""A bag through the pipeline: `replay` is the whole of it."""
+"""A bag through the pipeline: `play` is the whole of it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class ReplayOptions:
             )
 
 
-def replay(options: ReplayOptions, tell: Tell = lambda share: None) -> None:
+def play(options: ReplayOptions, tell: Tell = lambda share: None) -> None:
     """Play a bag through the pipeline, and write tables and results into the output folder.
 
     The same bag, bundles and configuration give the same tables where the runtime gives the same

@@ -13,18 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from perception_ros.bags.bag import open_bag
 from perception_ros.bags.frames import camera_name, GROUND_TRUTH
-from perception_ros.bags.labelled import BOXES, LabelledBag, read_label_map
+from perception_ros.bags.labelled import BOXES, LabelledBag, read_label_map, SEMANTIC
 from perception_ros.bundles.bundle import Bundle
 from perception_ros.bundles.manifest import Manifest
 from perception_ros.core.config import load_config, PerceptionConfig
 from perception_ros.core.types import DropReason, UNLABELLED
 from perception_ros.evaluation.boxes import BoxAccuracy, BoxScorer
 from perception_ros.evaluation.classes import match_classes
-from perception_ros.evaluation.datasets.bag import read_bag
-from perception_ros.evaluation.datasets.base import BoxDataset, MaskDataset
+from perception_ros.evaluation.datasets.bag import true_boxes
+from perception_ros.evaluation.datasets.base import TrueBoxes
 from perception_ros.evaluation.masks import MaskAccuracy, MaskScorer
 from perception_ros.replay.parts import RunFolder
 from perception_ros.replay.results import ResultTopics
@@ -36,8 +37,6 @@ _LEFT_OUT = frozenset({
     DropReason.RATE.value, DropReason.UNWANTED.value, DropReason.DUPLICATE.value,
 })
 """Reasons for which a frame is not looked at on purpose, or has been already."""
-
-_SEMANTIC = 'semantic/'
 
 Key = tuple[str, int]
 """Camera and stamp of a frame."""
@@ -116,48 +115,59 @@ def judge(bag: Path, folder: Path) -> dict[str, ModelVerdict]:
     manifests = {
         name: Bundle.load(model.bundle or name).manifest for name, model in config.models.items()
     }
-    kinds = _kinds(bag)
-    verdicts = {name: ModelVerdict() for name in config.models} if kinds else {}
-    cameras = {camera: camera_name(topic) for camera, topic in about['cameras'].items()}
-    for kind in kinds:
-        labels = _Labels(read_bag(bag, kind, None), cameras)
-        for name, verdict in verdicts.items():
-            if kind == BOXES and manifests[name].detection:
-                _judge_boxes(verdict, labels, name, manifests[name], folder)
-            elif (head := kind.removeprefix(_SEMANTIC)) in manifests[name].semantic:
-                if (folder / RESULTS).is_file():
-                    _judge_masks(verdict, labels, (name, head), config, manifests, folder)
+    if not _is_labelled(bag):
+        return {}
+    verdicts = {name: ModelVerdict() for name in config.models}
+    with LabelledBag(bag) as labelled:
+        labels = _Labels(labelled, about['cameras'])
+        for kind in labelled.kinds:
+            for name, verdict in verdicts.items():
+                if kind == BOXES and manifests[name].detection:
+                    _judge_boxes(verdict, labels, name, manifests[name], folder)
+                elif (head := kind.removeprefix(SEMANTIC)) in manifests[name].semantic:
+                    if (folder / RESULTS).is_file():
+                        _judge_masks(verdict, labels, (name, head), config, manifests, folder)
+                    else:
+                        verdict.not_measured.append(f'{kind} (the run has no {RESULTS})')
                 else:
-                    verdict.not_measured.append(f'{kind} (the run has no {RESULTS})')
-            else:
-                verdict.not_measured.append(kind)
+                    verdict.not_measured.append(kind)
     return verdicts
 
 
 class _Labels:
-    """The labels of one kind, by the cameras of the run."""
+    """The labels of a bag, by the cameras of the run."""
 
-    def __init__(self, data: BoxDataset | MaskDataset, cameras: Mapping[str, str]) -> None:
-        self.data = data
-        of_bag = {name: camera for camera, name in cameras.items()}
-        self._places = {
-            (of_bag[path.parent.name], int(path.name)): path
-            for path in data.images if path.parent.name in of_bag
+    def __init__(self, bag: LabelledBag, cameras: Mapping[str, str]) -> None:
+        """
+        Find them.
+
+        :param cameras: camera -> topic.
+        """
+        self._bag = bag
+        self.classes = {kind: bag.classes(kind) for kind in bag.kinds}
+        """Names by id, of each kind."""
+        of_bag = {camera_name(topic): camera for camera, topic in cameras.items()}
+        self._frames = {
+            (of_bag[frame.camera], frame.stamp_ns): frame
+            for frame in bag.frames if frame.camera in of_bag
         }
 
-    def __contains__(self, key: Key) -> bool:
-        return key in self._places
+    def has(self, kind: str, key: Key) -> bool:
+        """Say whether a frame has labels of a kind."""
+        return key in self._frames and self._frames[key].place(kind) is not None
 
-    def __getitem__(self, key: Key) -> Path:
-        return self._places[key]
+    def boxes(self, key: Key) -> TrueBoxes:
+        """Return the true boxes of a frame that has some."""
+        return true_boxes(self._bag, self._frames[key], self.classes[BOXES])
+
+    def mask(self, kind: str, key: Key) -> NDArray[np.uint8]:
+        """Return the true class ids, [H, W], of a frame that has some."""
+        return self._bag.label_map(self._frames[key], kind)
 
 
-def _kinds(bag: Path) -> tuple[str, ...]:
+def _is_labelled(bag: Path) -> bool:
     with open_bag(bag) as opened:
-        if not any(GROUND_TRUTH in topic.split('/') for topic in opened.topics):
-            return ()
-    with LabelledBag(bag) as labelled:
-        return labelled.kinds
+        return any(GROUND_TRUTH in topic.split('/') for topic in opened.topics)
 
 
 @dataclass(slots=True)
@@ -203,18 +213,18 @@ def _answers(folder: Path, model: str) -> Iterator[_Answer]:
 def _judge_boxes(
     verdict: ModelVerdict, labels: _Labels, model: str, manifest: Manifest, folder: Path
 ) -> None:
-    assert manifest.detection is not None and isinstance(labels.data, BoxDataset)
+    assert manifest.detection is not None, 'it says boxes'
     names = [item.name for item in manifest.detection.classes]
-    common = match_classes(labels.data.classes, names)
+    common = match_classes(labels.classes[BOXES], names)
     verdict.not_measured += [*common.only_data, *common.only_model]
     if not common.names:
         return
     scorers: dict[str, BoxScorer] = {}
     for answer in _answers(folder, model):
-        if answer.key not in labels:
+        if not labels.has(BOXES, answer.key):
             continue
         verdict.images += 1
-        truth = labels.data.truth(labels[answer.key], answer.size)
+        truth = labels.boxes(answer.key)
         ids = np.array([names.index(name) for name in answer.classes], np.int64)
         for camera in ('', answer.key[0]):
             if camera not in scorers:
@@ -236,9 +246,9 @@ def _judge_masks(
     folder: Path,
 ) -> None:
     model, head = output
-    assert isinstance(labels.data, MaskDataset)
+    kind = f'{SEMANTIC}{head}'
     names = [item.name for item in manifests[model].semantic[head].classes]
-    common = match_classes(labels.data.classes, names)
+    common = match_classes(labels.classes[kind], names)
     verdict.not_measured += [*common.only_data, *common.only_model]
     if not common.names:
         return
@@ -246,11 +256,13 @@ def _judge_masks(
         topic: key[0] for topic, key in ResultTopics(config, manifests).masks().items()
         if key[1:] == output
     }
-    owed = {answer.key: None for answer in _answers(folder, model) if answer.key in labels}
+    owed = {
+        answer.key: None for answer in _answers(folder, model) if labels.has(kind, answer.key)
+    }
     verdict.images = max(verdict.images, len(owed))
     scorers: dict[str, MaskScorer] = {}
 
-    def add(key: Key, truth: Any, found: Any) -> None:
+    def add(key: Key, truth: NDArray[np.uint8], found: NDArray[np.uint8]) -> None:
         for camera in ('', key[0]):
             scorers.setdefault(camera, MaskScorer(common)).add(truth, found)
 
@@ -260,8 +272,8 @@ def _judge_masks(
             key = topics[message.topic], read_header(message.data, message.type).stamp_ns
             if key in owed:
                 del owed[key]
-                add(key, labels.data.truth(labels[key]), read_label_map(message))
+                add(key, labels.mask(kind, key), read_label_map(message))
     for key in owed:
-        truth = labels.data.truth(labels[key])
+        truth = labels.mask(kind, key)
         add(key, truth, np.full_like(truth, UNLABELLED))
     verdict.masks[head] = {camera: scorer.result() for camera, scorer in scorers.items()}

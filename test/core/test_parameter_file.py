@@ -25,7 +25,7 @@ def test_what_the_command_prints_can_be_read(tmp_path: Path) -> None:
 
 def test_a_file_may_serve_many_vehicles(tmp_path: Path) -> None:
     """Cameras that the list does not name have no effect, and the node's own section counts."""
-    config = read_parameter_file(written(tmp_path, '''
+    config = read_parameter_file(written(tmp_path, """
 /**:
   ros__parameters:
     use_sim_time: true
@@ -34,7 +34,7 @@ def test_a_file_may_serve_many_vehicles(tmp_path: Path) -> None:
     cameras: {front: {priority: 2}, rear: {priority: 3}}
 /perception/perception_node: {ros__parameters: {max_age_ms: 200.0}}
 /another_node: {ros__parameters: {unknown: 1}}
-'''))
+"""))
     assert list(config.cameras) == ['front']
     assert (config.cameras['front'].priority, config.max_age_ms) == (2, 200.0)
 

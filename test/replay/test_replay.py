@@ -17,7 +17,7 @@ from perception_ros.bags.bag import open_bag
 from perception_ros.bags.writer import BagWriter
 from perception_ros.core.errors import ConfigError, ReplayError
 from perception_ros.replay import run as run_module
-from perception_ros.replay.run import replay, ReplayOptions, RESULTS
+from perception_ros.replay.run import play, ReplayOptions, RESULTS
 from perception_ros.replay.summary import summarise
 from perception_ros.replay.tables import FRAMES, read_rows
 from test.builders import MS
@@ -33,7 +33,7 @@ def run(
 ) -> Path:
     values = options.pop('values', {})
     output = folder / name
-    replay(ReplayOptions(bag, output, config(folder, backend, **values), **options))
+    play(ReplayOptions(bag, output, config(folder, backend, **values), **options))
     return output
 
 
@@ -92,7 +92,7 @@ def tell(share):
     if taken == int(kill_at):
         os.kill(os.getpid(), signal.SIGKILL)
 
-run.replay(run.ReplayOptions(
+run.play(run.ReplayOptions(
     Path(bag), Path(output), read_parameter_file(Path(config)), resume=True), tell)
 """
 
@@ -156,7 +156,7 @@ def test_a_part_of_the_bag(tmp_path: Path) -> None:
     stamps = [row[0] // MS for row in read_rows(output / f'{FRAMES}.parquet', ('stamp_ns',))]
     assert stamps == [1200, 1300, 1400, 1500]
     assert not (output / RESULTS).exists()
-    with pytest.raises(ConfigError, match='there are no cameras left: expected some of front, rear'):
+    with pytest.raises(ConfigError, match='no cameras left: expected some of front, rear'):
         run(tmp_path, bag, 'none', cameras=('left',))
 
 
@@ -189,10 +189,10 @@ def jpeg() -> bytes:
 
 
 def test_a_bag_that_was_cut_off_is_replayed_as_far_as_it_goes(tmp_path: Path) -> None:
-    bag = drawn_bag(tmp_path / 'drawn.db3', frames=4)
-    data = drawn_bag(tmp_path / 'drawn.mcap', frames=4).read_bytes()
-    (tmp_path / 'cut.mcap').write_bytes(data[: len(data) - 200])
-    whole, cut = (run(tmp_path, path, path.stem) for path in (bag, tmp_path / 'cut.mcap'))
+    whole_bag, cut_bag = tmp_path / 'drawn.db3', tmp_path / 'cut.mcap'
+    drawn_bag(whole_bag, frames=4)
+    cut_bag.write_bytes(drawn_bag(tmp_path / 'drawn.mcap', frames=4).read_bytes()[:-200])
+    whole, cut = (run(tmp_path, path, path.stem) for path in (whole_bag, cut_bag))
     assert outcomes(whole) == {('inferred', ''): 8}
     assert outcomes(cut)['inferred', ''] > 0
     assert any('damaged' in problem for problem in summarise(cut)['problems'])
