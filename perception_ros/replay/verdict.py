@@ -6,9 +6,8 @@ that got no result counts as one in which nothing was found, unless it was left 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +20,17 @@ from perception_ros.bags.labelled import BOXES, LabelledBag, read_label_map, SEM
 from perception_ros.bundles.bundle import Bundle
 from perception_ros.bundles.manifest import Manifest
 from perception_ros.core.config import load_config, PerceptionConfig
-from perception_ros.core.types import DropReason, UNLABELLED
+from perception_ros.core.types import UNLABELLED
 from perception_ros.evaluation.boxes import BoxAccuracy, BoxScorer
 from perception_ros.evaluation.classes import match_classes
 from perception_ros.evaluation.datasets.bag import true_boxes
 from perception_ros.evaluation.datasets.base import TrueBoxes
 from perception_ros.evaluation.masks import MaskAccuracy, MaskScorer
+from perception_ros.replay.answers import answers, Key
 from perception_ros.replay.parts import RunFolder
 from perception_ros.replay.results import ResultTopics
 from perception_ros.replay.run import RESULTS
-from perception_ros.replay.tables import DETECTIONS, FRAMES, INFERRED, MISSING, read_rows
 from perception_ros.ros.cdr import read_header
-
-_LEFT_OUT = frozenset({
-    DropReason.RATE.value, DropReason.UNWANTED.value, DropReason.DUPLICATE.value,
-})
-"""Reasons for which a frame is not looked at on purpose, or has been already."""
-
-Key = tuple[str, int]
-"""Camera and stamp of a frame."""
 
 
 @dataclass(slots=True)
@@ -170,46 +161,6 @@ def _is_labelled(bag: Path) -> bool:
         return any(GROUND_TRUTH in topic.split('/') for topic in opened.topics)
 
 
-@dataclass(slots=True)
-class _Answer:
-    """What a model said about a frame: size (width, height) is (1, 1) where it said nothing."""
-
-    key: Key
-    size: tuple[int, int]
-    boxes: list[tuple[float, float, float, float]]
-    scores: list[float]
-    classes: list[str]
-
-
-def _answers(folder: Path, model: str) -> Iterator[_Answer]:
-    """Yield what the model said about each frame that it was to look at, once a frame."""
-    found = read_rows(
-        folder / f'{DETECTIONS}.parquet', ('class', 'score', 'x1', 'y1', 'x2', 'y2')
-    )
-    seen: set[Key] = set()
-    silent: dict[Key, None] = {}
-    columns = (
-        'camera', 'stamp_ns', 'model', 'outcome', 'reason', 'width', 'height', 'detections'
-    )
-    frames = read_rows(folder / f'{FRAMES}.parquet', columns)
-    for camera, stamp_ns, its_model, outcome, reason, width, height, count in frames:
-        rows = list(islice(found, count or 0))  # both tables have the same order
-        key = camera, stamp_ns
-        if its_model not in ('', model) or outcome == MISSING or key in seen:
-            continue
-        if outcome == INFERRED:
-            seen.add(key)
-            yield _Answer(
-                key, (width, height), [row[2:] for row in rows], [row[1] for row in rows],
-                [row[0] for row in rows],
-            )
-        elif reason not in _LEFT_OUT:
-            silent[key] = None
-    for key in silent:
-        if key not in seen:
-            yield _Answer(key, (1, 1), [], [], [])
-
-
 def _judge_boxes(
     verdict: ModelVerdict, labels: _Labels, model: str, manifest: Manifest, folder: Path
 ) -> None:
@@ -220,7 +171,7 @@ def _judge_boxes(
     if not common.names:
         return
     scorers: dict[str, BoxScorer] = {}
-    for answer in _answers(folder, model):
+    for answer in answers(folder, model):
         if not labels.has(BOXES, answer.key):
             continue
         verdict.images += 1
@@ -231,8 +182,7 @@ def _judge_boxes(
                 scorers[camera] = BoxScorer(common.names, manifest.detection.score_threshold)
             scorers[camera].add(
                 answer.size, truth.boxes, common.of_data[truth.labels], truth.crowd,
-                np.array(answer.boxes, np.float64).reshape(-1, 4), common.of_model[ids],
-                np.array(answer.scores, np.float64),
+                answer.boxes, common.of_model[ids], answer.scores,
             )
     verdict.boxes = {camera: scorer.result() for camera, scorer in scorers.items()}
 
@@ -257,7 +207,7 @@ def _judge_masks(
         if key[1:] == output
     }
     owed = {
-        answer.key: None for answer in _answers(folder, model) if labels.has(kind, answer.key)
+        answer.key: None for answer in answers(folder, model) if labels.has(kind, answer.key)
     }
     verdict.images = max(verdict.images, len(owed))
     scorers: dict[str, MaskScorer] = {}
