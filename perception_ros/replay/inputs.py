@@ -78,8 +78,8 @@ def read_inputs(
     bag: Bag,
     config: PerceptionConfig,
     topics: Mapping[str, str],
-    start_ns: int | None = None,
-    end_ns: int | None = None,
+    start_ns: int,
+    end_ns: int,
 ) -> Iterator[tuple[int, Frame | Refused]]:
     """Yield the time of recording of each message, and the frame that it is.
 
@@ -87,6 +87,8 @@ def read_inputs(
     made of the stamps.
 
     :param topics: camera -> topic.
+    :param start_ns: from this time of recording on,
+    :param end_ns: and before this one.
     """
     names = {topic: camera for camera, topic in topics.items()}
     time = RecordedTime()

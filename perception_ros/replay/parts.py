@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from perception_ros.core.errors import ReplayError
 from perception_ros.core.files import write_text
+from perception_ros.replay.tables import FRAMES
 
 PART_MESSAGES = 256
 """Images that a part takes: what an interruption costs at most."""
@@ -47,7 +48,7 @@ class RunFolder:
     @property
     def is_finished(self) -> bool:
         """Whether the parts have been joined."""
-        return (self.path / _RUN).is_file() and not self._parts.exists()
+        return (self.path / f'{FRAMES}.parquet').is_file() and not self._parts.exists()
 
     def begin(self, about: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
         """Make the folder ready to go on with a run, or to begin it.
@@ -71,11 +72,12 @@ class RunFolder:
                 self._compare(self.read_about(), about)
             elif there:
                 shutil.rmtree(self.path)
-            if not self.is_finished:
-                self._parts.mkdir(parents=True, exist_ok=True)
-                shutil.rmtree(self._parts / _NEW, ignore_errors=True)
             if not (self.path / _RUN).is_file():
+                self.path.mkdir(parents=True, exist_ok=True)
                 self.write_about(about)
+            if not self.is_finished:
+                self._parts.mkdir(exist_ok=True)
+                shutil.rmtree(self._parts / _NEW, ignore_errors=True)
         except OSError as error:
             raise ReplayError(f'{self.path}: cannot be written; {error}') from error
 

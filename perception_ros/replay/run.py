@@ -109,6 +109,10 @@ class _Run:
         self._manifests = manifests
         self._folder = folder
         self._tell = tell
+        start_s, end_s = options.start_s, options.end_s
+        self._start_ns = bag.start_ns + round((start_s or 0.0) * 1e9)
+        self._end_ns = bag.end_ns + 1 if end_s is None else bag.start_ns + round(end_s * 1e9)
+        self._taken = 0
         self._journal = Journal()
         self._results: ResultBag | None = None
         self._broken: BagError | None = None
@@ -125,7 +129,9 @@ class _Run:
                 self._config, models, self._publish, wanted=lambda c, m: self._wanted(models[m]),
                 statistics=self._journal,
             )
-            messages = self._messages()
+            messages = read_inputs(
+                self._bag, self._config, self._topics, self._start_ns, self._end_ns
+            )
             pipeline.is_rehearsal = True
             for _ in range(done * PART_MESSAGES):
                 if (item := next(messages, None)) is not None:
@@ -138,6 +144,8 @@ class _Run:
                     is_last = not self._play(pipeline, messages)
                     if is_last:
                         pipeline.finish()
+                        if not self._taken:
+                            self._bag.note('there is no image of these cameras in this time')
                     pipeline.settle()
                     self._flush()
                     for name, rows in self._journal.take().items():
@@ -167,15 +175,6 @@ class _Run:
         self._folder.write_about(about)
         return models
 
-    def _messages(self) -> Iterator[tuple[int, Frame | Refused]]:
-        """Return the messages of the time that is replayed."""
-        start_s, end_s = self._options.start_s, self._options.end_s
-        return read_inputs(
-            self._bag, self._config, self._topics,
-            None if start_s is None else self._bag.start_ns + round(start_s * 1e9),
-            None if end_s is None else self._bag.start_ns + round(end_s * 1e9),
-        )
-
     def _play(
         self, pipeline: OfflinePipeline, messages: Iterator[tuple[int, Frame | Refused]]
     ) -> bool:
@@ -194,7 +193,8 @@ class _Run:
             pipeline.refuse(came.camera, came.error, came.stamp_ns)
         else:
             pipeline.receive(came)
-        self._tell((time_ns - self._bag.start_ns) / max(self._bag.end_ns - self._bag.start_ns, 1))
+        self._taken += 1
+        self._tell((time_ns - self._start_ns) / (self._end_ns - self._start_ns))
 
     @contextmanager
     def _part(self, index: int) -> Iterator[Path]:

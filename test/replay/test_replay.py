@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 import subprocess
 import sys
+import time
 from typing import Any
 
 import numpy as np
 import pytest
 
+from perception_ros.backends.configured import open_model
 from perception_ros.bags import messages
 from perception_ros.bags.annotations import ANNOTATIONS
 from perception_ros.bags.bag import open_bag
+from perception_ros.bags.frames import frames
 from perception_ros.bags.writer import BagWriter
 from perception_ros.core.errors import ConfigError, ReplayError
+from perception_ros.core.threaded import ThreadedPipeline
+from perception_ros.core.types import Result
 from perception_ros.replay import run as run_module
+from perception_ros.replay.answers import answers
 from perception_ros.replay.run import play, ReplayOptions, RESULTS
 from perception_ros.replay.summary import summarise
 from perception_ros.replay.tables import FRAMES, read_rows
@@ -124,6 +131,27 @@ def test_a_run_that_was_killed_and_resumed_equals_an_undisturbed_one(
         == 18
 
 
+def test_ctrl_c_keeps_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, 'PART_MESSAGES', 4)
+    bag = drawn_bag(tmp_path / 'drawn.mcap', frames=6)
+    whole, broken = run(tmp_path, bag, 'whole'), tmp_path / 'broken'
+    shares: list[float] = []
+
+    def tell(share: float) -> None:
+        shares.append(share)
+        if len(shares) == 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        play(ReplayOptions(bag, broken, config(tmp_path)), tell)
+    assert [path.name for path in sorted((broken / 'parts').glob('0*'))] == ['000000', '000001']
+    assert shares == sorted(shares) and 0 <= shares[0] < shares[-1] < 1
+    run(tmp_path, bag, 'broken', resume=True)
+    for table in REPEATING:
+        assert (whole / table).read_bytes() == (broken / table).read_bytes()
+    assert not (broken / 'parts').exists()
+
+
 def messages_of(output: Path) -> list[tuple[str, int, bytes]]:
     with open_bag(output / RESULTS) as results:
         return [(m.topic, m.time_ns, bytes(m.data)) for m in results.messages()]
@@ -156,6 +184,8 @@ def test_a_part_of_the_bag(tmp_path: Path) -> None:
     stamps = [row[0] // MS for row in read_rows(output / f'{FRAMES}.parquet', ('stamp_ns',))]
     assert stamps == [1200, 1300, 1400, 1500]
     assert not (output / RESULTS).exists()
+    nothing = run(tmp_path, bag, 'nothing', start_s=100.0)
+    assert summarise(nothing)['problems'] == ['there is no image of these cameras in this time']
     with pytest.raises(ConfigError, match='no cameras left: expected some of front, rear'):
         run(tmp_path, bag, 'none', cameras=('left',))
 
@@ -203,3 +233,30 @@ def test_a_configuration_without_cameras_takes_those_of_the_bag(tmp_path: Path) 
     output = run(tmp_path, bag, values={'camera_names': ['']})
     rows = read_rows(output / f'{FRAMES}.parquet', ('camera',))
     assert Counter(rows) == {('left',): 2, ('right',): 2}
+
+
+def test_it_says_what_the_running_pipeline_says(tmp_path: Path) -> None:
+    """The threads of the node and the replay are two drivers of one pipeline: equal to the bit."""
+    bag = drawn_bag(tmp_path / 'drawn.mcap', frames=5)
+    settings = config(tmp_path, 'onnxruntime')
+    output = tmp_path / 'out'
+    play(ReplayOptions(bag, output, settings, has_results=False))
+    replayed = {answer.key: answer for answer in answers(output, 'colours')}
+    live: list[Result] = []
+    model = open_model('colours', settings, ignore={})
+    pipeline = ThreadedPipeline(settings, {'colours': model}, live.append)
+    pipeline.start()
+    with open_bag(bag) as opened:
+        topics = {name: f'/{name}/image_raw' for name in settings.cameras}
+        for count, frame in enumerate(frames(opened, topics), 1):
+            pipeline.receive(replace(frame, received_ns=time.monotonic_ns()))
+            while count % 2 == 0 and len(live) < count:
+                time.sleep(0.002)
+    pipeline.stop()
+    model.engine.close()
+    assert len(live) == len(replayed) == 10
+    for result in live:
+        found, same = result.detections, replayed[result.frame.camera, result.frame.stamp_ns]
+        assert found is not None and len(found) == 3
+        np.testing.assert_array_equal(found.boxes, same.boxes)
+        np.testing.assert_array_equal(found.scores, same.scores)
