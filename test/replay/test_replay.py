@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+import gc
 from pathlib import Path
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from perception_ros.bags.frames import frames
 from perception_ros.bags.writer import BagWriter
 from perception_ros.core.errors import ConfigError, ReplayError
 from perception_ros.core.threaded import ThreadedPipeline
-from perception_ros.core.types import Result
+from perception_ros.core.types import Frame, Result
 from perception_ros.replay import run as run_module
 from perception_ros.replay.answers import answers
 from perception_ros.replay.run import play, ReplayOptions, RESULTS
@@ -150,6 +151,21 @@ def test_ctrl_c_keeps_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for table in REPEATING:
         assert (whole / table).read_bytes() == (broken / table).read_bytes()
     assert not (broken / 'parts').exists()
+
+
+def test_memory_does_not_grow_with_the_bag(tmp_path: Path) -> None:
+    """However many frames have come, few of them are alive."""
+    bag = drawn_bag(tmp_path / 'drawn.mcap', frames=30)
+    alive: list[int] = []
+
+    def tell(share: float) -> None:
+        if 0.3 < share:
+            alive.append(sum(isinstance(item, Frame) for item in gc.get_objects()))
+
+    play(ReplayOptions(bag, tmp_path / 'out', config(tmp_path)), tell)
+    assert len(alive) > 30
+    # a set that waits, two batches in the engine, what the composer holds of each camera
+    assert max(alive) <= 14
 
 
 def messages_of(output: Path) -> list[tuple[str, int, bytes]]:
