@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import json
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +18,7 @@ from perception_ros.replay import need_libraries
 
 need_libraries()
 
-from perception_ros.replay.compare import CHANGES, ModelComparison  # noqa: E402
+from perception_ros.replay.compare import CHANGES, figures, ModelComparison  # noqa: E402
 from perception_ros.replay.compare import compare as compare_runs  # noqa: E402
 
 Run = Annotated[Path, typer.Argument(help='Folder that a replay has written.')]
@@ -38,12 +39,16 @@ def compare(
     Frames belong together by camera and stamp. docs/replay.md has the rules.
     """
     found = compare_runs(first, second)
-    text = json.dumps(
-        {name: item.as_json() for name, item in found.items()}, indent=2, ensure_ascii=False
-    )
+    both = figures(first, second)
+    answers = {
+        'figures': {key: {'first': old, 'second': new} for key, (old, new) in both.items()},
+        'models': {name: item.as_json() for name, item in found.items()},
+    }
+    text = json.dumps(answers, indent=2, ensure_ascii=False)
     if json_file and str(json_file) == '-':
         typer.echo(text)
     else:
+        _print_figures(Console(), both)
         for name, item in found.items():
             _print(Console(), name, item)
         if json_file:
@@ -53,6 +58,15 @@ def compare(
                 raise ReplayError(f'{json_file}: cannot be written; {error.strerror}') from error
     if exit_code and not all(item.is_equal for item in found.values()):
         raise typer.Exit(1)
+
+
+def _print_figures(console: Console, both: Mapping[str, tuple[float, float]]) -> None:
+    table = Table('', box=SIMPLE_HEAD, pad_edge=False)
+    for column in ('first', 'second', 'difference'):
+        table.add_column(column, justify='right')
+    for key, (old, new) in both.items():
+        table.add_row(key, f'{old:.3f}', f'{new:.3f}', f'{new - old:+.3f}')
+    console.print(table)
 
 
 def _print(console: Console, model: str, item: ModelComparison) -> None:

@@ -16,7 +16,9 @@ import numpy as np
 from perception_ros.core.boxes import match, overlaps
 from perception_ros.core.errors import ReplayError
 from perception_ros.replay.answers import Answer, answers, Key
+from perception_ros.replay.limits import look_up
 from perception_ros.replay.parts import RunFolder
+from perception_ros.replay.summary import read_summary
 
 PAIR_IOU = 0.5
 """Boxes that overlap less are not of the same thing."""
@@ -26,6 +28,9 @@ SAME_IOU = 0.9
 
 WORST = 20
 """Frames that are named in a report."""
+
+FIGURES = ('mAP50', 'mAP', 'mIoU', 'latency.infer.p50_ms', 'latency.infer.p99_ms')
+"""What is compared of the summaries; latencies say something where the machine is the same."""
 
 CHANGES = ('appeared', 'vanished', 'moved', 'relabelled')
 
@@ -104,6 +109,20 @@ class ModelComparison:
         self.counts.setdefault(name, Counter())[kind] += 1
         if kind != 'same':
             self.changed[key] = self.changed.get(key, 0) + 1
+
+
+def figures(first: Path, second: Path) -> dict[str, tuple[float, float]]:
+    """Return what two summaries both have of accuracy and latency, by key.
+
+    :raises ReplayError: one is not there, or damaged.
+    """
+    summaries = [read_summary(folder) for folder in (first, second)]
+    found = {}
+    for key in FIGURES:
+        values = [look_up(key, summary) for summary in summaries]
+        if all(item and item[0] is not None for item in values):
+            found[key] = (float(values[0][0] or 0), float(values[1][0] or 0))
+    return found
 
 
 def compare(first: Path, second: Path) -> dict[str, ModelComparison]:

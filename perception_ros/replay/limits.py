@@ -126,12 +126,12 @@ def as_junit(checks: Sequence[Check], name: str) -> str:
 
 
 def _value(limit: Limit, summary: Mapping[str, Any]) -> float | None:
-    found = _look_up(limit.key, summary)
+    found = look_up(limit.key, summary)
     places = [''] if found else []
     if not found:
         models = {
             name: hit for name, figures in summary.get('accuracy', {}).items()
-            if (hit := _look_up(limit.key, figures))
+            if (hit := look_up(limit.key, figures))
         }
         places, found = list(models), next(iter(models.values()), [])
     if len(places) > 1:
@@ -153,7 +153,7 @@ def _value(limit: Limit, summary: Mapping[str, Any]) -> float | None:
     return 100.0 * value
 
 
-def _look_up(key: str, tree: Any) -> list[float | None]:
+def look_up(key: str, tree: Any) -> list[float | None]:
     """Return the figure at a dotted path, in a list that is empty where there is none."""
     if isinstance(tree, Mapping):
         if key in tree:
@@ -163,7 +163,7 @@ def _look_up(key: str, tree: Any) -> list[float | None]:
             return []
         # names of classes may hold dots themselves
         for name, inner in tree.items():
-            if key.startswith(f'{name}.') and (hit := _look_up(key[len(name) + 1 :], inner)):
+            if key.startswith(f'{name}.') and (hit := look_up(key[len(name) + 1 :], inner)):
                 return hit
     return []
 

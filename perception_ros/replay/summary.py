@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from perception_ros.benchmarks.environment import Environment
+from perception_ros.core.errors import ReplayError
 from perception_ros.core.types import DropReason
 from perception_ros.replay.parts import RunFolder
 from perception_ros.replay.tables import (
@@ -44,6 +46,20 @@ def summarise(folder: Path) -> dict[str, Any]:
         **{key: about.get(key) for key in _OF_RUN},
         'environment': Environment.here().model_dump(mode='json'),
     }
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """Return what a replay has written.
+
+    :raises ReplayError: it is not there, or damaged.
+    """
+    try:
+        summary = json.loads((folder / SUMMARY).read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise ReplayError(f'{folder}: expected the folder of a replay; {error}') from error
+    if not isinstance(summary, dict):
+        raise ReplayError(f'{folder / SUMMARY}: expected what a replay has written')
+    return summary
 
 
 def _frames(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 from perception_ros.cli.main import main
 from perception_ros.core.errors import ReplayError
 from perception_ros.replay.answers import Answer
-from perception_ros.replay.compare import compare, ModelComparison
+from perception_ros.replay.compare import compare, figures, ModelComparison
 from perception_ros.replay.run import play, ReplayOptions
 from test.replay.drawn import config, drawn_bag
 
@@ -61,16 +61,24 @@ def test_two_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     changed = config(tmp_path, cameras={'rear': {'score_threshold': 0.95}})
     play(ReplayOptions(bag, second, changed, has_results=False))
     play(ReplayOptions(bag, front, config(tmp_path), cameras=('front',), has_results=False))
+    with pytest.raises(ReplayError, match='summary.json'):
+        figures(first, second)
+    for folder, accuracy in ((first, 1.0), (second, 0.5), (front, None)):
+        summary = {'mAP50': accuracy, 'latency': {'infer': {'p50_ms': 2}}}
+        (folder / 'summary.json').write_text(json.dumps(summary))
     for other, status in ((first, 0), (second, 1), (front, 1)):
         with pytest.raises(SystemExit) as ended:
             main(['compare', str(first), str(other), '--exit-code', '--json', '-'])
         assert ended.value.code == status
-    said = capsys.readouterr().out.strip().split('}\n{')
-    figures = json.loads('{' + said[1] + '}')['colours']
-    assert figures['classes']['red'] == {
+    second_said = json.loads(capsys.readouterr().out.split('\n}\n')[1] + '}')
+    assert second_said['figures'] == {
+        'mAP50': {'first': 1.0, 'second': 0.5}, 'latency.infer.p50_ms': {'first': 2, 'second': 2},
+    }
+    found = second_said['models']['colours']
+    assert found['classes']['red'] == {
         'same': 1, 'appeared': 0, 'vanished': 1, 'moved': 0, 'relabelled': 0,
     }
-    assert [item['camera'] for item in figures['worst_frames']] == ['rear'] * 3
+    assert [item['camera'] for item in found['worst_frames']] == ['rear'] * 3
     assert compare(first, front)['colours'].only_first == 3
     with pytest.raises(ReplayError, match='expected the folder of a replay'):
         compare(first, tmp_path)

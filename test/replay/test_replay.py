@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 import gc
+from itertools import count
 from pathlib import Path
 import subprocess
 import sys
@@ -105,10 +106,15 @@ run.play(run.ReplayOptions(
 """
 
 
+@pytest.mark.parametrize(
+    'kills',
+    [((11, 2),), pytest.param(((11, 2), (15, 3)), marks=pytest.mark.slow)],
+    ids=['killed in the third part', 'and again while it resumes'],
+)
 def test_a_run_that_was_killed_and_resumed_equals_an_undisturbed_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: tuple[tuple[int, int], ...]
 ) -> None:
-    """Killed in its third part, then again while it resumes; sets reach over the cuts."""
+    """Kills come at a message, and find so many parts done; sets reach over the cuts."""
     monkeypatch.setattr(run_module, 'PART_MESSAGES', 4)
     missing = (('rear', 1), ('front', 4))  # so the parts end in the middle of sets
     bag = drawn_bag(tmp_path / 'drawn.mcap', frames=10, missing=missing)
@@ -116,7 +122,7 @@ def test_a_run_that_was_killed_and_resumed_equals_an_undisturbed_one(
     file = configuration(tmp_path, 'onnxruntime')
     broken = tmp_path / 'broken'
     broken.mkdir()
-    for kill_at, parts in ((11, 2), (15, 3)):
+    for kill_at, parts in kills:
         done = subprocess.run(
             [sys.executable, '-c', KILLED, bag, file, broken, str(kill_at)], cwd=ROOT
         )
@@ -156,16 +162,38 @@ def test_ctrl_c_keeps_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_memory_does_not_grow_with_the_bag(tmp_path: Path) -> None:
     """However many frames have come, few of them are alive."""
     bag = drawn_bag(tmp_path / 'drawn.mcap', frames=30)
-    alive: list[int] = []
+    taken, alive = count(1), []
 
     def tell(share: float) -> None:
-        if 0.3 < share:
+        if next(taken) in (20, 40, 60):
             alive.append(sum(isinstance(item, Frame) for item in gc.get_objects()))
 
     play(ReplayOptions(bag, tmp_path / 'out', config(tmp_path)), tell)
-    assert len(alive) > 30
+    assert len(alive) == 3
     # a set that waits, two batches in the engine, what the composer holds of each camera
     assert max(alive) <= 14
+
+
+def test_rows_do_not_depend_on_the_size_of_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slow and fast results, drops in between, sets that reach over the cuts: one order."""
+    bag = drawn_bag(tmp_path / 'drawn.mcap', frames=10, missing=(('rear', 2), ('front', 5)))
+    values = {
+        'model_names': ['a', 'b'],
+        'models': {
+            'a': {'bundle': str(tmp_path / 'means'), 'max_batch': 1},
+            'b': {'bundle': str(tmp_path / 'means'), 'max_rate_hz': 5.0},
+        },
+    }
+    runs = []
+    for size in (3, 4, 256):
+        monkeypatch.setattr(run_module, 'PART_MESSAGES', size)
+        runs.append(run(tmp_path, bag, str(size), values=values, has_results=False))
+    for table in REPEATING:
+        assert len({(output / table).read_bytes() for output in runs}) == 1
+    stamps = [stamp for stamp, *_ in read_rows(runs[0] / 'timings.parquet', ('stamp_ns',))]
+    assert stamps == sorted(stamps)
 
 
 def messages_of(output: Path) -> list[tuple[str, int, bytes]]:
