@@ -79,7 +79,7 @@ def replay(
     summary['limits'] = [item.as_json() for item in checks]
     _write(output / SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False) + '\n')
     if junit:
-        _write(junit, as_junit(checks, str(bag)))
+        _write(junit, as_junit(checks, bag.name))
     _print(Console(), summary, output)
     for problem in summary['problems']:
         warn(problem)

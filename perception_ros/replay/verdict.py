@@ -20,6 +20,7 @@ from perception_ros.bags.labelled import BOXES, LabelledBag, read_label_map, SEM
 from perception_ros.bundles.bundle import Bundle
 from perception_ros.bundles.manifest import Manifest
 from perception_ros.core.config import load_config, PerceptionConfig
+from perception_ros.core.errors import DatasetError
 from perception_ros.core.types import UNLABELLED
 from perception_ros.evaluation.boxes import BoxAccuracy, BoxScorer
 from perception_ros.evaluation.classes import match_classes
@@ -213,6 +214,12 @@ def _judge_masks(
     scorers: dict[str, MaskScorer] = {}
 
     def add(key: Key, truth: NDArray[np.uint8], found: NDArray[np.uint8]) -> None:
+        if truth.shape != found.shape:
+            raise DatasetError(
+                f'{kind} of {key[0]} at {key[1] / 1e9:.6f} s: expected a label as large as the '
+                f'image, {found.shape[1]}x{found.shape[0]} px, got '
+                f'{truth.shape[1]}x{truth.shape[0]} px'
+            )
         for camera in ('', key[0]):
             scorers.setdefault(camera, MaskScorer(common)).add(truth, found)
 
