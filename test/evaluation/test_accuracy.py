@@ -126,7 +126,7 @@ def test_masks_are_measured_where_model_and_data_have_them_all(tmp_path: Path) -
 ])
 def test_an_outline_that_is_none_is_named(tmp_path: Path, outline: object) -> None:
     path = coco_with_outlines(tmp_path, POLYGONS, outline)
-    with pytest.raises(DatasetError, match=r'all\.json: annotations\[1\]: expected segmentation'):
+    with pytest.raises(DatasetError, match=r'json:1: annotations\[1\]: expected segmentation'):
         measured(path)
 
 
