@@ -145,7 +145,7 @@ def read_coco(path: Path, split: str, labels: Sequence[str] | None) -> BoxDatase
                       outlines if whole else None)
 
 
-def _compressed(outline: Any, size: Size, where: str) -> Rle:
+def _compressed(outline: Any, size: Size, where: JsonEntry) -> Rle:
     """Compress polygons, or run lengths as a list; what is compressed stays.
 
     :raises DatasetError: it is neither, or of an image of another size.
