@@ -27,6 +27,8 @@ from perception_training.errors import DataError
 class Coco(ImageFiles):
     """The images of one file."""
 
+    tells_drives = False
+
     def __init__(self, config: CocoConfig, labels: LabelsConfig, root: Path) -> None:
         """
         Read the file.
