@@ -71,7 +71,8 @@ def quantise_run(config: Config, command: Sequence[str], evaluate: Evaluating) -
     :raises PerceptionError: it cannot be put into int8, or is not there.
     """
     require_validation(config)
-    origin, ours = _origin(config), _run_below(config, 'quantise', config.quantise.tune)
+    held = () if config.quantise.learn_ranges else ('*.log_limit',)
+    origin, ours = _origin(config), _run_below(config, 'quantise', config.quantise.tune, held)
 
     def change() -> None:
         network = _network(origin, config)
@@ -127,15 +128,20 @@ def _network(path: Path, config: Config) -> Network:
     return built(path, state, config)
 
 
-def _run_below(config: Config, name: str, tune: TuneConfig) -> Config:
-    """Give the settings of the run that trains the changed network on."""
+def _run_below(config: Config, name: str, tune: TuneConfig,
+               held: tuple[str, ...] = ()) -> Config:
+    """
+    Give the settings of the run that trains the changed network on.
+
+    :param held: patterns of parameters that it does not learn.
+    """
     run_dir = config.run_dir / name
     fitting = config.fit.model_copy(update={
         'steps': tune.steps, 'max_minutes': tune.max_minutes,
         'optimiser': config.fit.optimiser.model_copy(
             update={'lr': tune.lr, 'lr_pretrained': None}),
         'schedule': config.fit.schedule.model_copy(update={'warmup': tune.warmup}),
-        'start': StartConfig(checkpoint=run_dir / START)})
+        'start': StartConfig(checkpoint=run_dir / START, freeze=held)})
     distil = config.distil
     if distil is not None and distil.teacher == 'start':
         # What is not to be forgotten is the network as it was before the change.

@@ -1,6 +1,6 @@
 """Take channels away: of each layer, and of all that must lose the same ones with it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -89,11 +89,8 @@ class _Channels(NamedTuple):
 
 
 def _take_away(network: Network, settings: PruneConfig) -> None:
-    def answers(raw: Any) -> list[Tensor]:
-        return list(network.answers(raw).values())
-
     graph = torch_pruning.DependencyGraph().build_dependency(
-        network, example_inputs=torch.zeros(1, 3, SIZE_PX, SIZE_PX), output_transform=answers)
+        network, example_inputs=torch.zeros(1, 3, SIZE_PX, SIZE_PX), output_transform=_learnt)
     names = {module: name for name, module in network.named_modules()}
     found = list(_channels(graph, settings))
     gone: dict[nn.Module, list[int]] = {}
@@ -109,6 +106,14 @@ def _take_away(network: Network, settings: PruneConfig) -> None:
         if places:
             function = graph.get_pruner_of_module(root).prune_out_channels
             graph.get_pruning_group(root, function, places).prune()
+
+
+def _learnt(raw: Any) -> list[Tensor]:
+    """Give all that a network says in training, of which its answers may be a part."""
+    if isinstance(raw, Tensor):
+        return [raw] if raw.requires_grad else []
+    values = raw.values() if isinstance(raw, Mapping) else raw
+    return [tensor for value in values for tensor in _learnt(value)]
 
 
 def _channels(graph: Any, settings: PruneConfig) -> Iterator[_Channels]:

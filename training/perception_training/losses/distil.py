@@ -57,7 +57,8 @@ def _chosen_boxes(network: Any, raw: Raw, batch: Batch, taught: Taught,
     labelled[:, taught.places[BOXES]] = True
     boxes, labels = taught.boxes
     pseudo = replace(batch, boxes=boxes, labels=labels, labelled=labelled,
-                     masks=batch.masks[:, :0], has_masks=torch.zeros_like(batch.has_masks))
+                     masks=batch.masks.new_zeros((*labels.shape, *batch.masks.shape[2:])),
+                     has_masks=torch.zeros_like(batch.has_masks))
     terms = network.heads[BOXES].losses(raw[BOXES], pseudo, config)
     return torch.stack([
         getattr(config.detection, name) * value for name, value in terms.items()]).sum()

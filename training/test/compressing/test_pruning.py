@@ -25,6 +25,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     'deeplabv3plus': {'model': {'name': 'deeplabv3plus', 'encoder': 'resnet18'}, **SCENE_ONLY},
 }
 
+LARGE = ('unet', 'deeplabv3plus')
+
 
 def pruned(config: Config, *batches: Any) -> Network:
     return prune(build(config.model, config.labels), config, batches)
@@ -34,7 +36,8 @@ def size(network: torch.nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-@pytest.mark.parametrize('name', FAMILIES)
+@pytest.mark.parametrize('name', [
+    'roadscene', 'yolo', *(pytest.param(n, marks=pytest.mark.slow) for n in LARGE)])
 def test_half_of_the_channels_go_and_the_answers_keep_their_shapes(
     name: str, tmp_path: Path
 ) -> None:

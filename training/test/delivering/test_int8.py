@@ -88,6 +88,10 @@ def test_ranges_are_learnt_resumed_and_restored(made: Made, tmp_path: Path) -> N
                          fit__start={'checkpoint': tmp_path / 'start.pt'})
     _write_start(config, network)
     run = fit(config, sources())
+    held = make_config(tmp_path / 'held', width=96, height=64, fit__steps=1, fit__start={
+        'checkpoint': tmp_path / 'start.pt', 'freeze': ['*.log_limit']})
+    fit(held, sources())
+    assert learnt(restored(held).network) == learnt(network)
     before, after = learnt(network), learnt(restored(config).network)
     assert before.keys() == after.keys()
     assert sum(before[name] != after[name] for name in before) > 0.9 * len(before)

@@ -25,7 +25,7 @@ from perception_training.models import build
 @pytest.fixture(scope='module')
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a checkpoint that knows two streets a little."""
-    config = make_config(tmp_path_factory.mktemp('large'), fit__steps=12)
+    config = make_config(tmp_path_factory.mktemp('large'), fit__steps=8)
     fit(config, sources())
     return config.run_dir / 'last.pt'
 
@@ -160,3 +160,23 @@ def test_a_bundles_boxes_stand_for_true_ones_where_it_is_sure(street_teacher: Te
     assert boxes[0, 0].tolist() == [8, 8, 40, 40]
     assert taught.places['scene'].tolist() == [SCENE.index('road'), SCENE.index('sky')]
     assert taught.semantic['scene'][0, :, 0, 0].argmax() == 1  # its id 1 is the sky
+
+
+def test_a_bundles_boxes_cost_what_true_ones_cost(
+    street_teacher: Teacher, tmp_path: Path
+) -> None:
+    """The terms are those of labels, also in a batch that has none."""
+    config = make_config(tmp_path, distil={'teacher': tmp_path})
+    network = build(config.model, config.labels)
+    batch = batch_of()
+    raw = network(batch.images.permute(0, 3, 1, 2).float() / 255)
+    taught = street_teacher(batch.images)
+    assert config.distil is not None and taught.boxes is not None
+    cost = distil_losses(network, raw, batch, taught, config.distil, config.loss)['boxes']
+    labelled = torch.zeros_like(batch.labelled)
+    labelled[:, :2] = True  # car and person; of the others the teacher says nothing
+    same = replace(batch, boxes=taught.boxes[0], labels=taught.boxes[1], labelled=labelled)
+    terms = network.heads['boxes'].losses(raw['boxes'], same, config.loss)
+    wanted = sum(getattr(config.loss.detection, name) * float(v.detach())
+                 for name, v in terms.items())
+    assert float(cost.detach()) == pytest.approx(wanted)
