@@ -165,13 +165,13 @@ def _train(config: Config, command: Sequence[str], evaluate: Evaluating,
 
 def _require_same_change(start: Path, config: Config) -> None:
     _, theirs = checkpoint.read(start)
-    for name in ('prune', 'quantise'):
-        came, wanted = (getattr(c, name).model_copy(update={'tune': None})
-                        for c in (theirs, config))
-        if came != wanted:
-            raise TrainingError(
-                f'{start}: expected a network that was changed with {name}: {wanted!r}, got one '
-                f'with {came!r}; remove {start.parent}, or set another run_dir')
+    name = config.run_dir.name
+    came, wanted = (getattr(c, name).model_copy(update={'tune': TuneConfig()})
+                    for c in (theirs, config))
+    if came != wanted:
+        raise TrainingError(
+            f'{start}: expected a network that was changed with {name}: {wanted!r}, got one with '
+            f'{came!r}; remove {start.parent}, or set another run_dir')
 
 
 def _write_start(config: Config, network: Network) -> None:
