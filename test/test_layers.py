@@ -35,6 +35,7 @@ for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):
 
 @pytest.mark.parametrize('package', [
     'core', 'bags', 'bundles', 'backends', 'evaluation', 'recording', 'benchmarks',
+    'replay',
 ])
 def test_it_imports_without_ros_and_torch(package: str) -> None:
     """Replay, evaluation and training use these on machines that have never seen ROS."""
@@ -70,6 +71,9 @@ LAYERS = {
     'evaluation': {'core', 'bags', 'bundles', 'backends.base', 'evaluation'},
     'recording': {'core', 'bags', 'evaluation', 'recording'},
     'benchmarks': {'core', 'bags', 'bundles', 'backends', 'evaluation', 'benchmarks'},
+    'replay': {
+        'core', 'bags', 'bundles', 'backends', 'evaluation', 'benchmarks', 'ros.cdr', 'replay'
+    },
     'quantization': {
         'core', 'bags', 'bundles', 'backends', 'evaluation', 'benchmarks', 'quantization'
     },
@@ -78,7 +82,7 @@ LAYERS = {
     'demo': {'core', 'bags', 'bundles', 'backends', 'ros', 'demo'},
     'cli': {
         'core', 'bags', 'bundles', 'backends', 'evaluation', 'recording', 'benchmarks',
-        'quantization', 'ros', 'demo', 'cli',
+        'quantization', 'replay', 'ros', 'demo', 'cli',
     },
 }
 

@@ -189,15 +189,20 @@ def inverse(matrix: Matrix) -> Matrix:
 
 
 def detections_2d(
-    head: Any, boxes: NDArray[np.floating[Any]], names: Sequence[str | None]
+    head: Any,
+    boxes: NDArray[np.floating[Any]],
+    names: Sequence[str | None],
+    scores: Sequence[float] | None = None,
 ) -> Any:
     """Return a Detection2DArray.
 
     :param boxes: [N, 4] x1, y1, x2, y2 in pixels, (0, 0) = outer corner of the first pixel.
     :param names: [N] classes; None is a region of which nothing is known: no hypothesis.
+    :param scores: [N]; None: what is true, with a score of 1.
     """
     found = []
-    for (x1, y1, x2, y2), name in zip(boxes.tolist(), names, strict=True):
+    scores = [1.0] * len(names) if scores is None else scores
+    for (x1, y1, x2, y2), name, score in zip(boxes.tolist(), names, scores, strict=True):
         centre = _make(
             'vision_msgs/msg/Pose2D', theta=0.0,
             position=_make('vision_msgs/msg/Point2D', x=(x1 + x2) / 2, y=(y1 + y2) / 2),
@@ -206,7 +211,8 @@ def detections_2d(
             'vision_msgs/msg/BoundingBox2D', center=centre, size_x=x2 - x1, size_y=y2 - y1
         )
         found.append(_make(
-            'vision_msgs/msg/Detection2D', header=head, results=_hypotheses(name), bbox=box, id=''
+            'vision_msgs/msg/Detection2D', header=head, results=_hypotheses(name, score), bbox=box,
+            id='',
         ))
     return _make(DETECTIONS_2D, header=head, detections=found)
 
@@ -296,10 +302,10 @@ def _quaternion(rotation: Matrix) -> Any:
     )
 
 
-def _hypotheses(name: str | None) -> list[Any]:
+def _hypotheses(name: str | None, score: float = 1.0) -> list[Any]:
     if name is None:
         return []
     pose = _make('geometry_msgs/msg/PoseWithCovariance', pose=_pose(np.eye(4)),
                  covariance=np.zeros(36))
-    guess = _make('vision_msgs/msg/ObjectHypothesis', class_id=name, score=1.0)
+    guess = _make('vision_msgs/msg/ObjectHypothesis', class_id=name, score=score)
     return [_make('vision_msgs/msg/ObjectHypothesisWithPose', hypothesis=guess, pose=pose)]

@@ -41,14 +41,38 @@ _VISION = {
 }
 """The part of vision_msgs 4 that is read and written here, which the library does not know."""
 
+_FOXGLOVE = {
+    'Point2': 'float64 x\nfloat64 y',
+    'Color': 'float64 r\nfloat64 g\nfloat64 b\nfloat64 a',
+    'CircleAnnotation': (
+        'builtin_interfaces/Time timestamp\nfoxglove_msgs/Point2 position\nfloat64 diameter\n'
+        'float64 thickness\nfoxglove_msgs/Color fill_color\nfoxglove_msgs/Color outline_color'
+    ),
+    'PointsAnnotation': (
+        'builtin_interfaces/Time timestamp\nuint8 type\nfoxglove_msgs/Point2[] points\n'
+        'foxglove_msgs/Color outline_color\nfoxglove_msgs/Color[] outline_colors\n'
+        'foxglove_msgs/Color fill_color\nfloat64 thickness'
+    ),
+    'TextAnnotation': (
+        'builtin_interfaces/Time timestamp\nfoxglove_msgs/Point2 position\nstring text\n'
+        'float64 font_size\nfoxglove_msgs/Color text_color\nfoxglove_msgs/Color background_color'
+    ),
+    'ImageAnnotations': (
+        'foxglove_msgs/CircleAnnotation[] circles\nfoxglove_msgs/PointsAnnotation[] points\n'
+        'foxglove_msgs/TextAnnotation[] texts'
+    ),
+}
+"""What Foxglove draws over images. Source: its documentation of message schemas."""
+
 
 @cache
 def standard() -> Typestore:
-    """Return the types of ROS 2 and of vision_msgs; nothing is ever added to them."""
+    """Return the types of ROS 2, vision_msgs and Foxglove; nothing is ever added to them."""
     store = get_typestore(Stores.LATEST)
     types: Any = {}
-    for name, text in _VISION.items():
-        types.update(get_types_from_msg(text, f'vision_msgs/msg/{name}'))
+    for package, definitions in (('vision_msgs', _VISION), ('foxglove_msgs', _FOXGLOVE)):
+        for name, text in definitions.items():
+            types.update(get_types_from_msg(text, f'{package}/msg/{name}'))
     store.register(types)
     return store
 

@@ -54,7 +54,7 @@ def evaluate(
         Path | None, typer.Option('--json', help='Write the figures to this file; -: to stdout.')
     ] = None,
 ) -> None:
-    """Measure a bundle on labelled images: mAP of its boxes, mIoU of its masks, by class.
+    """Measure a bundle on labelled images: mAP of boxes and their masks, mIoU, by class.
 
     Only classes that the bundle and the data both have count; the table names the others.
     """
@@ -159,7 +159,9 @@ def _print(console: Console, title: str, results: Sequence[Accuracy]) -> None:
     for result in results:
         console.print(f'\n{result.dataset}, {result.images} images', highlight=False)
         if result.boxes:
-            console.print(_box_table(result.boxes))
+            console.print(_box_table(result.boxes, 'boxes'))
+        if result.instances:
+            console.print(_box_table(result.instances, 'masks'))
         for head, mask in result.masks.items():
             console.print(_mask_table(head, mask))
         for whose, names in (('the data', result.only_data), ('the model', result.only_model)):
@@ -169,9 +171,9 @@ def _print(console: Console, title: str, results: Sequence[Accuracy]) -> None:
                 )
 
 
-def _box_table(boxes: BoxAccuracy) -> Table:
+def _box_table(boxes: BoxAccuracy, what: str) -> Table:
     table = Table('class', box=SIMPLE_HEAD, pad_edge=False)
-    for column in ('true boxes', 'AP50', 'AP50-95', *SIZES, 'best F1', 'from score'):
+    for column in (f'true {what}', 'AP50', 'AP50-95', *SIZES, 'best F1', 'from score'):
         table.add_column(column, justify='right')
     for name, item in boxes.classes.items():
         sizes = (item.sizes[size].ap if item.sizes else None for size in SIZES)

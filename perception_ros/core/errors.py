@@ -20,6 +20,10 @@ class BagError(PerceptionError):
     """A bag cannot be read or written, or does not hold what was asked of it."""
 
 
+class ReplayError(PerceptionError):
+    """A bag cannot be replayed as asked, or the results of a replay cannot be used."""
+
+
 class BundleError(PerceptionError):
     """A bundle is missing, damaged, or breaks the bundle contract."""
 

@@ -56,7 +56,7 @@ def paint_instances(
     for index in reversed(range(len(boxes))):
         window, shown = paste(masks[index], boxes[index], size)
         indices[window][shown] = index + 1
-    return InstanceMasks(indices)
+    return InstanceMasks(indices, masks, boxes)
 
 
 def whole_masks(

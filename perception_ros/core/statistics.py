@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import threading
 from typing import Any
 
-from perception_ros.core.types import Drop, DropReason, Result
+from perception_ros.core.types import Drop, DropReason, FrameSet, Result
 
 
 class Statistics:
@@ -32,10 +32,10 @@ class Statistics:
         with self._lock:
             self._received[camera] += 1
 
-    def matched(self, sets: int) -> None:
-        """Count frame sets."""
+    def matched(self, frame_set: FrameSet) -> None:
+        """Count a frame set, before anything else is counted of its frames."""
         with self._lock:
-            self._frame_sets += sets
+            self._frame_sets += 1
 
     def dropped(self, drops: Iterable[Drop]) -> None:
         """Count drop records; a `MISSING` one is no frame and counts apart."""

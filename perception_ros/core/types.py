@@ -140,9 +140,15 @@ class SemanticMask:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InstanceMasks:
-    """Which detection each pixel shows: uint16 [H, W]; value = index in the detections + 1."""
+    """Which detection each pixel shows: uint16 [H, W]; value = index in the detections + 1.
+
+    cells, boxes: the masks [N, h, w] as the model says them, 0..1 relative to its boxes, float32
+    [N, 4] in pixels of the image, which they may reach beyond. Unlike the pixels these overlap.
+    """
 
     indices: NDArray[np.uint16]
+    cells: NDArray[np.generic] = field(default_factory=lambda: np.zeros((0, 1, 1), np.float32))
+    boxes: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -21,6 +21,7 @@ from perception_ros.core.errors import ConfigError
 from perception_ros.core.files import write_text
 from perception_ros.core.parameters import from_flat
 from perception_ros.core.sources import DEFAULT_CAMERAS
+from perception_ros.core.topics import topic_names
 from perception_ros.demo.harvest import Harvest, write_film
 from perception_ros.demo.listener import Listener
 from perception_ros.demo.pace import comfortable_rate_hz
@@ -28,7 +29,6 @@ from perception_ros.demo.processes import DemoError, NodeProcess
 from perception_ros.demo.references import find_references, import_reference
 from perception_ros.demo.summary import summarise
 from perception_ros.ros.domain import chosen_domain, free_domain, private_environment
-from perception_ros.ros.results import topic_names
 
 OWN_MODEL = 'roadscene'
 

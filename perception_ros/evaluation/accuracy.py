@@ -11,11 +11,13 @@ from perception_ros.backends.base import Engine
 from perception_ros.bundles.manifest import ClassInfo, Manifest
 from perception_ros.core.errors import DatasetError, ImageError
 from perception_ros.core.image import Image
+from perception_ros.core.instances import whole_masks
 from perception_ros.core.model import Model
 from perception_ros.core.types import Frame, Result
 from perception_ros.evaluation.boxes import BoxAccuracy, BoxScorer
 from perception_ros.evaluation.classes import CommonClasses, match_classes
 from perception_ros.evaluation.datasets.base import BoxDataset, Dataset, MaskDataset
+from perception_ros.evaluation.instances import InstanceScorer
 from perception_ros.evaluation.masks import MaskAccuracy, MaskScorer
 
 Track = Callable[[Sequence[Any]], Iterable[Any]]
@@ -24,7 +26,10 @@ Track = Callable[[Sequence[Any]], Iterable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """How well a model does on one data set: `boxes`, or `masks` by semantic head."""
+    """How well a model does on one data set: `boxes`, or `masks` by semantic head.
+
+    `instances` are the masks of the boxes, where model and data have them.
+    """
 
     dataset: str
     images: int
@@ -34,12 +39,18 @@ class Accuracy:
     """Classes of the data that the model does not know, and that do not count."""
     only_model: tuple[str, ...] = ()
     """Classes of the model that nothing is labelled as, and that do not count."""
+    instances: BoxAccuracy | None = None
 
     @property
     def figures(self) -> dict[str, float | None]:
-        """The numbers to compare models by: map50 and map, or miou (mean over the heads)."""
+        """The numbers to compare models by: map50 and map, or miou (mean over the heads).
+
+        With instance masks also mask_map50 and mask_map.
+        """
         if self.boxes:
-            return {'map50': self.boxes.map50, 'map': self.boxes.map}
+            masks = {'mask_map50': self.instances.map50, 'mask_map': self.instances.map} \
+                if self.instances else {}
+            return {'map50': self.boxes.map50, 'map': self.boxes.map, **masks}
         known = [m for head in self.masks.values() if (m := head.miou) is not None]
         return {'miou': sum(known) / len(known) if known else None}
 
@@ -51,6 +62,8 @@ class Accuracy:
         }
         if self.boxes:
             answer |= self.boxes.as_json()
+        if self.instances:
+            answer['instances'] = self.instances.as_json()
         if self.masks:
             answer['heads'] = {head: mask.as_json() for head, mask in self.masks.items()}
         return answer
@@ -104,6 +117,8 @@ def _measure_boxes(model: Model, dataset: BoxDataset, track: Track) -> Accuracy:
     common = common_classes(model.manifest, dataset)['']
     assert model.manifest.detection is not None, 'classes of boxes are in common'
     scorer = BoxScorer(common.names, model.manifest.detection.score_threshold)
+    outlines = dataset.outlines if model.manifest.detection.masks else None
+    masks = InstanceScorer(common.names) if outlines else None
     for path, result in _results(model, dataset, track):
         size = (result.frame.image.width, result.frame.image.height)
         truth, found = dataset.truth(path, size), result.detections
@@ -113,9 +128,19 @@ def _measure_boxes(model: Model, dataset: BoxDataset, track: Track) -> Accuracy:
             truth.boxes, common.of_data[truth.labels], truth.crowd,
             found.boxes, common.of_model[found.labels], found.scores,
         )
+        if masks and outlines:
+            said = result.instances
+            assert said is not None, 'a model with masks in its manifest gives masks'
+            masks.add(
+                size,
+                outlines(path, size), common.of_data[truth.labels], truth.crowd,
+                whole_masks(said.cells, said.boxes, size), common.of_model[found.labels],
+                found.scores,
+            )
     return Accuracy(
         dataset.title, len(dataset.images), scorer.result(),
         only_data=common.only_data, only_model=common.only_model,
+        instances=masks.result() if masks else None,
     )
 
 

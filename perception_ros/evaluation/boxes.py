@@ -114,7 +114,7 @@ class PrecisionScorer:
     """What is compared, as the library calls it."""
 
     def __init__(self, classes: Sequence[str]) -> None:
-        self._library = _library()
+        self._library = library()
         self._classes = tuple(classes)
         self._images: list[dict[str, int]] = []
         self._truth: list[dict[str, Any]] = []
@@ -272,7 +272,11 @@ class BoxScorer(PrecisionScorer):
         return BoxAccuracy(classes, Confusion(names, self._confusion.copy()), self._score)
 
 
-def _library() -> Any:
+def library() -> Any:
+    """Return the library that keeps to COCO's rules.
+
+    :raises DatasetError: it is not installed.
+    """
     try:
         import faster_coco_eval
     except ImportError as error:

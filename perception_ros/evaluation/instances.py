@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perception_ros.evaluation.boxes import PrecisionScorer
+from perception_ros.evaluation.datasets.base import Rle
 
-Rle = Mapping[str, Any]
-"""A mask as COCO compresses it: `size` [H, W] and `counts`."""
 Masks = NDArray[np.bool_] | NDArray[np.uint8] | Sequence[Rle]
 """[N, H, W], not 0 where an instance is; or N compressed ones."""
 

@@ -11,7 +11,6 @@ What happens to a frame in between is `core/pipeline.py`; this file only wires i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 import json
 import logging
 from pathlib import Path
@@ -26,14 +25,13 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
-from perception_ros.backends import Engine, EngineOptions, open_engine
+from perception_ros.backends.configured import ignore_masks, open_model, open_model_engine
 from perception_ros.bundles.bundle import Bundle
-from perception_ros.core.config import ModelConfig, PerceptionConfig
+from perception_ros.core.config import PerceptionConfig
 from perception_ros.core.errors import ConfigError, PerceptionError
 from perception_ros.core.files import write_text
-from perception_ros.core.ignore import IgnoreMask
 from perception_ros.core.model import Model
-from perception_ros.core.pipeline import Pipeline
+from perception_ros.core.threaded import ThreadedPipeline
 from perception_ros.nodes.signals import on_end
 from perception_ros.ros.cameras import CameraSubscriptions
 from perception_ros.ros.declare import EmptyListsNode
@@ -61,7 +59,7 @@ class PerceptionNode(LifecycleNode, EmptyListsNode):
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._cancel = threading.Event()
         self._models: dict[str, Model] = {}
-        self._pipeline: Pipeline | None = None
+        self._pipeline: ThreadedPipeline | None = None
         self._outputs: ResultPublishers | None = None
         self._health: Health | None = None
         self._inputs: CameraSubscriptions | None = None
@@ -139,17 +137,15 @@ class PerceptionNode(LifecycleNode, EmptyListsNode):
                     f'there are no {name}: expected at least one name in {name[:-1]}_names'
                 )
         self._refuse_shared_topics(config)
-        ignore = {
-            camera: IgnoreMask(settings.ignore_mask)
-            for camera, settings in config.cameras.items()
-            if settings.ignore_mask
-        }
-        for name, settings in config.models.items():
+        ignore = ignore_masks(config)
+        for name in config.models:
             if self._cancel.is_set():
                 raise ConfigError('the node was told to end')
-            self._models[name] = self._open_model(name, settings, ignore)
+            self._models[name] = open_model(
+                name, config, ignore=ignore, current=lambda: self._config, cancel=self._cancel
+            )
         self._outputs = ResultPublishers(self, config, self._models)
-        self._pipeline = Pipeline(
+        self._pipeline = ThreadedPipeline(
             config,
             self._models,
             self._outputs.publish,
@@ -170,44 +166,6 @@ class PerceptionNode(LifecycleNode, EmptyListsNode):
                     'camera a topic of its own, or remove one of them'
                 )
 
-    def _open_model(
-        self, name: str, settings: ModelConfig, ignore: dict[str, IgnoreMask]
-    ) -> Model:
-        bundle = Bundle.load(settings.bundle or name)
-        engine = self._open_engine(name, bundle, settings)
-        detection = bundle.manifest.detection
-        of_bundle = detection.score_threshold if detection else 0.0
-
-        def score_threshold(camera: str) -> float:
-            return self._config.score_threshold(camera, name, of_bundle)
-
-        return Model(name, bundle.manifest, engine, score_threshold=score_threshold, ignore=ignore)
-
-    def _open_engine(self, name: str, bundle: Bundle, settings: ModelConfig) -> Engine:
-        engine = open_engine(
-            bundle,
-            settings.backend or self._config.backend,
-            # A model's parameters have the names of the options.
-            EngineOptions(
-                **{
-                    option.name: getattr(settings, option.name)
-                    for option in fields(EngineOptions)
-                    if option.name in ModelConfig.model_fields
-                },
-                cancel=self._cancel,
-            ),
-            fallback=settings.fallback,
-            fallback_device=settings.fallback_device,
-            background=settings.build == 'background',
-        )
-        engine.warm_up()
-        info = engine.info
-        self.get_logger().info(
-            f'model {name}: bundle {bundle.manifest.name}, {", ".join(bundle.manifest.tasks)}, '
-            f'on {info.backend} {info.device}, {info.precision}, batch 1..{info.max_batch}'
-        )
-        return engine
-
     def _build(self) -> None:
         """Open each model's own engine, which builds and stores it, and close it again."""
         self._config = self._declared.load()
@@ -216,7 +174,10 @@ class PerceptionNode(LifecycleNode, EmptyListsNode):
         own = {'fallback': '', 'build': 'wait'}
         for name, settings in self._config.models.items():
             bundle = Bundle.load(settings.bundle or name)
-            self._open_engine(name, bundle, settings.model_copy(update=own)).close()
+            own_engine = settings.model_copy(update=own)
+            open_model_engine(
+                name, bundle, own_engine, self._config.backend, self._cancel
+            ).close()
 
     def _on_set_parameters(self, parameters: list[Parameter[Any]]) -> SetParametersResult:
         """Refuse what cannot change now, and let what can take effect at once."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
@@ -13,6 +13,7 @@ from perception_ros.core.composer import Composer
 from perception_ros.core.config import PerceptionConfig
 from perception_ros.core.model import Model
 from perception_ros.core.overlay import draw_results, Palette
+from perception_ros.core.topics import topic_names
 from perception_ros.core.types import Result
 from perception_ros.ros.messages import (
     to_detections,
@@ -26,25 +27,6 @@ from perception_ros.ros.qos import make_qos
 
 RESULT_QOS = make_qos('reliable', 5)
 LABEL_QOS = make_qos('reliable', 1, 'transient_local')
-
-
-def topic_names(
-    config: PerceptionConfig, outputs: Mapping[str, Iterable[str]]
-) -> dict[tuple[str, str, str], str]:
-    """Return the topic of each (camera, model, output), relative to the node's namespace.
-
-    The name of the model is part of it only where two models of one camera say the same thing.
-
-    :param outputs: model -> what it can say, as `Manifest.outputs`.
-    """
-    topics = {}
-    for camera in config.cameras:
-        serving = [name for name in config.models if camera in config.cameras_of(name)]
-        for name in serving:
-            for output in sorted(outputs[name]):
-                alone = sum(output in outputs[other] for other in serving) == 1
-                topics[camera, name, output] = f'{camera}/{"" if alone else f"{name}/"}{output}'
-    return topics
 
 
 class ResultPublishers:

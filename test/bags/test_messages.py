@@ -7,13 +7,13 @@ import tempfile
 from typing import Any
 
 from geometry_msgs.msg import Point
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 import numpy as np
 import pytest
 from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import CameraInfo, CompressedImage
+from sensor_msgs.msg import CameraInfo, PointCloud2
 from sensor_msgs.msg import Image as ImageMessage
-from sensor_msgs.msg import PointCloud2
 from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 
 from perception_ros.bags import messages

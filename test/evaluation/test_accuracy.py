@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from perception_ros.backends import Engine, EngineOptions, open_engine
 from perception_ros.bundles import Bundle
+from perception_ros.bundles.manifest import MaskInfo
 from perception_ros.core.errors import DatasetError, ImageError
-from perception_ros.evaluation import evaluate, open_dataset
+from perception_ros.evaluation import Accuracy, evaluate, open_dataset
 from test.builders import fake_bundle, picture, write_real_bundle
 from test.evaluation.data import write_masks, write_yolo
 
@@ -57,8 +60,6 @@ def test_boxes(bundle: Bundle, engine: Engine, tmp_path: Path) -> None:
 
 def test_boxes_lie_in_the_source_images_pixels(tmp_path: Path) -> None:
     """The fake engine sees rectangles, also in an image that is letterboxed."""
-    import cv2
-
     root = write_yolo(tmp_path, {'a': [(0, 0.5, 0.5, 0.5, 0.5)]}, ['red'])
     wide = cv2.cvtColor(picture(400, 120, red=(100, 30, 300, 90)), cv2.COLOR_RGB2BGR)
     assert cv2.imwrite(str(root / 'images' / 'a.png'), wide)
@@ -66,6 +67,67 @@ def test_boxes_lie_in_the_source_images_pixels(tmp_path: Path) -> None:
     with open_engine(bundle, 'fake') as engine:
         accuracy = evaluate(bundle.manifest, engine, open_dataset(f'yolo:{root}'))
     assert accuracy.figures == {'map50': 1.0, 'map': pytest.approx(1.0)}
+
+
+POLYGONS = [[10, 10, 30, 10, 30, 30, 10, 30]]
+RUNS = {'size': [64, 96], 'counts': [60 * 64 + 10, *[20, 44] * 9, 20, 64 * 26 + 34]}
+
+
+def coco_with_outlines(folder: Path, *outlines: object) -> Path:
+    """Write an image with a red and a green square of 20 px, and these outlines of them."""
+    pixels = picture(96, 64, red=(10, 10, 30, 30), green=(60, 10, 80, 30))
+    assert cv2.imwrite(str(folder / 'a.png'), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    boxes = ([10, 10, 20, 20], [60, 10, 20, 20])
+    path = folder / 'all.json'
+    path.write_text(json.dumps({
+        'images': [{'id': 1, 'file_name': 'a.png'}],
+        'categories': [{'id': 1, 'name': 'red'}, {'id': 2, 'name': 'green'}],
+        'annotations': [
+            {'image_id': 1, 'category_id': i + 1, 'bbox': box,
+             **({'segmentation': outline} if outline else {})}
+            for i, (box, outline) in enumerate(zip(boxes, outlines, strict=True))]}))
+    return path
+
+
+def measured(path: Path, masks: bool = True) -> Accuracy:
+    detection = fake_bundle().manifest.detection
+    assert detection is not None
+    info = MaskInfo(height=28, width=28) if masks else None
+    bundle = fake_bundle(detection=detection.model_copy(update={'masks': info}))
+    with open_engine(bundle, 'fake') as engine:
+        return evaluate(bundle.manifest, engine, open_dataset(f'coco:{path}'))
+
+
+def test_masks_of_boxes(tmp_path: Path) -> None:
+    """The fake engine's masks fill their boxes: the second outline is half of its own."""
+    accuracy = measured(coco_with_outlines(tmp_path, POLYGONS, RUNS))
+    assert accuracy.boxes is not None and accuracy.instances is not None
+    assert accuracy.boxes.map == pytest.approx(1)
+    assert accuracy.instances.classes['red'].ap == pytest.approx(1)
+    assert accuracy.instances.classes['green'].ap50 == 1
+    assert accuracy.instances.classes['green'].ap == pytest.approx(0.1)
+    assert accuracy.figures['mask_map'] == pytest.approx(0.55)
+    assert accuracy.as_json()['instances']['classes']['green']['n'] == 1
+
+
+def test_masks_are_measured_where_model_and_data_have_them_all(tmp_path: Path) -> None:
+    path = coco_with_outlines(tmp_path, POLYGONS, RUNS)
+    assert measured(path, masks=False).instances is None
+    assert set(measured(path, masks=False).figures) == {'map50', 'map'}
+    assert measured(coco_with_outlines(tmp_path, POLYGONS, None)).instances is None
+
+
+@pytest.mark.parametrize('outline', [
+    pytest.param({'size': [32, 96], 'counts': [32 * 96]}, id='of another size'),
+    pytest.param({'size': [64, 96], 'counts': [64, 96]}, id='of some pixels'),
+    pytest.param([[1, 2, 3]], id='odd'),
+    pytest.param({'counts': [1]}, id='without size'),
+    pytest.param('red', id='words'),
+])
+def test_an_outline_that_is_none_is_named(tmp_path: Path, outline: object) -> None:
+    path = coco_with_outlines(tmp_path, POLYGONS, outline)
+    with pytest.raises(DatasetError, match=r'json:1: annotations\[1\]: expected segmentation'):
+        measured(path)
 
 
 def test_masks(bundle: Bundle, engine: Engine, tmp_path: Path) -> None:

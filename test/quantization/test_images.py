@@ -15,6 +15,7 @@ from perception_ros.core.errors import BagError, ImageError, QuantizationError
 from perception_ros.evaluation import open_dataset
 from perception_ros.quantization import choose_images
 from perception_ros.quantization.images import CALIBRATION, farthest_first
+from perception_ros.recording import record, RecordOptions
 from test.bundles.shared import shared
 from test.quantization.networks import HEIGHT, WIDTH, write_labelled, write_pictures
 
@@ -70,6 +71,19 @@ def test_only_what_is_measured_is_refused(tmp_path: Path) -> None:
 def test_a_video_is_read_all_over(tmp_path: Path) -> None:
     chosen = choose_images([next(shared('clips').glob('*.mp4'))], SIZE)
     assert len(chosen.calibration) == CALIBRATION
+
+
+def test_a_bag_is_read_all_over_but_for_the_one_that_is_measured(tmp_path: Path) -> None:
+    root = write_labelled(tmp_path / 'data')
+    for name in ('drive.mcap', 'measured.mcap'):
+        record(f'camvid:{root}' if name == 'measured.mcap' else f'images:{root / "images"}',
+               tmp_path / name, RecordOptions())
+    measured = open_dataset(f'bag:{tmp_path / "measured.mcap"}')
+    chosen = choose_images([tmp_path / 'drive.mcap'], SIZE, [measured])
+    count = len(list((root / 'images').iterdir()))
+    assert len(chosen.calibration) + len(chosen.held_out) == count
+    with pytest.raises(QuantizationError, match='two or more images'):
+        choose_images([tmp_path / 'measured.mcap'], SIZE, [measured])
 
 
 @pytest.mark.parametrize(('name', 'error', 'said'), [

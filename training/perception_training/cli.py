@@ -213,6 +213,11 @@ def _one_line() -> Iterator[None]:
     except PerceptionError as error:
         print(f'perception_train: {error}', file=sys.stderr)
         raise SystemExit(getattr(error, 'status', 1)) from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f'perception_train: {error.filename}: {error.strerror}', file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 def _compress(run: Callable[..., Any], path: Path, overrides: list[str] | None) -> None:

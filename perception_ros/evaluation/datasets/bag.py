@@ -48,7 +48,7 @@ def read_bag(
 
     def boxes(key: Path, size: Size) -> TrueBoxes:
         try:
-            return _true_boxes(bag, frames[key], classes)
+            return true_boxes(bag, frames[key], classes)
         except BagError as error:
             raise DatasetError(str(error)) from error
 
@@ -74,7 +74,13 @@ def _kind(bag: LabelledBag, path: Path, split: str) -> str:
     return split or kinds[0]
 
 
-def _true_boxes(bag: LabelledBag, frame: LabelledFrame, classes: Sequence[str]) -> TrueBoxes:
+def true_boxes(bag: LabelledBag, frame: LabelledFrame, classes: Sequence[str]) -> TrueBoxes:
+    """Return the true boxes of a frame that has some; what nobody knows is a crowd of each class.
+
+    :param classes: those that the bag lists.
+    :raises BagError: they cannot be read.
+    :raises DatasetError: one is of another class.
+    """
     boxes, names = bag.boxes(frame)
     rows: list[tuple[NDArray[np.float64], int, bool]] = []
     for box, name in zip(boxes, names, strict=True):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 import re
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from perception_ros.core.image_file import read_image
 
 Size = tuple[int, int]
 """Width and height in pixels."""
+Rle = Mapping[str, Any]
+"""A mask as COCO compresses it: `size` [H, W] and `counts`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +78,8 @@ class BoxDataset(Dataset):
 
     truth: Callable[[Path, Size], TrueBoxes]
     """What is in an image of this size."""
+    outlines: Callable[[Path, Size], Sequence[Rle]] | None = None
+    """The masks of the same objects, in data that have them of all."""
 
     def check(self) -> None:
         """Read every label once."""

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from perception_ros.core.errors import DatasetError
-from perception_ros.evaluation.datasets.base import BoxDataset, Size, TrueBoxes
+from perception_ros.evaluation.boxes import library
+from perception_ros.evaluation.datasets.base import BoxDataset, Rle, Size, TrueBoxes
 from perception_ros.evaluation.datasets.places import JsonEntry, JsonFile
 
 
@@ -136,7 +137,38 @@ def read_coco(path: Path, split: str, labels: Sequence[str] | None) -> BoxDatase
             np.array([thing.crowd for thing in things], np.bool_),
         )
 
-    return BoxDataset(str(path), content.classes, tuple(sorted(truths)), truth)
+    def outlines(image: Path, size: Size) -> list[Rle]:
+        return [_compressed(thing.outline, size, thing.where) for thing in truths[image]]
+
+    whole = all(thing.outline for things in truths.values() for thing in things)
+    return BoxDataset(str(path), content.classes, tuple(sorted(truths)), truth,
+                      outlines if whole else None)
+
+
+def _compressed(outline: Any, size: Size, where: str) -> Rle:
+    """Compress polygons, or run lengths as a list; what is compressed stays.
+
+    :raises DatasetError: it is neither, or of an image of another size.
+    """
+    masks, expected = library().mask, [size[1], size[0]]
+    try:
+        if isinstance(outline, list):
+            # The library takes whatever comes, and waits for ever on run lengths that do not fit.
+            if any(len(polygon) < 6 or len(polygon) % 2 for polygon in outline):
+                raise ValueError('a polygon with fewer than three points, or half of one')
+            return dict(masks.merge(masks.frPyObjects(outline, *expected)))
+        if list(outline['size']) != expected:
+            raise ValueError(f'run lengths of size {outline["size"]} for an image of {expected}')
+        if isinstance(outline['counts'], list):
+            if sum(outline['counts']) != size[0] * size[1]:
+                raise ValueError(f'run lengths of {sum(outline["counts"])} pixels')
+            return dict(masks.frPyObjects(outline, *expected))
+        return dict(outline)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DatasetError(
+            f'{where}: expected segmentation as COCO has it: polygons [[x, y, ...], ...] or run '
+            f'lengths with size and counts; {type(error).__name__}: {error}'
+        ) from error
 
 
 def _refuse(error: DatasetError) -> None:

@@ -1,6 +1,7 @@
 """What a run says while it goes: lines, numbers, a bar, and curves."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 import json
 from pathlib import Path
 import time
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from typing_extensions import Self
 
+from perception_ros.core.files import write_text
 from perception_training.errors import TrainingError
 
 METRICS = 'metrics.jsonl'
@@ -52,9 +54,8 @@ class Log:
         if self._silent:
             return
         line = f'{time.strftime("%Y-%m-%dT%H:%M:%S")} {text}'
-        self._bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
-        with (self._dir / 'log.txt').open('a', encoding='utf-8') as file:
-            file.write(line + '\n')
+        self._show(line)
+        self._append('log.txt', line)
 
     def at(self, step: int, said: str = '') -> None:
         """Move the bar."""
@@ -64,8 +65,7 @@ class Log:
         """Add a line to `metrics.jsonl`; plain numbers become curves too."""
         if self._silent:
             return
-        with (self._dir / METRICS).open('a', encoding='utf-8') as file:
-            file.write(json.dumps({'step': step, **values}) + '\n')
+        self._append(METRICS, json.dumps({'step': step, **values}))
         if self._curves is not None:
             for name, value in _flat(values):
                 self._curves.add_scalar(name, value, step)
@@ -82,17 +82,27 @@ class Log:
         if self._silent or not path.exists():
             return
         kept = [entry for entry in read_numbers(self._dir) if entry['step'] <= step]
-        path.write_text(''.join(json.dumps(entry) + '\n' for entry in kept), encoding='utf-8')
+        # In one step: where there is no room, what stood there stays.
+        write_text(path, ''.join(json.dumps(entry) + '\n' for entry in kept))
+
+    def _show(self, line: str) -> None:
+        self._bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def _append(self, name: str, line: str) -> None:
+        try:
+            with (self._dir / name).open('a', encoding='utf-8') as file:
+                file.write(line + '\n')
+        except OSError as error:
+            # No reason to end the run: the disk may have room again.
+            self._show(f'NOT WRITTEN to {self._dir / name}: {error.strerror}')
 
 
 def read_numbers(run_dir: Path) -> list[dict[str, Any]]:
-    """Read `metrics.jsonl`; a last line that was cut off by a crash is left out."""
+    """Read `metrics.jsonl`; a line that was cut off, by a crash or a full disk, is left out."""
     entries = []
     for line in (run_dir / METRICS).read_text(encoding='utf-8').splitlines():
-        try:
+        with suppress(ValueError):
             entries.append(json.loads(line))
-        except ValueError:
-            break
     return entries
 
 

@@ -154,12 +154,20 @@ def _steps(run: Run, sources: Sequence[Source], log: Log, evaluate: Evaluate | N
         every = config.fit.evaluate_every
         if evaluate is not None and (over or (every and run.step % every == 0)):
             if place.first:
-                _look(run, evaluate(run.trained), log)
+                _look(run, evaluate, log, over)
             place.wait()
             before = time.monotonic()  # looking at it is not training
 
 
-def _look(run: Run, look: Look, log: Log) -> None:
+def _look(run: Run, evaluate: Evaluate, log: Log, over: bool) -> None:
+    try:
+        look = evaluate(run.trained)
+    except OSError as error:
+        if over:
+            raise
+        # Such as a full disk: no reason to end the run, for it may have room again.
+        log.say(f'NOT MEASURED at step {run.step}: {error}')
+        return
     log.numbers(run.step, {'metrics': look.metrics, 'overall': look.overall})
     log.pictures(run.step, look.pictures)
     log.say(f'metrics at step {run.step}: {json.dumps(look.metrics)}')

@@ -24,7 +24,7 @@ def start_record(config: Config, command: Sequence[str]) -> None:
     (config.run_dir / 'config.yaml').write_text(printed(config), encoding='utf-8')
     record = describe(config, command)
     if path.exists():
-        first = json.loads(path.read_text(encoding='utf-8'))
+        first = read_record(config.run_dir)
         keys = ('started', 'commit', 'clean', 'command')
         first.setdefault('resumed', []).append({key: record[key] for key in keys})
         record = first
@@ -44,13 +44,17 @@ def read_record(run_dir: Path) -> dict[str, Any]:
     """
     Read `run.json`.
 
-    :raises TrainingError: nothing says how these weights were made.
+    :raises TrainingError: nothing says how these weights were made, or the file is damaged.
     """
     path = run_dir / 'run.json'
     if not path.exists():
         raise TrainingError(f'expected {path}, which `perception_train fit` writes: without it '
                             'nobody knows how these weights were made')
-    record: dict[str, Any] = json.loads(path.read_text(encoding='utf-8'))
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise TrainingError(f'{path}: expected JSON, it is damaged ({error}); put an older one '
+                            'there, or start another run_dir') from error
     return record
 
 

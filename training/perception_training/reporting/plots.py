@@ -16,6 +16,7 @@ DASHES = ('-', '--', ':', '-.')
 _INK = '#010203'
 """Stands for the page's own ink until the SVG is written."""
 _SIZE_INCH = (4.7, 2.9)
+_WIDTH_PT = 72 * _SIZE_INCH[0]
 _MOST_POINTS = 600
 
 
@@ -66,8 +67,10 @@ def curves(lines: Sequence[Line], x: str, y: str, *, share: bool = False,
         if share_x:
             axes.set_xlim(0, 1)
         if len(named) > 1:
-            axes.legend(loc='upper center', bbox_to_anchor=(0.5, -0.2), ncols=3,
-                        fontsize=7.5, handlelength=2.4)
+            # What does not fit would be wider than the picture, and the axes narrower for it.
+            columns = int(_WIDTH_PT // (44 + 4 * max(map(len, named))))
+            axes.legend(loc='upper center', bbox_to_anchor=(0.5, -0.2),
+                        ncols=min(max(columns, 1), 3), fontsize=7.5, handlelength=2.4)
         return _svg(figure)
 
 

@@ -113,7 +113,7 @@ def test_a_bag_without_labels_or_none_at_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize('start', [
     'fork', pytest.param('spawn', marks=pytest.mark.slow)])  # which imports torch anew
 def test_workers_read_it_at_the_same_time(tmp_path: Path, start: str) -> None:
-    """Processes that fork share the position in an open file, and would read each other's place."""
+    """Processes that fork share the position in an open file: each must open it for itself."""
     write(tmp_path, images=12, maps=False)
     source = opened(tmp_path)
     expected = [int(source[i].image.sum()) for i in range(len(source))]

@@ -1,5 +1,7 @@
 """A checkpoint is whole or not there, fits or is refused, and never runs."""
 
+import errno
+import os
 from pathlib import Path
 import pickle
 import resource
@@ -11,10 +13,12 @@ import pytest
 import torch
 
 from perception_training.config import Config
-from perception_training.errors import CheckpointError
+from perception_training.errors import CheckpointError, TrainingError
 from perception_training.fitting import checkpoint
-from perception_training.fitting.loop import fit, restored
-from perception_training.fitting.run import Run
+from perception_training.fitting.log import read_numbers
+from perception_training.fitting.loop import fit, Look, restored
+from perception_training.fitting.record import read_record
+from perception_training.fitting.run import Run, Trained
 
 
 class Bomb:
@@ -116,3 +120,42 @@ def test_a_disk_that_is_full_loses_nothing(saved: Config, tmp_path: Path) -> Non
     assert path.read_bytes() == before
     assert [p.name for p in saved.run_dir.glob('*.part')] == []
     assert restored(saved).step == 0
+
+
+def test_a_full_disk_ends_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The kernel refuses every byte that is written to /dev/full, as a disk without room does."""
+    config = make_config(tmp_path, fit__steps=3, fit__evaluate_every=2)
+    config.run_dir.mkdir()
+    for name in ('log.txt', 'metrics.jsonl'):
+        (config.run_dir / name).symlink_to('/dev/full')
+    steps = []
+
+    def measure(trained: Trained) -> Look:
+        steps.append(trained.step)
+        if trained.step == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return Look({}, 0.0, {})
+
+    assert fit(config, sources(), measure).step == 3
+    said = capsys.readouterr().out
+    assert 'metrics.jsonl: No space left on device' in said
+    assert 'NOT MEASURED at step 2: [Errno 28] No space left on device' in said
+    assert steps == [2, 3]
+    assert restored(config).step == 3
+
+
+def test_numbers_around_a_line_that_was_cut_off_are_kept(config: Config) -> None:
+    config.run_dir.mkdir()
+    (config.run_dir / 'metrics.jsonl').write_text('{"step": 1}\n{"ste{"step": 3}\n{"step": 4}\n')
+    assert [entry['step'] for entry in read_numbers(config.run_dir)] == [1, 4]
+
+
+@pytest.mark.parametrize(('text', 'said'), [
+    (None, 'nobody knows how these weights were made'), ('{"seed": ', 'run.json: expected JSON')],
+    ids=['missing', 'damaged'])
+def test_a_run_record_is_needed_whole(config: Config, text: str | None, said: str) -> None:
+    config.run_dir.mkdir()
+    if text is not None:
+        (config.run_dir / 'run.json').write_text(text)
+    with pytest.raises(TrainingError, match=said):
+        read_record(config.run_dir)

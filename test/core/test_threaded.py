@@ -20,7 +20,7 @@ from perception_ros.core.config import load_config
 from perception_ros.core.image import Image
 from perception_ros.core.latency import STAGES
 from perception_ros.core.model import Model
-from perception_ros.core.pipeline import Pipeline
+from perception_ros.core.threaded import ThreadedPipeline
 from perception_ros.core.types import Frame, Result
 from test.builders import fake_bundle, MS, picture
 
@@ -50,7 +50,7 @@ class Setup:
         }
         self.results: list[Result] = []
         self.stamp_ms = 1000.0
-        self.pipeline = Pipeline(
+        self.pipeline = ThreadedPipeline(
             self.config,
             {name: Model(name, bundle.manifest, engine) for name, engine in self.engines.items()},
             publish or self.results.append,

@@ -1,0 +1,144 @@
+"""`perception_ros replay`: a bag through the node's pipeline, and a verdict on what came of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
+from rich.table import Table
+import typer
+
+from perception_ros.cli.evaluate import share
+from perception_ros.cli.main import complain, split_names, warn
+from perception_ros.core.errors import ReplayError
+from perception_ros.core.files import write_text
+from perception_ros.core.parameter_file import read_parameter_file
+from perception_ros.replay import need_libraries
+
+need_libraries()
+
+from perception_ros.replay.limits import as_junit, Check, check, read_limits  # noqa: E402
+from perception_ros.replay.run import play, ReplayOptions  # noqa: E402
+from perception_ros.replay.summary import summarise, SUMMARY  # noqa: E402
+from perception_ros.replay.verdict import judge, mean_figures  # noqa: E402
+
+LIMITS_HELP = 'YAML file with what must hold, such as mAP50 >= 0.4; exit status 1 if it does not.'
+
+
+def replay(
+    bag: Annotated[
+        Path,
+        typer.Argument(help='A .mcap, .db3 or .bag, or a folder of such files.', metavar='BAG'),
+    ],
+    config: Annotated[
+        Path, typer.Option(help="The node's parameter file; without cameras: those of the bag.")
+    ],
+    output: Annotated[Path, typer.Option(help='Folder for tables, results and summary.')],
+    start: Annotated[
+        float | None, typer.Option(min=0, help='Seconds after the first message.')
+    ] = None,
+    end: Annotated[
+        float | None, typer.Option(min=0, help='Seconds after the first message, not included.')
+    ] = None,
+    cameras: Annotated[str, typer.Option(help='Cameras, with commas; default: all.')] = '',
+    limits: Annotated[Path | None, typer.Option(help=LIMITS_HELP)] = None,
+    junit: Annotated[
+        Path | None, typer.Option(help='Write the limits as JUnit XML to this file.')
+    ] = None,
+    results: Annotated[
+        bool, typer.Option(help='Write detections, masks and overlays into results.mcap.')
+    ] = True,
+    resume: Annotated[bool, typer.Option('--resume', help='Go on with a run.')] = False,
+    overwrite: Annotated[bool, typer.Option('--overwrite', help='Replace a run.')] = False,
+) -> None:
+    """Play a bag through the node's pipeline, in its own time and as fast as the machine goes.
+
+    The same bag, bundles and configuration give the same tables. Results of a bag with labels are
+    measured by them; docs/replay.md has files, keys and limits.
+    """
+    wanted = read_limits(limits) if limits else ()
+    options = ReplayOptions(
+        bag, output, read_parameter_file(config), start_s=start, end_s=end,
+        cameras=split_names(cameras), has_results=results, resume=resume, overwrite=overwrite,
+    )
+    try:
+        _replay(options)
+    except KeyboardInterrupt:
+        warn(f'what is done is kept; the same command with --resume goes on with {output}')
+        raise
+    verdicts = judge(bag, output)
+    summary = {
+        **mean_figures(verdicts), **summarise(output),
+        'accuracy': {name: verdict.as_json() for name, verdict in verdicts.items()},
+    }
+    checks = check(wanted, summary)
+    summary['limits'] = [item.as_json() for item in checks]
+    _write(output / SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False) + '\n')
+    if junit:
+        _write(junit, as_junit(checks, bag.name))
+    _print(Console(), summary, output)
+    for problem in summary['problems']:
+        warn(problem)
+    _end(checks)
+
+
+def _replay(options: ReplayOptions) -> None:
+    console = Console(stderr=True)
+    columns = (BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
+        task = progress.add_task('', total=1.0)
+        play(options, lambda done: progress.update(task, completed=done))
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise ReplayError(f'{path}: cannot be written; {error.strerror}') from error
+
+
+def _print(console: Console, summary: dict[str, Any], output: Path) -> None:
+    frames = summary['frames']
+    dropped = ', '.join(
+        f'{count} {reason}' for reason, count in summary['frames_dropped'].items() if count
+    )
+    console.print(
+        f'{output}: {frames["inferred"]} frames inferred in {summary["frame_sets"]} sets, '
+        f'{frames["dropped"]} dropped{f" ({dropped})" if dropped else ""}',
+        style='bold', highlight=False, soft_wrap=True, markup=False,
+    )
+    for model, counts in summary['detections'].items():
+        table = Table(model, box=SIMPLE_HEAD, pad_edge=False)
+        for column in ('detections', 'true boxes', 'AP50', 'AP50-95'):
+            table.add_column(column, justify='right')
+        known = summary['accuracy'].get(model, {}).get('classes', {})
+        for name in sorted({*counts, *known}):
+            item = known.get(name, {})
+            table.add_row(
+                name, str(counts.get(name, 0)), str(item.get('n', '-')),
+                share(item.get('AP50')), share(item.get('AP')),
+            )
+        console.print(table)
+    for model, figures in summary['accuracy'].items():
+        table = Table(f'{model} by camera', box=SIMPLE_HEAD, pad_edge=False)
+        for column in ('mAP50', 'mAP', 'mIoU'):
+            table.add_column(column, justify='right')
+        for name, row in {**figures['cameras'], 'all': figures}.items():
+            table.add_row(name, share(row['mAP50']), share(row['mAP']), share(row['mIoU']))
+        console.print(table)
+
+
+def _end(checks: list[Check]) -> None:
+    for item in checks:
+        if item.is_kept:
+            typer.echo(str(item))
+        else:
+            complain(str(item))
+    if not all(item.is_kept for item in checks):
+        raise typer.Exit(1)

@@ -1,0 +1,145 @@
+"""A run in parts: what is done stays done, however the rest ends.
+
+    OUTPUT/run.json        what is run, so that nothing else is gone on with
+    OUTPUT/parts/000000/   tables and results of the first so many messages, complete
+    OUTPUT/parts/new/      what is being written
+
+A part is written beside the others and renamed when it is whole. Parts are cut by messages and not
+by time: the same bag gives the same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import json
+from pathlib import Path
+import shutil
+from typing import Any, NamedTuple
+
+from perception_ros.core.errors import ReplayError
+from perception_ros.core.files import write_text
+from perception_ros.replay.tables import FRAMES
+
+PART_MESSAGES = 256
+"""Images that a part takes: what an interruption costs at most."""
+
+_RUN = 'run.json'
+_PARTS = 'parts'
+_NEW = 'new'
+_PART = 'part.json'
+_DONE = '.parts_done'
+
+
+class Part(NamedTuple):
+    """What is known of a part that is done."""
+
+    folder: Path
+    is_last: bool
+    problems: tuple[str, ...]
+
+
+class RunFolder:
+    """The folder of a run; at most one process works on it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._parts = path / _PARTS
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the parts have been joined."""
+        return (self.path / f'{FRAMES}.parquet').is_file() and not self._parts.exists()
+
+    def begin(self, about: Mapping[str, Any], *, resume: bool, overwrite: bool) -> None:
+        """Make the folder ready to go on with a run, or to begin it.
+
+        :param about: all that decides about the results, ready for JSON.
+        :raises ReplayError: something else lies there.
+        """
+        try:
+            shutil.rmtree(self.path / _DONE, ignore_errors=True)
+            there = self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
+            if there and not (self.path / _RUN).is_file():
+                raise ReplayError(
+                    f'{self.path} is there already, and no run: name another place'
+                )
+            if there and not resume and not overwrite:
+                raise ReplayError(
+                    f'{self.path} holds a run already; pass --resume to go on with it, '
+                    '--overwrite to begin anew, or name another place'
+                )
+            if there and resume:
+                self._compare(self.read_about(), about)
+            elif there:
+                shutil.rmtree(self.path)
+            if not (self.path / _RUN).is_file():
+                self.path.mkdir(parents=True, exist_ok=True)
+                self.write_about(about)
+            if not self.is_finished:
+                self._parts.mkdir(exist_ok=True)
+                shutil.rmtree(self._parts / _NEW, ignore_errors=True)
+        except OSError as error:
+            raise ReplayError(f'{self.path}: cannot be written; {error}') from error
+
+    def read_about(self) -> dict[str, Any]:
+        """Return what `begin` was given, and what was added since.
+
+        :raises ReplayError: it is no run, or is damaged.
+        """
+        try:
+            about = json.loads((self.path / _RUN).read_text(encoding='utf-8'))
+        except (OSError, ValueError) as error:
+            raise ReplayError(f'{self.path}: expected the folder of a replay; {error}') from error
+        if not isinstance(about, dict):
+            raise ReplayError(f'{self.path / _RUN}: expected what a replay has written')
+        return about
+
+    def write_about(self, about: Mapping[str, Any]) -> None:
+        """Write it anew."""
+        try:
+            write_text(self.path / _RUN, json.dumps(about, indent=2, ensure_ascii=False) + '\n')
+        except OSError as error:
+            raise ReplayError(f'{self.path}: cannot be written; {error}') from error
+
+    def parts(self) -> list[Part]:
+        """Return the parts that are done, in order."""
+        found: list[Part] = []
+        while (folder := self._parts / f'{len(found):06d}').is_dir():
+            known = json.loads((folder / _PART).read_text(encoding='utf-8'))
+            found.append(Part(folder, known['is_last'], tuple(known['problems'])))
+        return found
+
+    def new_part(self) -> Path:
+        """Return an empty folder to write the next part into."""
+        folder = self._parts / _NEW
+        folder.mkdir()
+        return folder
+
+    def add_part(self, index: int, *, is_last: bool, problems: list[str]) -> None:
+        """Keep what has been written into the new part."""
+        new = self._parts / _NEW
+        about = {'is_last': is_last, 'problems': problems}
+        write_text(new / _PART, json.dumps(about, ensure_ascii=False))
+        new.rename(self._parts / f'{index:06d}')
+
+    def end(self) -> None:
+        """Forget the parts: they have been joined."""
+        self._parts.rename(self.path / _DONE)  # in one step, then in many
+        shutil.rmtree(self.path / _DONE)
+
+    def _compare(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        for key, value in now.items():
+            if before.get(key) != value:
+                raise ReplayError(
+                    f'{self.path} cannot be gone on with: {key}'
+                    f'{_difference(before.get(key), value)}. Begin anew with --overwrite, or '
+                    'name another place'
+                )
+
+
+def _difference(before: Any, now: Any) -> str:
+    """Say after a name in what its values differ, in their innermost parts."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+        return ','.join(f' {key}{_difference(before.get(key), now.get(key))}' for key in keys)
+    return f' was {before!r} and is {now!r}'

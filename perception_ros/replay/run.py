@@ -1,0 +1,287 @@
+"""A bag through the pipeline: `play` is the whole of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from perception_ros import __version__
+from perception_ros.backends.configured import ignore_masks, open_model
+from perception_ros.bags.bag import Bag, open_bag
+from perception_ros.bags.writer import BagWriter
+from perception_ros.bundles.bundle import Bundle
+from perception_ros.bundles.manifest import Manifest
+from perception_ros.core.config import PerceptionConfig
+from perception_ros.core.errors import BagError, ConfigError, ReplayError
+from perception_ros.core.model import Model
+from perception_ros.core.offline import OfflinePipeline
+from perception_ros.core.types import Frame, Result
+from perception_ros.replay.inputs import choose_cameras, read_inputs, Refused
+from perception_ros.replay.journal import Journal
+from perception_ros.replay.parts import Part, PART_MESSAGES, RunFolder
+from perception_ros.replay.results import join_bags, ResultBag, ResultTopics
+from perception_ros.replay.tables import join, SCHEMAS, write_rows
+
+RESULTS = 'results.mcap'
+
+Tell = Callable[[float], None]
+"""Is told which share of the bag, 0..1, is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOptions:
+    """What is replayed, and where to."""
+
+    bag: Path
+    output: Path
+    config: PerceptionConfig
+    start_s: float | None = None
+    """Seconds after the first message of the bag,"""
+    end_s: float | None = None
+    """and those before which it ends; None: all."""
+    cameras: tuple[str, ...] = ()
+    """Of the configuration; all if empty."""
+    has_results: bool = True
+    """Whether detections, masks and overlays are written as messages."""
+    resume: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise ReplayError for what cannot be replayed."""
+        if self.end_s is not None and self.end_s <= (self.start_s or 0.0):
+            raise ReplayError(
+                f'expected an end after the start of {self.start_s or 0:g} s, got {self.end_s:g} s'
+            )
+        if self.config.synchronizer.policy == 'message_filters':
+            raise ConfigError(
+                'synchronizer.policy message_filters needs a ROS distribution, and follows the '
+                "machine's clock: replay with deadline, approximate or exact"
+            )
+
+
+def play(options: ReplayOptions, tell: Tell = lambda share: None) -> None:
+    """Play a bag through the pipeline, and write tables and results into the output folder.
+
+    The same bag, bundles and configuration give the same tables where the runtime gives the same
+    numbers, as ONNX Runtime does on a CPU, and however often the run was cut off and resumed.
+
+    :raises PerceptionError: something cannot be read, opened or written.
+    """
+    with open_bag(options.bag) as bag:
+        config, topics = choose_cameras(bag, _offline(options.config), options.cameras)
+        bundles = {
+            name: Bundle.load(model.bundle or name) for name, model in config.models.items()
+        }
+        folder = RunFolder(options.output)
+        folder.begin(
+            _about(options, bag, config, topics, bundles),
+            resume=options.resume, overwrite=options.overwrite,
+        )
+        if folder.is_finished:
+            return
+        manifests = {name: bundle.manifest for name, bundle in bundles.items()}
+        parts = folder.parts()
+        if not (parts and parts[-1].is_last):
+            _Run(options, bag, config, topics, manifests, folder, tell).go(len(parts))
+        _join(folder, config, manifests, has_results=options.has_results)
+
+
+class _Run:
+    """The part of a run that is still to be done."""
+
+    def __init__(
+        self,
+        options: ReplayOptions,
+        bag: Bag,
+        config: PerceptionConfig,
+        topics: Mapping[str, str],
+        manifests: Mapping[str, Manifest],
+        folder: RunFolder,
+        tell: Tell,
+    ) -> None:
+        self._options = options
+        self._bag = bag
+        self._config = config
+        self._topics = topics
+        self._manifests = manifests
+        self._folder = folder
+        self._tell = tell
+        start_s, end_s = options.start_s, options.end_s
+        self._start_ns = bag.start_ns + round((start_s or 0.0) * 1e9)
+        self._end_ns = bag.end_ns + 1 if end_s is None else bag.start_ns + round(end_s * 1e9)
+        self._taken = 0
+        self._journal = Journal()
+        self._results: ResultBag | None = None
+        self._broken: BagError | None = None
+
+    def go(self, done: int) -> None:
+        """Rehearse the first `done` parts, and do the others.
+
+        The rehearsal matches and schedules everything and infers nothing, so that what follows
+        finds all as the run that was cut off would have.
+        """
+        with ExitStack() as stack:
+            models = self._open_models(stack)
+            pipeline = OfflinePipeline(
+                self._config, models, self._publish, wanted=lambda c, m: self._wanted(models[m]),
+                statistics=self._journal,
+            )
+            messages = read_inputs(
+                self._bag, self._config, self._topics, self._start_ns, self._end_ns
+            )
+            pipeline.is_rehearsal = True
+            for _ in range(done * PART_MESSAGES):
+                if (item := next(messages, None)) is not None:
+                    self._take(pipeline, item)
+            self._journal.take()
+            pipeline.is_rehearsal = False
+            index, is_last = done, False
+            while not is_last:
+                with self._part(index) as part:
+                    is_last = not self._play(pipeline, messages)
+                    if is_last:
+                        pipeline.finish()
+                        if not self._taken:
+                            self._bag.note('there is no image of these cameras in this time')
+                    pipeline.settle()
+                    self._flush()
+                    for name, rows in self._journal.take().items():
+                        write_rows(part / f'{name}.parquet', name, rows)
+                self._folder.add_part(index, is_last=is_last, problems=list(self._bag.problems))
+                index += 1
+
+    def _open_models(self, stack: ExitStack) -> dict[str, Model]:
+        models, ignore = {}, ignore_masks(self._config)
+        for name in self._config.models:
+            models[name] = open_model(name, self._config, ignore=ignore)
+            stack.callback(models[name].engine.close)
+        engines = {
+            name: {
+                'backend': model.engine.info.backend, 'device': model.engine.info.device,
+                'precision': model.engine.info.precision,
+                'max_batch': model.engine.info.max_batch,
+            }
+            for name, model in models.items()
+        }
+        about = self._folder.read_about()
+        if about.setdefault('engines', engines) != engines:
+            raise ReplayError(
+                f'{self._folder.path} cannot be gone on with: it was run on {about["engines"]}, '
+                f'here are {engines}. Begin anew with --overwrite'
+            )
+        self._folder.write_about(about)
+        return models
+
+    def _play(
+        self, pipeline: OfflinePipeline, messages: Iterator[tuple[int, Frame | Refused]]
+    ) -> bool:
+        """Take as many messages as belong to a part; return whether there may be more."""
+        for _ in range(PART_MESSAGES):
+            if (item := next(messages, None)) is None:
+                return False
+            self._take(pipeline, item)
+            if self._broken:
+                raise self._broken
+        return True
+
+    def _take(self, pipeline: OfflinePipeline, item: tuple[int, Frame | Refused]) -> None:
+        time_ns, came = item
+        if isinstance(came, Refused):
+            pipeline.refuse(came.camera, came.error, came.stamp_ns)
+        else:
+            pipeline.receive(came)
+        self._taken += 1
+        self._tell((time_ns - self._start_ns) / (self._end_ns - self._start_ns))
+
+    @contextmanager
+    def _part(self, index: int) -> Iterator[Path]:
+        """Give the folder of a part, with its bag of results open."""
+        part = self._folder.new_part()
+        if not self._options.has_results:
+            yield part
+            return
+        with BagWriter(part / RESULTS) as writer:
+            self._results = ResultBag(writer, self._config, self._manifests)
+            yield part
+
+    def _flush(self) -> None:
+        if self._results:
+            self._results.flush()
+        if self._broken:
+            raise self._broken
+
+    def _publish(self, result: Result) -> None:
+        if self._results is None:
+            return
+        try:
+            self._results.write(result)
+        except BagError as error:  # a full disk is no fault of the frame
+            self._broken = error
+
+    def _wanted(self, model: Model) -> frozenset[str]:
+        if self._options.has_results:
+            return model.outputs
+        return model.outputs & {'detections'} or model.outputs
+
+
+def _offline(config: PerceptionConfig) -> PerceptionConfig:
+    """Return the configuration with what depends on the machine's clock as it must be here."""
+    models = {
+        name: model.model_copy(update={'build': 'wait'}) for name, model in config.models.items()
+    }
+    return config.model_copy(update={'models': models})
+
+
+def _about(
+    options: ReplayOptions,
+    bag: Bag,
+    config: PerceptionConfig,
+    topics: Mapping[str, str],
+    bundles: Mapping[str, Bundle],
+) -> dict[str, Any]:
+    """Return what decides about the results, ready for JSON."""
+    return {
+        'bag': {
+            'name': bag.path.name,
+            'files': {path.name: path.stat().st_size for path in bag.files},
+            'start_ns': bag.start_ns,
+            'end_ns': bag.end_ns,
+            'messages': sum(topic.count for topic in bag.topics.values()),
+        },
+        'start_s': options.start_s,
+        'end_s': options.end_s,
+        'cameras': dict(topics),
+        'bundles': {
+            name: {'name': bundle.manifest.name, 'sha256': bundle.manifest.graph.sha256}
+            for name, bundle in bundles.items()
+        },
+        'has_results': options.has_results,
+        'part_messages': PART_MESSAGES,
+        'config': config.model_dump(mode='json'),
+        'perception_ros': __version__,
+    }
+
+
+def _join(
+    folder: RunFolder,
+    config: PerceptionConfig,
+    manifests: Mapping[str, Manifest],
+    *,
+    has_results: bool,
+) -> None:
+    """Make one of the parts: the tables, and the bag of results."""
+    parts: list[Part] = folder.parts()
+    for name in SCHEMAS:
+        target = folder.path / f'{name}.parquet'
+        new = target.with_suffix('.new')
+        join((part.folder / f'{name}.parquet' for part in parts), name, new)
+        new.replace(target)
+    if has_results:
+        topics = ResultTopics(config, manifests)
+        join_bags((part.folder / RESULTS for part in parts), topics, folder.path / RESULTS)
+    problems = dict.fromkeys(problem for part in parts for problem in part.problems)
+    folder.write_about({**folder.read_about(), 'problems': list(problems)})
+    folder.end()

@@ -1,0 +1,102 @@
+"""The tables of a run: what became of each frame, what was found in it, and how long that took.
+
+The first two hold nothing of the machine or the hour: the same run gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from perception_ros.core.errors import ReplayError
+from perception_ros.core.latency import STAGES
+
+DETECTIONS = 'detections'
+FRAMES = 'frames'
+TIMINGS = 'timings'
+
+INFERRED = 'inferred'
+DROPPED = 'dropped'
+MISSING = 'missing'
+"""Outcomes of a row of `frames`; the last is no frame, but one that a set had been waiting for."""
+
+_FRAME = [('camera', pa.string()), ('stamp_ns', pa.int64()), ('model', pa.string())]
+
+SCHEMAS: Mapping[str, pa.Schema] = {
+    DETECTIONS: pa.schema([
+        *_FRAME, ('class', pa.string()), ('score', pa.float32()),
+        ('x1', pa.float32()), ('y1', pa.float32()), ('x2', pa.float32()), ('y2', pa.float32()),
+    ]),
+    FRAMES: pa.schema([
+        *_FRAME, ('outcome', pa.string()), ('reason', pa.string()), ('detail', pa.string()),
+        ('set', pa.int64()), ('width', pa.int32()), ('height', pa.int32()),
+        ('detections', pa.int32()),
+    ]),
+    TIMINGS: pa.schema([
+        *_FRAME, *((f'{stage}_ns', pa.int64()) for stage in STAGES if stage != 'transport')
+    ]),
+}
+
+_GROUP_ROWS = 1 << 16
+"""Rows of a group: so many are in memory at once."""
+
+Row = tuple[Any, ...]
+"""The values of a row, in the order of its table's schema."""
+
+
+def write_rows(path: Path, name: str, rows: list[Row]) -> None:
+    """Write a table.
+
+    :raises ReplayError: it cannot be written.
+    """
+    schema = SCHEMAS[name]
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
+    table = pa.table(
+        [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)],
+        schema=schema,
+    )
+    try:
+        pq.write_table(table, path, compression='zstd')
+    except OSError as error:
+        raise ReplayError(f'{path}: cannot be written; {error}') from error
+
+
+def join(paths: Iterable[Path], name: str, target: Path) -> None:
+    """Write the rows of several tables as one, which is the same however they were cut.
+
+    :raises ReplayError: one cannot be read, or the whole not be written.
+    """
+    schema = SCHEMAS[name]
+    try:
+        with pq.ParquetWriter(target, schema, compression='zstd') as writer:
+            rest = schema.empty_table()
+            for path in paths:
+                rest = pa.concat_tables([rest, pq.read_table(path, schema=schema)])
+                while rest.num_rows >= _GROUP_ROWS:
+                    writer.write_table(rest.slice(0, _GROUP_ROWS).combine_chunks())
+                    rest = rest.slice(_GROUP_ROWS)
+            if rest.num_rows:
+                writer.write_table(rest.combine_chunks())
+    except (OSError, pa.ArrowException) as error:
+        raise ReplayError(f'{target}: cannot be written; {error}') from error
+
+
+def read_rows(path: Path, columns: Iterable[str]) -> Iterator[Row]:
+    """Yield some columns of a table row by row.
+
+    :raises ReplayError: it is not there, or no such table.
+    """
+    names = list(columns)
+    try:
+        with pq.ParquetFile(path) as file:
+            if absent := set(names) - set(file.schema_arrow.names):
+                raise ReplayError(f'{path}: expected columns {", ".join(sorted(absent))} in it')
+            for batch in file.iter_batches(columns=names):
+                by_name = dict(zip(batch.schema.names, batch.columns, strict=True))
+                yield from zip(*(by_name[name].to_pylist() for name in names), strict=True)
+    except (OSError, pa.ArrowException) as error:
+        raise ReplayError(f'{path}: expected a table of a replay; {error}') from error
