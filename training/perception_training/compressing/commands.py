@@ -48,7 +48,7 @@ def prune_run(config: Config, command: Sequence[str], evaluate: Evaluating) -> C
         batches = _batches(config) if config.prune.importance == 'taylor' else []
         smaller = prune(_network(origin, config), config, batches)
         print(f'{kept_share(network, smaller):.1%} of the channels are left')
-        _write_start(ours, smaller)
+        write_start(ours, smaller)
 
     _train(ours, command, evaluate, change)
     if is_first_process():
@@ -84,7 +84,7 @@ def quantise_run(config: Config, command: Sequence[str], evaluate: Evaluating) -
         limits = rounding.measured(_calibration(config))
         in_int8(exact, rounding, limits, 'after_training')
         _round(network, rounding, limits)
-        _write_start(ours, network)
+        write_start(ours, network)
 
     _train(ours, command, evaluate, change)
     if is_first_process():
@@ -116,6 +116,14 @@ def distil_run(config: Config, command: Sequence[str], evaluate: Evaluating) -> 
         before, student = figures([teacher, after], config)
         name = f'{teacher.manifest.name} as the teacher'
         _say(config, [Compression(name=name, kind='distil', before=before, after=student)])
+
+
+def write_start(config: Config, network: Network) -> None:
+    """Keep a changed network where the run that trains it on begins."""
+    start = config.fit.start.checkpoint
+    assert start is not None
+    checkpoint.write(start, {'average': network.state_dict(),
+                             'form': network.form.model_dump_json()}, config)
 
 
 def _origin(config: Config) -> Path:
@@ -165,20 +173,13 @@ def _train(config: Config, command: Sequence[str], evaluate: Evaluating,
 
 def _require_same_change(start: Path, config: Config) -> None:
     _, theirs = checkpoint.read(start)
-    for name in ('prune', 'quantise'):
-        came, wanted = (getattr(c, name).model_copy(update={'tune': None})
-                        for c in (theirs, config))
-        if came != wanted:
-            raise TrainingError(
-                f'{start}: expected a network that was changed with {name}: {wanted!r}, got one '
-                f'with {came!r}; remove {start.parent}, or set another run_dir')
-
-
-def _write_start(config: Config, network: Network) -> None:
-    start = config.fit.start.checkpoint
-    assert start is not None
-    checkpoint.write(start, {'average': network.state_dict(),
-                             'form': network.form.model_dump_json()}, config)
+    name = config.run_dir.name
+    came, wanted = (getattr(c, name).model_copy(update={'tune': TuneConfig()})
+                    for c in (theirs, config))
+    if came != wanted:
+        raise TrainingError(
+            f'{start}: expected a network that was changed with {name}: {wanted!r}, got one with '
+            f'{came!r}; remove {start.parent}, or set another run_dir')
 
 
 def _round(network: Network, rounding: Rounding, limits: dict[str, float]) -> None:

@@ -7,7 +7,7 @@ from builders import ALONE, batch_of, make_config, sources, street
 import pytest
 import torch
 
-from perception_training.compressing.commands import _write_start
+from perception_training.compressing.commands import write_start
 from perception_training.compressing.pruning import kept_share, prune
 from perception_training.config import Config
 from perception_training.errors import CheckpointError, TrainingError
@@ -100,7 +100,7 @@ def start(tmp_path: Path) -> Config:
     config = make_config(
         tmp_path, **SCENE_ONLY, fit__steps=2, fit__save_every=1,
         fit__start={'checkpoint': tmp_path / 'start.pt'})
-    _write_start(config, pruned(config))
+    write_start(config, pruned(config))
     return config
 
 

@@ -11,6 +11,7 @@ import torch
 
 from perception_ros.bundles import Bundle
 from perception_ros.core.errors import QuantizationError
+from perception_training.compressing.commands import write_start
 from perception_training.config import Config
 from perception_training.delivering.bundle import make_draft
 from perception_training.delivering.int8 import in_int8, learnt, require_close, Rounding
@@ -81,12 +82,10 @@ def test_a_bundle_of_another_origin_is_refused(made: Made) -> None:
 
 def test_ranges_are_learnt_resumed_and_restored(made: Made, tmp_path: Path) -> None:
     """The checkpoint says which layers round, and what they share."""
-    from perception_training.compressing.commands import _write_start
-
     _, network, _, _ = made
     config = make_config(tmp_path, width=96, height=64, fit__steps=3, fit__save_every=2,
                          fit__start={'checkpoint': tmp_path / 'start.pt'})
-    _write_start(config, network)
+    write_start(config, network)
     run = fit(config, sources())
     held = make_config(tmp_path / 'held', width=96, height=64, fit__steps=1, fit__start={
         'checkpoint': tmp_path / 'start.pt', 'freeze': ['*.log_limit']})
