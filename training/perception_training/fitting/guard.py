@@ -60,4 +60,5 @@ def out_of_memory(config: Config, error: RuntimeError | MemoryError) -> Training
         advice.append('fit.precision=bf16')
     advice.append(f'a smaller view than augment.width={view.width} augment.height={view.height}')
     return TrainingError(f'out of memory with batches of {fit.batch}: {first} Try '
-                         + ', or '.join(advice))
+                         + ', or '.join(advice)
+                         + '; perception_train find-batch says how many fit')
