@@ -10,9 +10,10 @@ from perception_training.config import Config
 from perception_training.data.sample import Batch
 from perception_training.errors import TrainingError
 
-# What torch, the C++ library and the kernel say; and who kills a process that makes batches is
-# nearly always the kernel, for the memory.
+# What torch, the C++ library, oneDNN and the kernel say; and who kills a process that makes
+# batches is nearly always the kernel, for the memory.
 MEMORY = re.compile("can't allocate memory|not enough memory|bad_alloc|Cannot allocate memory|"
+                    'could not create a (memory|primitive(?! desc))|'
                     r'DataLoader worker \(pid.*(killed by signal: Killed|exited unexpectedly)')
 
 
