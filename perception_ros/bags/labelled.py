@@ -65,8 +65,7 @@ class LabelledBag:
         """
         Go through the bag once, to see which image belongs to which labels.
 
-        :raises BagError: there are no labels, they belong to no image, or something in the bag is
-            damaged: what is learnt or measured should not depend on what happens to be readable.
+        :raises BagError: there are no labels, or they belong to no image.
         """
         self.path = path
         self._of_others: list[Bag | None] = []
@@ -86,17 +85,26 @@ class LabelledBag:
         except BaseException:
             self.close()
             raise
-        problems = self._bag.problems
-        if problems or not self.frames:
-            self.close()
-        if problems:
-            raise BagError(
-                f'{path}: expected a labelled bag that is whole; {"; ".join(problems)}. '
-                '`perception_ros bag cut` makes a bag of what is'
-            )
         if not self.frames:
+            self.close()
             raise BagError(
                 f'{path}: expected images with the stamps of the labels, none of them has an image'
+            )
+
+    @property
+    def problems(self) -> list[str]:
+        """What is damaged in the bag, as far as it has been read."""
+        return self._open_bag().problems
+
+    def check_whole(self) -> None:
+        """Refuse a damaged bag, where a figure must not depend on what happens to be readable.
+
+        :raises BagError: something is damaged.
+        """
+        if self.problems:
+            raise BagError(
+                f'{self.path}: expected a labelled bag that is whole; {"; ".join(self.problems)}. '
+                '`perception_ros bag cut` makes a bag of what is'
             )
 
     @property
