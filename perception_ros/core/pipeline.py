@@ -52,7 +52,9 @@ class Running:
 
 
 class Pipeline:
-    """Cameras in, results out. Who drives it sees to it that no two calls overlap but `_finish`.
+    """Cameras in, results out.
+
+    Who drives it sees to it that `receive`, `_match` and `_next_batch` never overlap.
 
     :param models: by name, as in `config.models`; they stay the caller's to close.
     :param publish: called for each result. It may raise: that costs the one result.
