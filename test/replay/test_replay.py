@@ -192,13 +192,14 @@ def test_memory_does_not_grow_with_the_bag(tmp_path: Path) -> None:
 def test_rows_do_not_depend_on_the_size_of_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Slow and fast results, drops in between, sets that reach over the cuts: one order."""
+    """Batches of several sets under way, drops, sets that reach over the cuts: one order."""
     bag = drawn_bag(tmp_path / 'drawn.mcap', frames=10, missing=(('rear', 2), ('front', 5)))
     values = {
-        'model_names': ['a', 'b'],
+        'model_names': ['a', 'b', 'c'],
         'models': {
             'a': {'bundle': str(tmp_path / 'means'), 'max_batch': 1},
-            'b': {'bundle': str(tmp_path / 'means'), 'max_rate_hz': 5.0},
+            'b': {'bundle': str(tmp_path / 'means'), 'max_batch': 1},
+            'c': {'bundle': str(tmp_path / 'means'), 'max_rate_hz': 5.0},
         },
     }
     runs = []
