@@ -106,7 +106,7 @@ def test_one_answer_an_object_is_left_without_suppression(
             many += len(_sure(head.many.answers(head.many(features)))[0])
     print('true boxes', truth, 'answers', single, 'of the head that teaches', many)
     assert single == truth
-    assert many > 1.5 * truth
+    assert many > 1.2 * truth
 
 
 def _sure(answers: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
