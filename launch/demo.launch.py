@@ -1,6 +1,6 @@
 """Start the perception node with a player that stands in for the cameras.
 
-    ros2 launch perception_ros demo.launch.py input:=/path/to/video_or_folder_or_picture
+    ros2 launch perception_ros demo.launch.py input:=/path/to/video_or_bag_or_folder
 
 Look at the result, for the camera `front`:
 
@@ -24,7 +24,7 @@ def generate_launch_description() -> LaunchDescription:
     """Declare the arguments and start both nodes; those of perception.launch.py apply too."""
     return LaunchDescription(
         [
-            DeclareLaunchArgument('input', description='Folder, video or picture to play'),
+            DeclareLaunchArgument('input', description='Folder, video, bag or picture to play'),
             DeclareLaunchArgument('rate', default_value='2.0', description='Frame sets a second'),
             DeclareLaunchArgument('loop', default_value='true', description='Play it for ever'),
             IncludeLaunchDescription(

@@ -21,8 +21,8 @@ MANIFEST = ElementTree.parse(ROOT / 'package.xml').getroot()
 BROUGHT_BY = {'cv2': 'python3-opencv', 'yaml': 'pyyaml'}
 # Runtimes and formats that are looked for and done without.
 OPTIONAL = {
-    'backports', 'compression', 'cuda', 'faster_coco_eval', 'google', 'grpc', 'lz4', 'openvino',
-    'pyarrow', 'pycuda', 'rosbags', 'tensorrt', 'tensorrt_rtx', 'tritonclient',
+    'apsw', 'backports', 'compression', 'cuda', 'faster_coco_eval', 'google', 'grpc', 'lz4',
+    'openvino', 'pyarrow', 'pycuda', 'rosbags', 'tensorrt', 'tensorrt_rtx', 'tritonclient',
 }
 
 

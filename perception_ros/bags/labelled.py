@@ -96,6 +96,17 @@ class LabelledBag:
         """What is damaged in the bag, as far as it has been read."""
         return self._open_bag().problems
 
+    def check_whole(self) -> None:
+        """Refuse a damaged bag, where a figure must not depend on what happens to be readable.
+
+        :raises BagError: something is damaged.
+        """
+        if self.problems:
+            raise BagError(
+                f'{self.path}: expected a labelled bag that is whole; {"; ".join(self.problems)}. '
+                '`perception_ros bag cut` makes a bag of what is'
+            )
+
     @property
     def kinds(self) -> tuple[str, ...]:
         """What is labelled: `BOXES`, 'semantic/<head>'."""

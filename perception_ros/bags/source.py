@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from perception_ros.bags.bag import open_bag
+from perception_ros.bags.bag import Bag, open_bag
 from perception_ros.bags.frames import camera_topics, frames
 from perception_ros.core.errors import ImageError
 from perception_ros.core.sources import FrameSet, Source
@@ -31,6 +31,7 @@ class BagSource(Source):
             self._topics = camera_topics(bag)
         self._path = path
         super().__init__(self._topics, path.name)
+        self._note(bag)
 
     def frame_sets(self) -> Iterator[FrameSet]:
         """Yield the sets in the order of time."""
@@ -44,5 +45,10 @@ class BagSource(Source):
                     continue
                 newest[frame.camera] = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), np.uint8)
                 if len(newest) == len(self.cameras):
+                    self._note(bag)
                     yield {name: newest[name] for name in self.cameras}
                     newest = {}
+            self._note(bag)
+
+    def _note(self, bag: Bag) -> None:
+        self.problems += [problem for problem in bag.problems if problem not in self.problems]

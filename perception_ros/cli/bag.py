@@ -187,15 +187,16 @@ def _print(console: Console, about: dict[str, Any], topics: list[TopicSurvey]) -
         f'{about["messages"]} messages in {duration_s:.3f} s from {about["start_ns"] / 1e9:.3f} s',
         style='bold', highlight=False, soft_wrap=True, markup=False,
     )
-    table = Table('topic', 'type', box=SIMPLE_HEAD, pad_edge=False)
-    table.columns[0].overflow = table.columns[1].overflow = 'fold'
+    table = Table('topic and type', box=SIMPLE_HEAD, pad_edge=False)
+    table.columns[0].overflow = 'fold'
     for column in ('messages', 'Hz', 'MB'):
         table.add_column(column, justify='right')
     table.add_column('remarks', overflow='fold')
     for topic in topics:
         said = [topic.content, 'latched' if topic.is_latched else '', *topic.remarks]
+        kinds = '\n'.join(f'  {kind}' for kind in topic.types).replace('/msg/', '/')
         table.add_row(
-            topic.name, '\n'.join(topic.types).replace('/msg/', '/'), str(topic.count),
+            f'{topic.name}\n{kinds}', str(topic.count),
             '-' if topic.rate_hz is None else f'{topic.rate_hz:.2f}',
             f'{topic.bytes / 1e6:.2f}', '; '.join(text for text in said if text),
         )

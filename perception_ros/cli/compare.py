@@ -20,6 +20,7 @@ need_libraries()
 
 from perception_ros.replay.compare import CHANGES, figures, ModelComparison  # noqa: E402
 from perception_ros.replay.compare import compare as compare_runs  # noqa: E402
+from perception_ros.replay.summary import read_summary  # noqa: E402
 
 Run = Annotated[Path, typer.Argument(help='Folder that a replay has written.')]
 
@@ -39,7 +40,7 @@ def compare(
     Frames belong together by camera and stamp. docs/replay.md has the rules.
     """
     found = compare_runs(first, second)
-    both = figures(first, second)
+    both = figures(read_summary(first), read_summary(second))
     answers = {
         'figures': {key: {'first': old, 'second': new} for key, (old, new) in both.items()},
         'models': {name: item.as_json() for name, item in found.items()},

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 import typer
 
-from perception_ros.cli.main import split_names
+from perception_ros.cli.main import split_names, warn
 from perception_ros.core.errors import PerceptionError
 from perception_ros.core.sources import DEFAULT_CAMERAS
 
@@ -102,6 +102,8 @@ def demo(
         raise
     console.print(_table(summary))
     console.print(f'annotated frames, demo.mp4 and summary.json are in {output}/')
+    for problem in summary['input_problems']:
+        warn(problem)
     if complaints := faults(summary):
         raise PerceptionError('; '.join(complaints))
 

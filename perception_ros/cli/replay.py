@@ -21,6 +21,7 @@ from perception_ros.replay import need_libraries
 
 need_libraries()
 
+from perception_ros.replay.compare import against, CHANGES  # noqa: E402
 from perception_ros.replay.limits import as_junit, Check, check, read_limits  # noqa: E402
 from perception_ros.replay.run import play, ReplayOptions  # noqa: E402
 from perception_ros.replay.summary import summarise, SUMMARY  # noqa: E402
@@ -46,6 +47,9 @@ def replay(
     ] = None,
     cameras: Annotated[str, typer.Option(help='Cameras, with commas; default: all.')] = '',
     limits: Annotated[Path | None, typer.Option(help=LIMITS_HELP)] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(help='Folder of an earlier replay to compare with.')
+    ] = None,
     junit: Annotated[
         Path | None, typer.Option(help='Write the limits as JUnit XML to this file.')
     ] = None,
@@ -75,6 +79,8 @@ def replay(
         **mean_figures(verdicts), **summarise(output),
         'accuracy': {name: verdict.as_json() for name, verdict in verdicts.items()},
     }
+    if baseline:
+        summary['comparison'] = against(baseline, output, summary)
     checks = check(wanted, summary)
     summary['limits'] = [item.as_json() for item in checks]
     _write(output / SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False) + '\n')
@@ -132,6 +138,15 @@ def _print(console: Console, summary: dict[str, Any], output: Path) -> None:
         for name, row in {**figures['cameras'], 'all': figures}.items():
             table.add_row(name, share(row['mAP50']), share(row['mAP']), share(row['mIoU']))
         console.print(table)
+    if found := summary.get('comparison'):
+        changes = ', '.join(f'{found[kind]} {kind}' for kind in CHANGES)
+        differences = ', '.join(
+            f'{key} {value:+.3f}' for key, value in found['difference'].items()
+        )
+        console.print(
+            f'Since {found["baseline"]}: {changes}; {differences}', highlight=False,
+            soft_wrap=True, markup=False,
+        )
 
 
 def _end(checks: list[Check]) -> None:

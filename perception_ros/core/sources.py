@@ -49,6 +49,8 @@ class Source(ABC):
     def __init__(self, cameras: Iterable[str], description: str) -> None:
         self.cameras = tuple(cameras)
         self.description = description
+        self.problems: list[str] = []
+        """What is damaged and was left out, as far as it has been played."""
 
     @abstractmethod
     def frame_sets(self) -> Iterator[FrameSet]:

@@ -31,6 +31,7 @@ def summarise(
     models = counted['models']
     return {
         'input': played['input'],
+        'input_problems': played['problems'],
         'rate_hz': played['rate_hz'],
         'cameras': list(published),
         'frames_published': sum(published.values()),

@@ -205,12 +205,15 @@ class PlayerNode(EmptyListsNode):
         published = ', '.join(f'{name} {counts["published"]}' for name, counts in cameras.items())
         # the log of a context that was shut down goes nowhere
         print(f'player: published {self._sets} sets: {published}', file=sys.stderr, flush=True)
+        for problem in self._source.problems:
+            print(f'player: {problem}', file=sys.stderr, flush=True)
         if self._config.report:
             report = {
                 'input': self._config.input,
                 'rate_hz': self._config.rate_hz,
                 'sets': self._sets,
                 'late_sets': self._late_sets,
+                'problems': self._source.problems,
                 'cameras': cameras,
             }
             path = Path(self._config.report)

@@ -7,6 +7,7 @@ is left of any classes. A pair overlaps by at least `PAIR_IOU`.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,18 +112,36 @@ class ModelComparison:
             self.changed[key] = self.changed.get(key, 0) + 1
 
 
-def figures(first: Path, second: Path) -> dict[str, tuple[float, float]]:
-    """Return what two summaries both have of accuracy and latency, by key.
-
-    :raises ReplayError: one is not there, or damaged.
-    """
-    summaries = [read_summary(folder) for folder in (first, second)]
+def figures(
+    first: Mapping[str, Any], second: Mapping[str, Any]
+) -> dict[str, tuple[float, float]]:
+    """Return what two summaries both have of accuracy and latency, by key."""
     found = {}
     for key in FIGURES:
-        values = [look_up(key, summary) for summary in summaries]
-        if all(item and item[0] is not None for item in values):
-            found[key] = (float(values[0][0] or 0), float(values[1][0] or 0))
+        old, new = (next(iter(look_up(key, summary)), None) for summary in (first, second))
+        if old is not None and new is not None:
+            found[key] = old, new
     return found
+
+
+def against(baseline: Path, folder: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what has changed since another run, for the summary of this one.
+
+    :param folder: of this run, and `summary` what is known of it.
+    :raises ReplayError: one is no finished run.
+    """
+    both = figures(read_summary(baseline), summary)
+    models = compare(baseline, folder)
+    counts = Counter[str]()
+    for item in models.values():
+        for of_class in item.counts.values():
+            counts += of_class
+    return {
+        'baseline': baseline.name,
+        **{kind: counts[kind] for kind in CHANGES},
+        'difference': {key: new - old for key, (old, new) in both.items()},
+        'models': {name: item.as_json() for name, item in models.items()},
+    }
 
 
 def compare(first: Path, second: Path) -> dict[str, ModelComparison]:

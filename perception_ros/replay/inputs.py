@@ -78,8 +78,8 @@ def read_inputs(
     bag: Bag,
     config: PerceptionConfig,
     topics: Mapping[str, str],
-    start_ns: int,
-    end_ns: int,
+    start_ns: int | None,
+    end_ns: int | None,
 ) -> Iterator[tuple[int, Frame | Refused]]:
     """Yield the time of recording of each message, and the frame that it is.
 

@@ -1,7 +1,8 @@
 """What becomes of each frame, counted as in every pipeline, and kept as rows of tables.
 
 Results come when an engine has them, which depends on what else is under way. Rows are put in the
-order in which the sets left the synchroniser, so that it makes no difference where a run is cut.
+order in which the sets left the synchroniser, and within a set by the names of the models, so that
+it makes no difference where a run is cut.
 """
 
 from __future__ import annotations
@@ -25,15 +26,20 @@ from perception_ros.replay.tables import (
 _REMEMBERED = 4096
 """Frames whose set is known: more than can be on their way."""
 
+Place = tuple[int, str]
+"""Turn and model of a row: the order of the rows."""
+
 
 class Journal(Statistics):
     """Statistics that keep rows until `take`; sets are numbered as they leave."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._rows: dict[str, list[tuple[int, Row]]] = {DETECTIONS: [], FRAMES: [], TIMINGS: []}
+        self._rows: dict[str, list[tuple[Place, Row]]] = {
+            DETECTIONS: [], FRAMES: [], TIMINGS: [],
+        }
         self._turn = 0
-        """Counts sets, and what is dropped before it comes into one: the order of the rows."""
+        """Counts sets, and what is dropped before it comes into one."""
         self._sets = 0
         self._place_of: dict[tuple[str, int], tuple[int, int]] = {}
         """Camera and stamp -> turn and number of the set."""
@@ -56,7 +62,7 @@ class Journal(Statistics):
         for drop in drops:
             turn, number = self._place(drop.camera, drop.stamp_ns, drop.model)
             outcome = MISSING if drop.reason is DropReason.MISSING else DROPPED
-            self._rows[FRAMES].append((turn, (
+            self._rows[FRAMES].append(((turn, drop.model), (
                 drop.camera, drop.stamp_ns, drop.model, outcome, drop.reason.value, drop.detail,
                 number, None, None, None,
             )))
@@ -67,16 +73,17 @@ class Journal(Statistics):
         frame, found = result.frame, result.detections
         key = frame.camera, frame.stamp_ns, result.model
         turn, number = self._place(*key)
-        self._rows[FRAMES].append((turn, (
+        place = turn, result.model
+        self._rows[FRAMES].append((place, (
             *key, INFERRED, '', '', number, frame.image.width, frame.image.height,
             len(found) if found else 0,
         )))
-        self._rows[TIMINGS].append((turn, (
+        self._rows[TIMINGS].append((place, (
             *key, *(result.times_ns[stage] for stage in STAGES if stage != 'transport')
         )))
         if found:
             self._rows[DETECTIONS].extend(
-                (turn, (*key, found.class_names[label], score, *box))
+                (place, (*key, found.class_names[label], score, *box))
                 for box, score, label in zip(
                     found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(),
                     strict=True,

@@ -22,6 +22,8 @@ _COMPARE = {
 }
 _LIMIT = re.compile(r'(.+?)\s*(>=|<=|==|>|<)\s*([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*(%?)')
 _FRAMES = 'frames'
+_NO_FIGURES = ('accuracy', 'environment', 'config', 'bag', 'engines')
+"""Parts of a summary that no limits are made for, or that are searched of themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +178,7 @@ def _paths(tree: Mapping[str, Any], start: str = '') -> list[str]:
     """Return the paths of the figures that limits are made for."""
     found = []
     for name, value in tree.items():
-        if start == '' and name in ('accuracy', 'environment', 'config', 'bag', 'engines'):
+        if (start == '' and name in _NO_FIGURES) or name == 'models':
             continue
         if isinstance(value, Mapping):
             found += _paths(value, f'{start}{name}.')

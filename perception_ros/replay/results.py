@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ from perception_ros.bags.writer import BagWriter
 from perception_ros.bundles.manifest import Manifest
 from perception_ros.core.composer import Composer
 from perception_ros.core.config import PerceptionConfig
+from perception_ros.core.errors import ImageError
 from perception_ros.core.image import Image
 from perception_ros.core.overlay import draw_results, Palette
 from perception_ros.core.topics import topic_names
 from perception_ros.core.types import Result
+
+_log = logging.getLogger(__name__)
 
 NAMESPACE = '/perception'
 _ANNOTATIONS = 'annotations'
@@ -112,19 +116,28 @@ class ResultBag:
     def _draw(self, ready: list[list[Result]]) -> None:
         for results in ready:
             frame = results[0].frame
-            rgb = draw_results(
-                frame.image.rgb(),
-                [(result, self._palettes[result.model]) for result in results],
-                mask_opacity=self._settings.mask_opacity,
-                max_width_px=self._settings.max_width_px,
-            )
-            quality = [cv2.IMWRITE_JPEG_QUALITY, self._settings.jpeg_quality]
-            _, jpeg = cv2.imencode('.jpg', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), quality)
+            try:
+                jpeg = self._picture(results)
+            except (ImageError, cv2.error) as error:  # of no account beside the results
+                _log.error('camera %s: cannot draw an overlay: %s', frame.camera, error)
+                continue
             head = messages.header(frame.stamp_ns, frame.frame_id)
             self._writer.write(
                 f'{NAMESPACE}/{frame.camera}/overlay/compressed',
-                messages.image_file(head, jpeg.tobytes(), 'jpeg'), frame.received_ns,
+                messages.image_file(head, jpeg, 'jpeg'), frame.received_ns,
             )
+
+    def _picture(self, results: list[Result]) -> bytes:
+        """Return a JPEG file of the results of a frame."""
+        rgb = draw_results(
+            results[0].frame.image.rgb(),
+            [(result, self._palettes[result.model]) for result in results],
+            mask_opacity=self._settings.mask_opacity,
+            max_width_px=self._settings.max_width_px,
+        )
+        quality = [cv2.IMWRITE_JPEG_QUALITY, self._settings.jpeg_quality]
+        _, jpeg = cv2.imencode('.jpg', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), quality)
+        return jpeg.tobytes()
 
 
 def join_bags(paths: Iterable[Path], topics: ResultTopics, target: Path) -> None:

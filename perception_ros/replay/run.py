@@ -21,7 +21,7 @@ from perception_ros.core.offline import OfflinePipeline
 from perception_ros.core.types import Frame, Result
 from perception_ros.replay.inputs import choose_cameras, read_inputs, Refused
 from perception_ros.replay.journal import Journal
-from perception_ros.replay.parts import Part, PART_MESSAGES, RunFolder
+from perception_ros.replay.parts import PART_MESSAGES, RunFolder
 from perception_ros.replay.results import join_bags, ResultBag, ResultTopics
 from perception_ros.replay.tables import join, SCHEMAS, write_rows
 
@@ -109,9 +109,6 @@ class _Run:
         self._manifests = manifests
         self._folder = folder
         self._tell = tell
-        start_s, end_s = options.start_s, options.end_s
-        self._start_ns = bag.start_ns + round((start_s or 0.0) * 1e9)
-        self._end_ns = bag.end_ns + 1 if end_s is None else bag.start_ns + round(end_s * 1e9)
         self._taken = 0
         self._journal = Journal()
         self._results: ResultBag | None = None
@@ -129,9 +126,11 @@ class _Run:
                 self._config, models, self._publish, wanted=lambda c, m: self._wanted(models[m]),
                 statistics=self._journal,
             )
-            messages = read_inputs(
-                self._bag, self._config, self._topics, self._start_ns, self._end_ns
+            start_ns, end_ns = (
+                None if second is None else self._bag.start_ns + round(second * 1e9)
+                for second in (self._options.start_s, self._options.end_s)
             )
+            messages = read_inputs(self._bag, self._config, self._topics, start_ns, end_ns)
             pipeline.is_rehearsal = True
             for _ in range(done * PART_MESSAGES):
                 if (item := next(messages, None)) is not None:
@@ -194,7 +193,11 @@ class _Run:
         else:
             pipeline.receive(came)
         self._taken += 1
-        self._tell((time_ns - self._start_ns) / (self._end_ns - self._start_ns))
+        start_s, end_s = self._options.start_s or 0.0, self._options.end_s
+        if end_s is None:
+            end_s = (self._bag.end_ns - self._bag.start_ns) / 1e9
+        done_s = (time_ns - self._bag.start_ns) / 1e9 - start_s
+        self._tell(min(max(done_s / max(end_s - start_s, 1e-9), 0.0), 1.0))
 
     @contextmanager
     def _part(self, index: int) -> Iterator[Path]:
@@ -273,15 +276,15 @@ def _join(
     has_results: bool,
 ) -> None:
     """Make one of the parts: the tables, and the bag of results."""
-    parts: list[Part] = folder.parts()
-    for name in SCHEMAS:
-        target = folder.path / f'{name}.parquet'
-        new = target.with_suffix('.new')
-        join((part.folder / f'{name}.parquet' for part in parts), name, new)
-        new.replace(target)
+    parts, new = folder.parts(), folder.new_part()
+    for table in SCHEMAS:
+        name = f'{table}.parquet'
+        join((part.folder / name for part in parts), table, new / name)
+        (new / name).replace(folder.path / name)
     if has_results:
         topics = ResultTopics(config, manifests)
-        join_bags((part.folder / RESULTS for part in parts), topics, folder.path / RESULTS)
+        join_bags((part.folder / RESULTS for part in parts), topics, new / RESULTS)
+        (new / RESULTS).replace(folder.path / RESULTS)
     problems = dict.fromkeys(problem for part in parts for problem in part.problems)
     folder.write_about({**folder.read_about(), 'problems': list(problems)})
     folder.end()

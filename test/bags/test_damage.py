@@ -10,6 +10,7 @@ from pathlib import Path
 import shutil
 import sqlite3
 import struct
+import tracemalloc
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -116,6 +117,21 @@ class TestCutOff:
         assert 10 < len(found) < COUNT
 
 
+@pytest.mark.parametrize('kind', ['mcap-zstd', 'db3', 'ros1'])
+def test_memory_does_not_grow_with_what_is_salvaged(tmp_path: Path, kind: str) -> None:
+    path = MAKERS[kind](tmp_path, two_cameras(90, (300, 200)))
+    path.write_bytes(path.read_bytes()[:-100_000])
+    tracemalloc.start()
+    try:
+        with open_bag(path) as bag:
+            read = sum(len(message.data) for message in bag.messages())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert bag.problems and read > 15_000_000
+    assert peak < 11_000_000, f'{peak / 1e6:.1f} MB for {read / 1e6:.1f} MB of messages'
+
+
 class TestDamagedInside:
 
     @pytest.mark.parametrize('kind', [kind for kind in KINDS if kind != 'ros1-bz2'])  # slow
@@ -177,6 +193,28 @@ class TestDamagedInside:
         found, problems = read_what_is_left(folder)
         assert found == [i for i in range(COUNT) if i != 4]
         assert len(problems) >= 1 and 'decompressed' in '; '.join(problems)
+
+
+    def test_rows_that_hold_no_bytes_are_left_out(self, tmp_path: Path) -> None:
+        """More of them in a row than are looked at at once."""
+        path = MAKERS['db3'](tmp_path, two_cameras(200, (6, 4)))
+        database = sqlite3.connect(path)
+        with database:
+            database.execute("UPDATE messages SET data = 'text' WHERE id BETWEEN 3 AND 180")
+        database.close()
+        path.write_bytes(path.read_bytes()[:-1])
+        found, problems = read_what_is_left(path)
+        assert found[:2] == [0, 1] and 15 < len(found) <= 22 and problems
+
+    def test_a_hole_in_the_rows_is_passed_by(self, tmp_path: Path) -> None:
+        path = MAKERS['db3'](tmp_path, two_cameras(100, (60, 40)))
+        data = bytearray(path.read_bytes())
+        for page in range(40, 60):  # whole pages: those of some messages, and of no others
+            data[4096 * page : 4096 * (page + 1)] = b'\xff' * 4096
+        path.write_bytes(data)
+        with open_bag(path) as bag:
+            left = sum(1 for _ in bag.messages())
+        assert 60 < left < 100
 
 
 class TestWrongIndex:

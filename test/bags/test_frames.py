@@ -110,7 +110,9 @@ def test_an_image_that_cannot_be_decoded_does_not_end_the_play(tmp_path: Path) -
         for i, data in enumerate((good, cut, good)):
             file = messages.image_file(messages.header(i + 1, 'optical'), data, 'jpeg')
             writer.write('/a/image_raw/compressed', file, time_of(i))
-    assert len(list(open_input(tmp_path / 'bag.mcap').frame_sets())) == 2
+    source = open_input(tmp_path / 'bag.mcap')
+    assert len(list(source.frame_sets())) == 2
+    assert len(source.problems) == 1 and 'no end-of-image marker' in source.problems[0]
 
 
 def test_what_is_no_bag_is_what_it_was(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ def _summary(folder: Path, received: int = 4, detections: int = 5) -> dict[str, 
     played = {
         'input': 'still.png',
         'rate_hz': 2.0,
+        'problems': [],
         'cameras': {'front': {'published': 4}, 'rear': {'published': 4}},
     }
     found = {'car': detections} if detections else {}

@@ -120,6 +120,7 @@ def test_masks_are_measured_where_model_and_data_have_them_all(tmp_path: Path) -
 @pytest.mark.parametrize('outline', [
     pytest.param({'size': [32, 96], 'counts': [32 * 96]}, id='of another size'),
     pytest.param({'size': [64, 96], 'counts': [64, 96]}, id='of some pixels'),
+    pytest.param({'size': [64, 96], 'counts': '0T3'}, id='of some pixels, compressed'),
     pytest.param([[1, 2, 3]], id='odd'),
     pytest.param({'counts': [1]}, id='without size'),
     pytest.param('red', id='words'),

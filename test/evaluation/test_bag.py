@@ -11,6 +11,8 @@ import pytest
 
 from perception_ros.backends import EngineOptions, open_engine
 from perception_ros.bags import messages
+from perception_ros.bags.bag import open_bag
+from perception_ros.bags.cut import cut
 from perception_ros.bags.writer import BagWriter
 from perception_ros.core.errors import DatasetError
 from perception_ros.core.image import Image
@@ -157,6 +159,17 @@ def test_labels_that_contradict_themselves_are_named(tmp_path: Path) -> None:
     boxes = open_dataset(f'bag:{path}')
     with pytest.raises(DatasetError, match="class 'red', which the bag does not list"):
         boxes.check()
+
+
+def test_a_damaged_bag_is_no_measure(tmp_path: Path) -> None:
+    """Figures should not depend on what happens to be readable; cutting says what that is."""
+    path = labelled(tmp_path / 'bag.mcap', (TRUTH, true_boxes(['red'])))
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(DatasetError, match='whole; bag.mcap is damaged.*`perception_ros bag cut'):
+        open_dataset(f'bag:{path}')
+    with open_bag(path) as bag:
+        cut(bag, tmp_path / 'whole.mcap')
+    assert len(open_dataset(f'bag:{tmp_path / "whole.mcap"}').images) == 1
 
 
 def test_a_file_that_is_no_bag_is_refused(tmp_path: Path) -> None:

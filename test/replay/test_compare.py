@@ -11,7 +11,7 @@ import pytest
 from perception_ros.cli.main import main
 from perception_ros.core.errors import ReplayError
 from perception_ros.replay.answers import Answer
-from perception_ros.replay.compare import compare, figures, ModelComparison
+from perception_ros.replay.compare import against, compare, ModelComparison
 from perception_ros.replay.run import play, ReplayOptions
 from test.replay.drawn import config, drawn_bag
 
@@ -62,7 +62,7 @@ def test_two_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     play(ReplayOptions(bag, second, changed, has_results=False))
     play(ReplayOptions(bag, front, config(tmp_path), cameras=('front',), has_results=False))
     with pytest.raises(ReplayError, match='summary.json'):
-        figures(first, second)
+        against(first, second, {})
     for folder, accuracy in ((first, 1.0), (second, 0.5), (front, None)):
         summary = {'mAP50': accuracy, 'latency': {'infer': {'p50_ms': 2}}}
         (folder / 'summary.json').write_text(json.dumps(summary))
@@ -79,6 +79,8 @@ def test_two_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         'same': 1, 'appeared': 0, 'vanished': 1, 'moved': 0, 'relabelled': 0,
     }
     assert [item['camera'] for item in found['worst_frames']] == ['rear'] * 3
+    found = against(first, second, {'mAP50': 0.25})
+    assert (found['vanished'], found['appeared'], found['difference']) == (3, 0, {'mAP50': -0.75})
     assert compare(first, front)['colours'].only_first == 3
     with pytest.raises(ReplayError, match='expected the folder of a replay'):
         compare(first, tmp_path)

@@ -29,6 +29,7 @@ from perception_ros.replay.answers import answers
 from perception_ros.replay.run import play, ReplayOptions, RESULTS
 from perception_ros.replay.summary import summarise
 from perception_ros.replay.tables import FRAMES, read_rows
+from test.bags.build import MAKERS, two_cameras
 from test.builders import MS
 from test.replay.drawn import config, configuration, drawn_bag
 
@@ -58,6 +59,20 @@ def test_two_runs_give_the_same_bytes(tmp_path: Path, backend: str) -> None:
     for table in REPEATING:
         assert (first / table).read_bytes() == (second / table).read_bytes()
     assert outcomes(first) == {('inferred', ''): 16}
+
+
+def test_the_kind_of_bag_makes_no_difference(tmp_path: Path) -> None:
+    outputs = []
+    for kind in ('mcap-zstd', 'db3-split', 'ros1-bz2'):
+        folder = tmp_path / kind
+        folder.mkdir()
+        bag = MAKERS[kind](folder, two_cameras(6))
+        outputs.append(run(
+            tmp_path, bag, f'{kind}-out', has_results=False, values={'camera_names': ['']}
+        ))
+        assert outcomes(outputs[-1])['inferred', ''] == 6
+    for table in REPEATING:
+        assert len({(output / table).read_bytes() for output in outputs}) == 1
 
 
 def test_results_open_as_messages(tmp_path: Path) -> None:
@@ -177,13 +192,14 @@ def test_memory_does_not_grow_with_the_bag(tmp_path: Path) -> None:
 def test_rows_do_not_depend_on_the_size_of_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Slow and fast results, drops in between, sets that reach over the cuts: one order."""
+    """Batches of several sets under way, drops, sets that reach over the cuts: one order."""
     bag = drawn_bag(tmp_path / 'drawn.mcap', frames=10, missing=(('rear', 2), ('front', 5)))
     values = {
-        'model_names': ['a', 'b'],
+        'model_names': ['a', 'b', 'c'],
         'models': {
             'a': {'bundle': str(tmp_path / 'means'), 'max_batch': 1},
-            'b': {'bundle': str(tmp_path / 'means'), 'max_rate_hz': 5.0},
+            'b': {'bundle': str(tmp_path / 'means'), 'max_batch': 1},
+            'c': {'bundle': str(tmp_path / 'means'), 'max_rate_hz': 5.0},
         },
     }
     runs = []

@@ -117,8 +117,10 @@ def test_a_broken_limit_ends_the_command_with_1_and_says_by_how_much(
     summary = json.loads((tmp_path / 'out' / 'summary.json').read_text())
     assert [item['is_kept'] for item in summary['limits']] == [True, True, False]
     # limits can be changed without running again
-    limits.write_text('limits: [mIoU > 0.9]')
-    assert command(drawn, tmp_path / 'out', '--limits', limits, '--resume') == 0
+    limits.write_text('limits: [mIoU > 0.9, comparison.vanished == 0]')
+    same = ('--resume', '--baseline', tmp_path / 'out')
+    assert command(drawn, tmp_path / 'out', '--limits', limits, *same) == 0
+    assert 'Since out: 0 appeared, 0 vanished' in capsys.readouterr().out
 
 
 SUMMARY: dict[str, Any] = {

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-import sqlite3
 import struct
 from typing import NamedTuple
+
+import apsw
 
 from perception_ros.bags.qos import is_latched
 from perception_ros.bags.salvage.base import Index, Raw, Salvaged, Tell
@@ -14,11 +15,16 @@ from perception_ros.bags.store import Channel, Definition
 from perception_ros.core.errors import BagError
 
 _ROWS = 64
-"""Read at once; a block has so many."""
-_OVERFLOW_HEAD = 4
-"""Bytes of a page of a long message that name the next one."""
+_BYTES = 4 << 20
+"""A block has so many rows, or a row more than so many bytes."""
+_WHOLE_PAGES = 'bags_whole_pages'
+_LARGEST_PAGE = 1 << 16
+"""Bytes; written as 1."""
 _FORMS = {'ros2msg': 'msg', 'ros2idl': 'idl'}
 
+
+_kept: list[apsw.VFS] = []
+"""SQLite knows it by its name, which holds only as long as it lives."""
 
 _Row = tuple[int, int, int, bytes]
 """Number, topic, time, message."""
@@ -46,38 +52,27 @@ def missing_rows(path: Path) -> str:
 
 def scan_db3(path: Path, tell: Tell) -> Salvaged:
     """Return what can be read of a SQLite bag."""
-    # With its log beside it SQLite must be let to it; without, it shall write nothing there.
-    mode = 'mode=ro' if _log(path) else 'mode=ro&immutable=1'
-    name = str(path.resolve()).replace('?', '%3f').replace('#', '%23')
-    connection = sqlite3.connect(f'file:{name}?{mode}', uri=True, check_same_thread=False)
+    try:
+        connection = _connect(path)
+    except apsw.Error as error:
+        raise BagError(f'{path}: expected a SQLite bag; {error}') from error
     try:
         # else a file that is shorter than it says is not read at all
         connection.execute('PRAGMA writable_schema = ON')
         channels = _channels(connection)
-    except sqlite3.Error as error:
+    except (apsw.Error, UnicodeDecodeError) as error:
         connection.close()
         raise BagError(
             f'{path}: expected a SQLite bag, none of its topics can be read: {error}'
         ) from error
     index, first = Index(), 0
-    torn = _torn_page(path)
     skipped = 0
-
-    def raw(rows: list[_Row]) -> Iterator[Raw]:
-        # SQLite fills a page that was cut off with zeros, and says nothing
-        return (
-            Raw(*row[1:]) for row in rows
-            if not torn or not row[-1].rstrip(b'\0').endswith(torn)
-        )
-
-    while True:
-        rows, first_missing, is_over = _rows(connection, first, _ROWS)
-        if rows:
-            skipped += len(rows) - index.add(_Place(rows[0][0], rows[-1][0]), raw(rows))
-            first = rows[-1][0] + 1
-        if is_over:
-            break
-        if first_missing is not None:
+    while not (read := _read(connection, first, _ROWS)).is_over:
+        if read.rows:
+            place = _Place(read.rows[0][0], read.rows[-1][0])
+            index.add(place, (Raw(*row[1:]) for row in read.rows))
+        first = read.following
+        if read.is_broken:
             following = _behind(connection, first)
             if following is None:
                 tell(f'the rows of messages from number {first} on cannot be read; left out')
@@ -87,11 +82,11 @@ def scan_db3(path: Path, tell: Tell) -> Salvaged:
     if skipped:
         tell(f'{skipped} rows of messages, or fewer, cannot be read; left out')
 
-    def read(place: _Place) -> Iterator[Raw]:
-        rows, _, _ = _rows(connection, place.first, place.last - place.first + 1)
-        return raw([row for row in rows if row[0] <= place.last])
+    def messages(place: _Place) -> Iterator[Raw]:
+        found = _read(connection, place.first, place.last - place.first + 1).rows
+        return (Raw(*row[1:]) for row in found if row[0] <= place.last)
 
-    return Salvaged(index, channels, read, connection.close, tell)
+    return Salvaged(index, channels, messages, connection.close, tell)
 
 
 def _log(path: Path) -> str:
@@ -110,7 +105,7 @@ def _header(path: Path) -> tuple[int, int]:
     if len(head) < 100 or head[24:28] != head[92:96]:  # the number is of an older version
         return 0, 0
     size, pages = struct.unpack_from('>H', head, 16)[0], struct.unpack_from('>I', head, 28)[0]
-    return (1 << 16 if size == 1 else size), pages
+    return (_LARGEST_PAGE if size == 1 else size), pages
 
 
 def _size(path: Path) -> int:
@@ -118,73 +113,106 @@ def _size(path: Path) -> int:
     return size * pages
 
 
-def _torn_page(path: Path) -> bytes:
-    """Return what is left of the page in which a file was cut off, without zeros at its end."""
-    page, pages = _header(path)
-    size = path.stat().st_size
-    if not page or size >= page * pages or size % page <= _OVERFLOW_HEAD:
-        return b''
-    with path.open('rb') as stream:
-        stream.seek(size - size % page + _OVERFLOW_HEAD)
-        return stream.read().rstrip(b'\0')
+class _WholePages(apsw.VFS):
+    """Files as far as their pages are whole.
+
+    SQLite fills a page that was cut off with zeros, and the messages on it would change.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(_WHOLE_PAGES, '')
+
+    def xOpen(  # noqa: N802 - SQLite's name
+        self, name: str | apsw.URIFilename | None, flags: list[int]
+    ) -> apsw.VFSFile:
+        return _WholePagesFile('', name, flags)
 
 
-def _rows(
-    connection: sqlite3.Connection, first: int, count: int
-) -> tuple[list[_Row], int | None, bool]:
-    """Return rows from a number on, the number where they cannot be read, and whether all end."""
+class _WholePagesFile(apsw.VFSFile):
+
+    def xFileSize(self) -> int:  # noqa: N802
+        size = super().xFileSize()
+        page = int.from_bytes(self.xRead(2, 16), 'big')
+        return size - size % (_LARGEST_PAGE if page == 1 else max(page, 1))
+
+
+def _connect(path: Path) -> apsw.Connection:
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    name = str(path.resolve()).replace('%', '%25').replace('?', '%3f').replace('#', '%23')
+    if _log(path):  # which is for SQLite alone to read
+        return apsw.Connection(f'file:{name}?mode=ro', flags=flags)
+    if _WHOLE_PAGES not in apsw.vfs_names():
+        _kept.append(_WholePages())
+    return apsw.Connection(f'file:{name}?immutable=1', flags=flags, vfs=_WHOLE_PAGES)
+
+
+class _Read(NamedTuple):
+    """Some rows, and how it goes on."""
+
+    rows: list[_Row]
+    following: int
+    """Number from which on nothing has been looked at."""
+    is_broken: bool
+    """The row there cannot be read."""
+    is_over: bool
+    """There was none."""
+
+
+def _read(connection: apsw.Connection, first: int, count: int) -> _Read:
+    """Read rows from a number on: so many, or fewer large ones."""
     rows: list[_Row] = []
-    seen = 0
+    following, size, is_over = first, 0, True
     try:
-        for row in connection.execute(
+        for number, topic, time_ns, data in connection.execute(
             'SELECT id, topic_id, timestamp, data FROM messages NOT INDEXED WHERE id >= ? '
             'ORDER BY id LIMIT ?', (first, count),
         ):
-            seen += 1
-            number, topic, time_ns, data = row
+            following, is_over = number + 1, False
             if isinstance(data, bytes) and isinstance(time_ns, int) and isinstance(topic, int):
                 rows.append((number, topic, time_ns, data))
-    except (sqlite3.Error, OverflowError):
-        return rows, first, False
-    return rows, None, seen < count
+                size += len(data)
+                if size > _BYTES:
+                    break
+    except (apsw.Error, UnicodeDecodeError, OverflowError):
+        return _Read(rows, following, is_broken=True, is_over=False)
+    return _Read(rows, following, is_broken=False, is_over=is_over)
 
 
-def _behind(connection: sqlite3.Connection, first: int) -> int | None:
-    """Return the number of the next row behind a damaged place, by ever longer steps."""
+def _behind(connection: apsw.Connection, first: int) -> int | None:
+    """Return the number of a row behind a damaged place, None where none can be read."""
     step = 1
     while step < 1 << 40:
-        rows, missing, is_over = _rows(connection, first + step, 1)
-        if rows:
-            return _nearest(connection, first + step // 2, rows[0][0])
-        if missing is None and is_over:
+        read = _read(connection, first + step, 1)
+        if read.is_over:
             return None
+        if not read.is_broken:
+            return _nearest(connection, first + step // 2, read.following - 1)
         step *= 2
     return None
 
 
-def _nearest(connection: sqlite3.Connection, low: int, high: int) -> int:
+def _nearest(connection: apsw.Connection, low: int, high: int) -> int:
     """Return the first readable row between one that is not and one that is, by halving."""
     while high - low > 1:
         middle = (low + high) // 2
-        rows, _, _ = _rows(connection, middle, 1)
-        if rows:
-            high = middle
-        else:
+        if _read(connection, middle, 1).is_broken:
             low = middle
+        else:
+            high = middle
     return high
 
 
-def _channels(connection: sqlite3.Connection) -> dict[int, Channel]:
+def _channels(connection: apsw.Connection) -> dict[int, Channel]:
     columns = {row[1] for row in connection.execute('PRAGMA table_info(topics)')}
     if not columns:
-        raise sqlite3.DatabaseError('there is no table of topics')
+        raise apsw.SQLError('there is no table of topics')
     definitions = {}
     try:
         for name, form, text in connection.execute(
             'SELECT topic_type, encoding, encoded_message_definition FROM message_definitions'
         ):
             definitions[name] = Definition(_FORMS.get(form, ''), text)
-    except sqlite3.Error:
+    except (apsw.Error, UnicodeDecodeError):
         pass  # older bags have no such table
     qos = 'offered_qos_profiles' if 'offered_qos_profiles' in columns else "''"
     return {

@@ -184,7 +184,7 @@ def pair_of(family: str, foreign: ForeignGraph, options: ImportOptions) -> tuple
 
 def find_masks(
     foreign: ForeignGraph, pair: tuple[str, str], options: ImportOptions
-) -> tuple[str] | tuple[str, str] | tuple[()]:
+) -> tuple[str, ...]:
     """Return the output with masks [B, A, h, w], or those with weights and prototypes, or none.
 
     :param pair: outputs with boxes and scores.

@@ -33,6 +33,7 @@ def read_bag(
     except BagError as error:
         raise DatasetError(str(error)) from error
     try:
+        bag.check_whole()
         kind = _kind(bag, path, split)
         classes = bag.classes(kind)
     except (BagError, DatasetError) as error:

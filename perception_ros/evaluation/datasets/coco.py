@@ -138,32 +138,34 @@ def read_coco(path: Path, split: str, labels: Sequence[str] | None) -> BoxDatase
         )
 
     def outlines(image: Path, size: Size) -> list[Rle]:
-        return [_compressed(thing.outline, size, thing.where) for thing in truths[image]]
+        return [compressed(thing.outline, size, thing.where) for thing in truths[image]]
 
     whole = all(thing.outline for things in truths.values() for thing in things)
     return BoxDataset(str(path), content.classes, tuple(sorted(truths)), truth,
                       outlines if whole else None)
 
 
-def _compressed(outline: Any, size: Size, where: str) -> Rle:
+def compressed(outline: Any, size: Size, where: JsonEntry) -> Rle:
     """Compress polygons, or run lengths as a list; what is compressed stays.
 
+    :param where: file, line and number, for the error.
     :raises DatasetError: it is neither, or of an image of another size.
     """
     masks, expected = library().mask, [size[1], size[0]]
     try:
         if isinstance(outline, list):
-            # The library takes whatever comes, and waits for ever on run lengths that do not fit.
-            if any(len(polygon) < 6 or len(polygon) % 2 for polygon in outline):
-                raise ValueError('a polygon with fewer than three points, or half of one')
+            # The library takes whatever comes.
+            if any(len(p) < 6 or len(p) % 2 or not np.isfinite(p).all() for p in outline):
+                raise ValueError('a polygon with fewer than three points, or a part of one')
             return dict(masks.merge(masks.frPyObjects(outline, *expected)))
         if list(outline['size']) != expected:
             raise ValueError(f'run lengths of size {outline["size"]} for an image of {expected}')
+        packed = outline
         if isinstance(outline['counts'], list):
-            if sum(outline['counts']) != size[0] * size[1]:
-                raise ValueError(f'run lengths of {sum(outline["counts"])} pixels')
-            return dict(masks.frPyObjects(outline, *expected))
-        return dict(outline)
+            packed = masks.frPyObjects(outline, *expected)
+        # Measuring would wait for ever on run lengths that make no whole image; this refuses them.
+        masks.decode(packed)
+        return dict(packed)
     except (KeyError, TypeError, ValueError) as error:
         raise DatasetError(
             f'{where}: expected segmentation as COCO has it: polygons [[x, y, ...], ...] or run '

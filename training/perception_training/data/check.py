@@ -1,5 +1,6 @@
 """What is wrong with the images and labels of a run: all of it, before training begins."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 import itertools
@@ -98,6 +99,7 @@ def check(config: Config, watch: Watch = lambda looks, name, count: looks) -> Fi
     """
     found = Findings()
     seen: list[_Seen] = []
+    drives: Counter[tuple[Side, str, str]] = Counter()
     for side, source_config in _sources(config):
         try:
             source = read_source(source_config, config.labels, config.data.root)
@@ -115,7 +117,10 @@ def check(config: Config, watch: Watch = lambda looks, name, count: looks) -> Fi
         if isinstance(source, ImageFiles):
             found.problems += [Problem('label', f'{path}: a label without an image')
                                for path in source.unpaired()]
-    found.problems += [*_empty_classes(found.tallies, config), *_twins(seen)]
+            if source.tells_drives:
+                drives.update((side, source_config.reader, source.drive(n)) for n in source.names)
+    found.problems += [*_empty_classes(found.tallies, config), *_twins(seen),
+                       *_shared_drives(drives)]
     return found
 
 
@@ -226,6 +231,17 @@ def _empty_classes(tallies: Sequence[Tally], config: Config) -> Iterable[Problem
                 if count == 0:
                     yield Problem('class', f'labels.semantic.{head}: {side} has no pixel of '
                                   f'{name!r}', error)
+
+
+def _shared_drives(images: Counter[tuple[Side, str, str]]) -> Iterable[Problem]:
+    """Tell of recordings of which both training and validation have images."""
+    drives = Counter(reader for _, reader, _ in images)
+    for (side, reader, drive), count in sorted(images.items()):
+        other = images['val', reader, drive]
+        # Where all names are of one drive on both sides, they tell of none.
+        if side == 'train' and other and count + other > 2 and drives[reader] > 2:
+            yield Problem('split', f'{reader}: {count} images of train and {other} of val are of '
+                          f'one recording, {drive!r}', error=False)
 
 
 def _twins(seen: Sequence[_Seen]) -> Iterable[Problem]:

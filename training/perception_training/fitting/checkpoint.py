@@ -92,8 +92,9 @@ def require_same_network(path: Path, theirs: Config, ours: Config) -> None:
 
 
 def _pairs(theirs: Config, ours: Config) -> list[tuple[str, Any, Any]]:
-    # Weights to start from and the like make no other network.
-    loose = {'start', 'weights', 'init', 'dropout'}
+    # What it starts from, what of it learns, and how it chooses make no other network.
+    loose = {'start', 'weights', 'init', 'dropout', 'trainable_layers', 'candidates', 'proposals',
+             'proposal_iou', 'samples', 'nms_iou', 'detections'}
     pairs = [(f'model.{name}', getattr(theirs.model, name), getattr(ours.model, name))
              for name in type(ours.model).model_fields if name not in loose]
     pairs.append(('labels.boxes', theirs.labels.boxes, ours.labels.boxes))

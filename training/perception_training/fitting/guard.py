@@ -10,9 +10,10 @@ from perception_training.config import Config
 from perception_training.data.sample import Batch
 from perception_training.errors import TrainingError
 
-# What torch, the C++ library and the kernel say; and who kills a process that makes batches is
-# nearly always the kernel, for the memory.
+# What torch, the C++ library, oneDNN and the kernel say; and who kills a process that makes
+# batches is nearly always the kernel, for the memory.
 MEMORY = re.compile("can't allocate memory|not enough memory|bad_alloc|Cannot allocate memory|"
+                    'could not create a (memory|primitive(?! desc))|'
                     r'DataLoader worker \(pid.*(killed by signal: Killed|exited unexpectedly)')
 
 
@@ -60,4 +61,5 @@ def out_of_memory(config: Config, error: RuntimeError | MemoryError) -> Training
         advice.append('fit.precision=bf16')
     advice.append(f'a smaller view than augment.width={view.width} augment.height={view.height}')
     return TrainingError(f'out of memory with batches of {fit.batch}: {first} Try '
-                         + ', or '.join(advice))
+                         + ', or '.join(advice)
+                         + '; perception_train find-batch says how many fit')

@@ -27,5 +27,7 @@ def prepare_torch(config: FitConfig) -> None:
     """Set what holds for the whole process: threads, and whether operators must repeat."""
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    torch.use_deterministic_algorithms(config.deterministic)
+    if config.deterministic != torch.are_deterministic_algorithms_enabled():
+        # Not without need: it imports the whole compiler, which takes seconds.
+        torch.use_deterministic_algorithms(config.deterministic)
     torch.backends.cudnn.benchmark = not config.deterministic

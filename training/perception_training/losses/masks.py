@@ -26,6 +26,7 @@ def prototype_loss(raw: dict[str, Any], batch: Batch, found: Assignment) -> Tens
     """
     weights, prototypes = raw['masks'].float(), raw['prototypes'].float()
     if batch.masks.numel() == 0:
+        mean_count(weights.new_zeros(()))  # other processes may have outlines, and count with all
         return 0 * (weights.sum() + prototypes.sum())
     best = _beside_the_best(found, batch.boxes.shape[1]).topk(min(MOST, weights.shape[1]))
     share = best.values * batch.has_masks[:, None]

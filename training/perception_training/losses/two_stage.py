@@ -137,6 +137,7 @@ def _mask_loss(found: Regions, labels: Tensor, masks: Tensor, batch: Batch) -> T
     most, cells = found.most, masks.shape[-1]
     masks = masks.unflatten(0, (-1, most))
     if batch.masks.numel() == 0:
+        mean_count(masks.new_zeros(()))  # other processes may have outlines, and count with all
         return 0 * masks.sum()
     own = labels[:, :most, None, None, None].expand(-1, -1, -1, cells, cells)
     logits = masks.gather(2, own)[:, :, 0]

@@ -72,8 +72,8 @@ class SpeedReport(_Report):
         """Give what was measured: the run as it is configured, and one setting at a time."""
         whole = Table('images/s', 'median', '8 of 10 rounds', box=SIMPLE_HEAD, pad_edge=False)
         for name, spread in (
-            (f'input pipeline alone, {self.workers} workers', self.pipeline),
-            (f'training step alone, batches of {self.batch}', self.step),
+            (f'input pipeline alone, data.workers={self.workers}', self.pipeline),
+            (f'training step alone, fit.batch={self.batch}', self.step),
             ('both together', self.both),
         ):
             whole.add_row(name, f'{spread.median:.1f}', f'{spread.p10:.1f} .. {spread.p90:.1f}')

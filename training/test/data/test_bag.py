@@ -110,6 +110,14 @@ def test_a_bag_without_labels_or_none_at_all(tmp_path: Path) -> None:
         opened(tmp_path)
 
 
+def test_a_damaged_bag_is_refused(tmp_path: Path) -> None:
+    write(tmp_path)
+    path = tmp_path / 'drive.mcap'
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(DataError, match='whole; drive.mcap is damaged.*`perception_ros bag cut`'):
+        opened(tmp_path)
+
+
 @pytest.mark.parametrize('start', [
     'fork', pytest.param('spawn', marks=pytest.mark.slow)])  # which imports torch anew
 def test_workers_read_it_at_the_same_time(tmp_path: Path, start: str) -> None:

@@ -162,6 +162,30 @@ def test_an_image_in_training_and_validation_is_an_error(tmp_path: Path) -> None
     assert said(apart) == []
 
 
+def test_a_recording_on_both_sides_is_told(tmp_path: Path) -> None:
+    names = [f'{drive}_{i:03}' for drive in ('north', 'south', 'west') for i in range(3)]
+    root = lines(tmp_path, **dict.fromkeys(names, GOOD))
+    held = write(root / 'val.txt', 'north_002\nwest_000\nwest_001\nwest_002\n')
+    found = checked(root, {**YOLO, 'frames': held, 'held_out': False},
+                    val=({**YOLO, 'frames': held, 'held_out': True},))
+    assert said(found) == [
+        "note split: yolo: 2 images of train and 1 of val are of one recording, 'north'"]
+
+
+@pytest.mark.slow
+def test_real_splits_are_by_recording_or_said_not_to_be(shared: Path) -> None:
+    """CamVid's own split cuts a drive in two, IDD's by recording date does not."""
+    drives = Path(__file__).resolve().parents[2] / 'splits/idd_val_drives.txt'
+    idd = {'reader': 'idd', 'drives': str(drives), 'classes': {'*': 'ignore'}}
+    camvid = {'reader': 'camvid', 'split': 'train', 'semantic_classes': {'*': 'ignore'}}
+    found = checked(
+        shared, camvid, {**idd, 'held_out': False},
+        val=({**camvid, 'split': 'val'}, {**idd, 'held_out': True}),
+        boxes=('car', 'person'), semantic={'scene': ('road', 'sky')})
+    assert said(found) == [
+        "note split: camvid: 204 images of train and 101 of val are of one recording, '0016E5'"]
+
+
 def test_copies_are_found_under_any_name_and_format(tmp_path: Path) -> None:
     root = lines(tmp_path, a=GOOD, b=GOOD)
     write_yolo(root, {'x': GOOD, 'y': GOOD}, names=('car', 'person'), folder='val', first=9)

@@ -218,11 +218,14 @@ class TestCoco:
         assert seen(source[1]) == [(UNKNOWN_BOX, [0, 0, 1, 50])]
 
     @pytest.mark.parametrize(('entry', 'said'), [
-        pytest.param({'segmentation': [[1, 2, 3]]}, 'polygons of three points', id='polygon'),
-        pytest.param({'segmentation': {'size': [9, 9], 'counts': [81]}}, r'size \[50, 100\]',
+        pytest.param({'segmentation': [[1, 2, 3]]}, 'fewer than three points', id='polygon'),
+        pytest.param({'segmentation': [[1, 2, 3, 4, 5, float('nan')]]}, 'a part of one', id='nan'),
+        pytest.param({'segmentation': {'size': [9, 9], 'counts': [81]}}, r'of \[50, 100\]',
                      id='other-size'),
-        pytest.param({'segmentation': {'size': [50, 100], 'counts': [7]}}, r'run lengths of size',
+        pytest.param({'segmentation': {'size': [50, 100], 'counts': [7]}}, 'expected segmentation',
                      id='too-short'),
+        pytest.param({'segmentation': {'size': [50, 100], 'counts': 'z'}}, 'expected segmentation',
+                     id='damaged'),
         pytest.param({'category_id': 5}, 'category_id 5 is not in categories', id='class'),
         pytest.param({'bbox': [1, 2, 3]}, 'expected bbox', id='box'),
     ])

@@ -15,8 +15,11 @@ TRAINING = Path(__file__).resolve().parents[2]
 # Those of a hundred layers are made smaller, for the contract does not hang on them.
 SMALLER = {'unet_camvid': ['model.encoder=resnet18'],
            'deeplabv3plus_camvid': ['model.encoder=resnet18'],
-           'rtdetrv2_r18_idd': ['model.queries=60', 'model.library={decoder_layers: 2}'],
-           'dfine_n_idd': ['model.queries=30', 'model.library={decoder_layers: 2}'],
+           # Until normalisation knows the images all queries answer alike, and ties are no proof.
+           'rtdetrv2_r18_idd': ['model.queries=60', 'model.library={decoder_layers: 2}',
+                                'fit.steps=30'],
+           'dfine_n_idd': ['model.queries=30', 'model.library={decoder_layers: 2}',
+                           'fit.steps=30'],
            'mask_rcnn_r50_camvid': [
                'model.backbone=resnet18', 'model.channels=32', 'model.hidden=64',
                'model.candidates=100', 'model.proposals=64', 'model.detections=30']}
@@ -41,7 +44,7 @@ def test_an_example_fits_and_its_bundle_is_proven(
         'width=160', 'height=96', *SMALLER.get(name, [])])
     start_record(config, ['perception_train', 'fit'])
     fit(config)
-    assert len(read_numbers(config.run_dir)) == 3
+    assert len(read_numbers(config.run_dir)) == config.fit.steps
     bundle = make_bundle(config, tmp_path / name)
     card = (bundle.path / 'CARD.md').read_text()
     assert '| 5 | 5 |' in card

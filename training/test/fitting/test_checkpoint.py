@@ -159,3 +159,13 @@ def test_a_run_record_is_needed_whole(config: Config, text: str | None, said: st
         (config.run_dir / 'run.json').write_text(text)
     with pytest.raises(TrainingError, match=said):
         read_record(config.run_dir)
+
+
+def test_how_a_network_chooses_makes_no_other_network(tmp_path: Path) -> None:
+    """Fewer proposals are tried with the weights that there are; narrower layers are not."""
+    ours, chooses, narrower = (
+        make_config(tmp_path, model={'name': 'mask_rcnn', **changes})
+        for changes in ({}, {'proposals': 50, 'nms_iou': 0.6, 'detections': 9}, {'channels': 64}))
+    checkpoint.require_same_network(tmp_path, ours, chooses)
+    with pytest.raises(CheckpointError, match=r'model.channels: expected 64, got 256'):
+        checkpoint.require_same_network(tmp_path, ours, narrower)

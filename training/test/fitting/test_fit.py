@@ -189,6 +189,7 @@ def test_running_out_of_memory_gives_advice(config: Config) -> None:
     advice = str(out_of_memory(config, caught.value))
     assert 'fit.batch=1 fit.accumulate=2' in advice and 'fit.precision=bf16' in advice
     assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(RuntimeError('could not create a primitive'))  # of oneDNN
     assert not is_out_of_memory(RuntimeError('shapes do not fit'))
 
 

@@ -9,6 +9,8 @@ import torch
 from perception_ros.core.instances import whole_masks
 from perception_training.data.geometry import cut, mirror
 from perception_training.data.sample import Batch, UNKNOWN_BOX
+from perception_training.losses import masks, two_stage
+from perception_training.losses.assign import Assignment
 from perception_training.losses.two_stage import (
     outlines_in,
     proposal_losses,
@@ -35,8 +37,8 @@ def second_stage(batch: Batch, *boxes: tuple[float, ...]) -> dict[str, torch.Ten
     regions = torch.tensor(boxes).expand(len(batch.images), -1, -1)
     found = sample_regions(regions, torch.ones(regions.shape[:2], dtype=torch.bool), batch, 12)
     rows = len(batch.images) * found.boxes.shape[1]
-    masks = torch.zeros(len(batch.images) * found.most, COUNT, 28, 28)
-    return region_losses(found, torch.zeros(rows, COUNT), torch.zeros(rows, COUNT * 4), masks,
+    cells = torch.zeros(len(batch.images) * found.most, COUNT, 28, 28)
+    return region_losses(found, torch.zeros(rows, COUNT), torch.zeros(rows, COUNT * 4), cells,
                          batch)
 
 
@@ -95,6 +97,27 @@ def test_without_outlines_no_mask_is_learnt() -> None:
     alone, both = (second_stage(batch_of(samples), region)['region_masks']
                    for samples in ([whole], [whole, bare]))
     assert alone == both == pytest.approx(np.log(2), abs=1e-5)
+
+
+def test_processes_with_and_without_outlines_count_together(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that did not count would keep all the others waiting."""
+    counts: list[float] = []
+    for module in (masks, two_stage):
+        monkeypatch.setattr(module, 'mean_count', lambda count: counts.append(float(count)) or 1)
+    whole, bare = street('a', BOX), street('b', BOX).with_boxes([BOX], [0])
+    region = tuple(float(side) for side in BOX)
+    calls = []
+    for sample_ in (whole, bare, bare.with_boxes([], [])):
+        batch = batch_of([sample_])
+        second_stage(batch, region)
+        value = torch.ones(1, 2)
+        masks.prototype_loss(
+            {'masks': torch.ones(1, 2, 1), 'prototypes': torch.zeros(1, 1, 24, 32)}, batch,
+            Assignment(value > 0, value.long() * 0, value, value < 0))
+        calls.append(len(counts))
+    assert calls == [3, 6, 9]
 
 
 @pytest.mark.parametrize(('positive', 'negative', 'chosen'), [

@@ -83,6 +83,16 @@ def test_the_truth_stands_left_and_the_answer_right(config: Config) -> None:
     assert right[:, 0].max() == pytest.approx(min(2 * 102, 191), abs=2)
 
 
+def test_masks_of_boxes_are_a_head_of_their_own(config: Config) -> None:
+    def predict(image: np.ndarray) -> Prediction:
+        sample = next(s for s in STREETS if s.image is image)
+        return answer(sample)._replace(masks=sample.masks > 0)
+
+    found = measure_all(sources()[0], config, {'a': predict})['a']
+    assert found.metrics()['masks']['map50'] == found.details()['masks']['map50'] == 1
+    assert found.details()['masks']['classes']['car']['precision_at_recall'] == [1] * 101
+
+
 def test_masks_of_boxes_are_drawn_where_both_sides_have_them(config: Config) -> None:
     sample = STREETS[0]
     guess = answer(sample)

@@ -68,8 +68,22 @@ def page(*folders: Path) -> str:
 
 @pytest.fixture(scope='module')
 def of_one(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Give the page of one run."""
-    return page(make_run(tmp_path_factory.mktemp('runs') / 'trucks'))
+    """Give the page of one run, of which everything is recorded that can be."""
+    same = {'with': 'checkpoint', 'ok': True, 'box_px': 0.001, 'score': 1e-6, 'cells': 0.0,
+            'mask': 0.0}
+    run = make_run(
+        tmp_path_factory.mktemp('runs') / 'trucks',
+        evaluation('openvino', 0.48, agreement={**same, 'ok': False, 'box_px': 0.4}),
+        evaluation('onnxruntime', 0.5, agreement=same), evaluation('checkpoint', 0.5),
+        evaluation('tensorrt', 0.7, images=3))
+    (run / 'compression.json').write_text(json.dumps([{
+        'name': 'half of the channels', 'kind': 'prune',
+        'before': {'miou': 0.6, 'size_mb': 8.0, 'parameters': 2_000_000},
+        'after': {'miou': 0.59, 'size_mb': 2.0, 'latency_ms': 3.5}}]))
+    (run / 'benchmark.json').write_text(json.dumps({
+        'model': 'a processor', 'step': {'median': 81.25, 'p10': 80.5},
+        'both': {'median': 40.5, 'p10': 39.0}, 'variants': [{'name': 'bf16', 'gain': None}]}))
+    return page(run)
 
 
 def test_time_per_epoch_is_that_of_the_run_s_own_records(tmp_path: Path) -> None:
@@ -102,21 +116,20 @@ def test_names_are_escaped(of_one: str) -> None:
     assert '&lt;b&gt;truck&lt;/b&gt;' in of_one
 
 
-def test_engines_stand_side_by_side_and_a_difference_is_flagged(tmp_path: Path) -> None:
-    same = {'with': 'checkpoint', 'ok': True, 'box_px': 0.001, 'score': 1e-6, 'cells': 0.0,
-            'mask': 0.0}
-    other = {**same, 'ok': False, 'box_px': 0.4}
-    text = page(make_run(
-        tmp_path / 'run', evaluation('openvino', 0.48, agreement=other),
-        evaluation('onnxruntime', 0.5, agreement=same), evaluation('checkpoint', 0.5),
-        evaluation('tensorrt', 0.7, images=3)))
-    assert 'Other answers: openvino.' in text and 'The same answers: onnxruntime.' in text
-    rows = re.findall(r'<tr><th scope="row" class="">(\w+)</th>(.*?)</tr>', text, re.DOTALL)
-    found = dict(rows)
+def test_engines_stand_side_by_side_and_a_difference_is_flagged(of_one: str) -> None:
+    assert 'Other answers: openvino.' in of_one and 'The same answers: onnxruntime.' in of_one
+    found = dict(re.findall(r'<tr><th scope="row" class="">(\w+)</th>(.*?)</tr>', of_one,
+                            re.DOTALL))
     assert 'reference' in found['checkpoint']
     assert '0.500 (+0.0000)' in found['onnxruntime'] and '>yes<' in found['onnxruntime']
     assert '0.480 (-0.0200)' in found['openvino'] and 'DIFFERS' in found['openvino']
     assert '0.700 *' in found['tensorrt'] and 'not compared' in found['tensorrt']
+
+
+def test_compression_and_benchmark_are_shown(of_one: str) -> None:
+    for said in ('pruned', '0.600 → 0.590 (-1.0 points)', '8.00 → 2.00 (-75%)', '– → 3.5',
+                 'a processor', '81.25', '40.5', 'bf16'):
+        assert said in of_one, said
 
 
 def test_several_runs_are_compared_by_time_per_epoch_and_accuracy(tmp_path: Path) -> None:
@@ -130,21 +143,6 @@ def test_several_runs_are_compared_by_time_per_epoch_and_accuracy(tmp_path: Path
     assert 'good/run' in rows[1] and '0.610' in rows[1]
     assert 'Accuracy over time, mean over sets and heads' in text
     assert 'Hardware: a processor.' in text
-
-
-def test_compression_and_benchmark_are_shown(tmp_path: Path) -> None:
-    run = make_run(tmp_path / 'run')
-    (run / 'compression.json').write_text(json.dumps([{
-        'name': 'half of the channels', 'kind': 'prune',
-        'before': {'miou': 0.6, 'size_mb': 8.0, 'parameters': 2_000_000},
-        'after': {'miou': 0.59, 'size_mb': 2.0, 'latency_ms': 3.5}}]))
-    (run / 'benchmark.json').write_text(json.dumps({
-        'model': 'a processor', 'step': {'median': 81.25, 'p10': 80.5},
-        'both': {'median': 40.5, 'p10': 39.0}, 'variants': [{'name': 'bf16', 'gain': None}]}))
-    text = page(run)
-    for said in ('pruned', '0.600 → 0.590 (-1.0 points)', '8.00 → 2.00 (-75%)', '– → 3.5',
-                 'a processor', '81.25', '40.5', 'bf16'):
-        assert said in text, said
 
 
 def test_a_folder_with_measurements_alone_is_shown(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ class Bag:
         self.name = Path(config.bag).stem
         try:
             self._bag = LabelledBag(root / config.bag)
+            self._bag.check_whole()
             classes = {kind: self._bag.classes(kind) for kind in self._bag.kinds}
         except BagError as error:
             raise DataError(str(error)) from error

@@ -43,6 +43,8 @@ BOX_FOLDER = 'labels/100k/{split}'
 class Bdd100k(ImageFiles):
     """One split of the 100K images."""
 
+    tells_drives = False
+
     def __init__(self, config: Bdd100kConfig, labels: LabelsConfig, root: Path) -> None:
         """
         Look what is there, and read the boxes' file where boxes are learnt.

@@ -7,7 +7,8 @@ from faster_coco_eval.core import mask as runs
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_ros.evaluation.datasets.coco import load_coco
+from perception_ros.evaluation.datasets.coco import compressed, load_coco
+from perception_ros.evaluation.datasets.places import JsonEntry
 from perception_training.config.labels import LabelsConfig
 from perception_training.config.sources import CocoConfig
 from perception_training.data.classes import box_map
@@ -26,6 +27,8 @@ from perception_training.errors import DataError
 
 class Coco(ImageFiles):
     """The images of one file."""
+
+    tells_drives = False
 
     def __init__(self, config: CocoConfig, labels: LabelsConfig, root: Path) -> None:
         """
@@ -66,30 +69,13 @@ class Coco(ImageFiles):
         return found
 
 
-def outline(given: Any, size: Size, where: object) -> NDArray[np.uint8]:
+def outline(given: Any, size: Size, where: JsonEntry) -> NDArray[np.uint8]:
     """
     Draw an outline, uint8 `[H, W]` 0 or 1.
 
-    :param given: polygons `[[x, y, x, y, ...], ...]`, or run lengths `{size, counts}` with counts
-        as a list or in COCO's compressed text.
+    :param given: polygons, or run lengths as a list or in COCO's compressed text.
     :param size: width and height of the image.
-    :param where: what says file and line in the error.
-    :raises DataError: it is none of these, or of another size.
+    :raises DatasetError: it is none of these, or of another size.
     """
-    width, height = size
-    if isinstance(given, dict):
-        good = list(given.get('size', ())) == [height, width]
-        good = good and isinstance(given.get('counts'), list | str)
-    else:
-        good = isinstance(given, list) and len(given) > 0 and all(
-            isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 and
-            all(isinstance(v, int | float) and np.isfinite(v) for v in p) for p in given)
-    wanted = (f'{where}: expected segmentation with polygons of three points or more, or run '
-              f'lengths of size [{height}, {width}]')
-    if not good:
-        raise DataError(f'{wanted}, got {str(given)[:60]}')
-    try:
-        mask: NDArray[np.uint8] = runs.decode(runs.segmToRle(given, width, height))
-    except ValueError as error:
-        raise DataError(f'{wanted}; {error}') from error
+    mask: NDArray[np.uint8] = runs.decode(compressed(given, size, where))
     return mask

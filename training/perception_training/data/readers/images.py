@@ -78,6 +78,8 @@ class ImageFiles(ABC):
     """`[C]`: of which of our classes every object has its box."""
     outlined = False
     """Whether objects have outlines."""
+    tells_drives = True
+    """Whether names tell of which recording an image is."""
     texts: tuple[Path, str] | None = None
     """Folder and suffix of labels, of sets where an image's label has its name."""
 

@@ -32,6 +32,7 @@ class Kitti(ImageFiles):
         if config.drives is not None and config.mapping is None:
             raise DataError('kitti: expected mapping, which tells the drive of an image, beside '
                             'drives; or frames with a list of images')
+        self.tells_drives = config.mapping is not None
         folder = folder_of(root / config.folder, 'kitti')
         self._recordings = [] if config.mapping is None else _recordings(root / config.mapping)
         super().__init__(
