@@ -79,7 +79,7 @@ def test_the_comparison_sees_other_weights(made: Made) -> None:
 
 def test_the_graph_has_the_ranges_that_were_learnt(made: Made) -> None:
     _, network, bundle, rounding = made
-    limits = rounding.by_tensor({name: 2.54 for name in learnt(network)})
+    limits = rounding.by_tensor(dict.fromkeys(learnt(network), 2.54))
     graph = onnx.load(in_int8(bundle, rounding, limits, 'other').graph_path).graph
     scales = {node.input[1] for node in graph.node if node.op_type == 'QuantizeLinear'}
     found = [float(onnx.numpy_helper.to_array(tensor)) for tensor in graph.initializer
