@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from hashlib import sha256
 from pathlib import Path
+import re
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -30,6 +33,24 @@ from test.bags.build import (
 )
 
 TARGETS = ('bag.mcap', 'bag.db3', 'bag')
+
+ROOT = Path(__file__).parents[2]
+FULL = """
+from pathlib import Path
+import resource, sys
+import numpy as np
+from perception_ros.bags.writer import BagWriter
+from perception_ros.core.errors import BagError
+from test.bags.build import FRONT, image, time_of
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    with BagWriter(Path(sys.argv[1])) as writer:
+        for index in range(200):
+            writer.write(FRONT, image(index), time_of(index))
+except BagError as error:
+    print(error)
+"""
 
 
 def written(path: Path, **options: Any) -> Path:
@@ -88,6 +109,24 @@ def test_a_bag_is_written_over_only_on_demand(tmp_path: Path) -> None:
         with open_bag(path) as bag:
             assert numbers(bag) == [0]
     assert len(list(tmp_path.iterdir())) == len(TARGETS)
+
+
+@pytest.mark.parametrize('name', TARGETS)
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, '-c', FULL, str(tmp_path / name)], capture_output=True, text=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(rf'{name}: cannot be written; (File too large|disk I/O|.* full)', done.stdout)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_does_not_replace_a_file(tmp_path: Path) -> None:
+    """Which would be seen after the work, when it is put in its place."""
+    (tmp_path / 'notes').write_text('years')
+    with pytest.raises(BagError, match=r'is a file: .* ends with .mcap or .db3'):
+        written(tmp_path / 'notes', overwrite=True)
 
 
 def test_a_folder_with_other_things_is_never_written_over(tmp_path: Path) -> None:
@@ -158,3 +197,11 @@ class TestCut:
         ):
             cut(bag, tmp_path / 'part.mcap', start_ns=time_of(99))
         assert not (tmp_path / 'part.mcap').exists()
+
+    def test_what_is_latched_alone_is_a_part_only_if_asked_for(self, tmp_path: Path) -> None:
+        with open_bag(written(tmp_path / 'bag.mcap')) as bag:
+            with pytest.raises(BagError, match='no message on these topics in this span'):
+                cut(bag, tmp_path / 'part.mcap', start_ns=time_of(99))
+            assert not (tmp_path / 'part.mcap').exists()
+            counts = cut(bag, tmp_path / 'part.mcap', topics=[TF_STATIC], start_ns=time_of(20))
+        assert counts == {TF_STATIC: 1}
