@@ -24,7 +24,7 @@ from perception_ros.core.types import (
 
 @dataclass(slots=True)
 class InFlight:
-    """A batch in a slot of the engine: who is in it, how each was letterboxed, and who could not be."""
+    """A batch in a slot: who is in it, how each was letterboxed, and who could not be."""
 
     request: Request
     frames: list[Frame]
