@@ -1,8 +1,9 @@
 """Counts over all processes, and of one while the others wait."""
 
-from perception_training.losses import everywhere
 import pytest
 import torch
+
+from perception_training.losses import everywhere
 
 
 @pytest.fixture
