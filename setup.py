@@ -68,7 +68,8 @@ setup(
         'cuda': requirements('cuda.in'),
         'evaluation': requirements('evaluation.in'),
         'openvino': requirements('openvino.in'),
-        'replay': requirements('bags.in') + requirements('replay.in'),
+        'replay': requirements('bags.in') + requirements('evaluation.in')
+        + requirements('replay.in'),
         'tensorrt_rtx': requirements('tensorrt_rtx.in'),
         'triton': requirements('triton.in'),
         'opencv': ['opencv-python-headless>=4.5'],

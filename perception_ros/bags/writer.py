@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 import shutil
+import sqlite3
 import tempfile
 from typing import Any, Literal
 
@@ -21,6 +24,8 @@ _PLUGINS = {'.mcap': StoragePlugin.MCAP, '.db3': StoragePlugin.SQLITE3}
 _NO_HASH = 'RIHS01_' + 64 * '0'
 _FORMAT_VERSION: Literal[8] = 8
 """The last one whose QoS every distribution from Humble on can read."""
+_FULL = (OSError, sqlite3.Error)
+"""What a full disk raises, by the kind of file."""
 
 
 class BagWriter:
@@ -40,21 +45,22 @@ class BagWriter:
             raise BagError(f'{path} exists; name another place, or pass --overwrite')
         if path.is_dir() and not (path / 'metadata.yaml').is_file() and any(path.iterdir()):
             raise BagError(f'{path} is a folder, but no bag: it is not written over')
+        if path.is_file() and path.suffix not in _PLUGINS:
+            raise BagError(
+                f'{path} is a file: expected a name of a folder, or one that ends with '
+                f'{" or ".join(_PLUGINS)}'
+            )
         self._path = path
         self._connections: dict[tuple[str, str], Connection] = {}
-        try:
+        with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True)
             # beside its place, so that the last step is a rename
             self._folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f'.{path.name[:40]}.'))
-            # the name goes into the file
-            bag = self._folder / (path.stem if path.suffix in _PLUGINS else path.name)
-            plugin = _PLUGINS.get(path.suffix, StoragePlugin.MCAP)
-            self._writer = Writer(bag, version=_FORMAT_VERSION, storage_plugin=plugin)
-            if plugin is StoragePlugin.MCAP:
-                self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
-            self._writer.open()
-        except OSError as error:
-            raise BagError(f'{path}: cannot be written; {error.strerror}') from error
+            try:
+                self._writer = self._begin()
+            except _FULL:
+                shutil.rmtree(self._folder, ignore_errors=True)
+                raise
 
     def add_topic(
         self,
@@ -79,9 +85,10 @@ class BagWriter:
             if definition is None:
                 raise
             about = {'msgdef': definition.text, 'rihs01': _NO_HASH}
-        self._connections[topic, type_name] = self._writer.add_connection(
-            topic, type_name, offered_qos_profiles=[offered(is_latched)], **about
-        )
+        with self._errors():
+            self._connections[topic, type_name] = self._writer.add_connection(
+                topic, type_name, offered_qos_profiles=[offered(is_latched)], **about
+            )
 
     def write(self, topic: str, message: Any, time_ns: int) -> None:
         """Write a message object of `messages.py` at a time."""
@@ -97,24 +104,24 @@ class BagWriter:
         """
         if (topic, type_name) not in self._connections:
             self.add_topic(topic, type_name)
-        try:
+        with self._errors():
             self._writer.write(self._connections[topic, type_name], time_ns, data)
-        except OSError as error:
-            raise BagError(f'{self._path}: cannot be written; {error.strerror}') from error
 
     def close(self) -> None:
         """End it and put it in its place."""
         bag = self._writer.path
         try:
-            self._writer.close()
-            made = bag
-            if self._path.suffix in _PLUGINS:
-                made = bag / f'{bag.name}{self._path.suffix}'
-            if self._path.is_dir():
-                shutil.rmtree(self._path)
-            made.replace(self._path)
-        except OSError as error:
-            raise BagError(f'{self._path}: cannot be written; {error.strerror}') from error
+            with self._errors():
+                self._writer.close()
+                made = bag
+                if self._path.suffix in _PLUGINS:
+                    made = bag / f'{bag.name}{self._path.suffix}'
+                if self._path.is_dir():
+                    shutil.rmtree(self._path)
+                made.replace(self._path)
+        except BagError:
+            self._abort()
+            raise
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -125,8 +132,32 @@ class BagWriter:
         if kind is None:
             self.close()
         else:
-            self._writer.abort()
+            self._abort()
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _begin(self) -> Writer:
+        """Open a bag in our folder."""
+        # its name goes into the file
+        name = self._path.stem if self._path.suffix in _PLUGINS else self._path.name
+        plugin = _PLUGINS.get(self._path.suffix, StoragePlugin.MCAP)
+        writer = Writer(self._folder / name, version=_FORMAT_VERSION, storage_plugin=plugin)
+        if plugin is StoragePlugin.MCAP:
+            writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+        writer.open()
+        return writer
+
+    def _abort(self) -> None:
+        with suppress(*_FULL):  # which it may raise once more for what it still has to write
+            self._writer.abort()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Raise BagError where the bag cannot be written."""
+        try:
+            yield
+        except _FULL as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise BagError(f'{self._path}: cannot be written; {why}') from error
 
 
 _STANDARD = Types()

@@ -24,7 +24,7 @@ need_libraries()
 from perception_ros.replay.compare import against, CHANGES  # noqa: E402
 from perception_ros.replay.limits import as_junit, Check, check, read_limits  # noqa: E402
 from perception_ros.replay.run import play, ReplayOptions  # noqa: E402
-from perception_ros.replay.summary import summarise, SUMMARY  # noqa: E402
+from perception_ros.replay.summary import read_summary, summarise, SUMMARY  # noqa: E402
 from perception_ros.replay.verdict import judge, mean_figures  # noqa: E402
 
 LIMITS_HELP = 'YAML file with what must hold, such as mAP50 >= 0.4; exit status 1 if it does not.'
@@ -65,6 +65,10 @@ def replay(
     measured by them; docs/replay.md has files, keys and limits.
     """
     wanted = read_limits(limits) if limits else ()
+    if baseline:
+        if baseline.resolve() == output.resolve():
+            raise ReplayError(f'{baseline} is the output too: name the folder of another replay')
+        read_summary(baseline)  # says what is wrong with it now, not after hours
     options = ReplayOptions(
         bag, output, read_parameter_file(config), start_s=start, end_s=end,
         cameras=split_names(cameras), has_results=results, resume=resume, overwrite=overwrite,

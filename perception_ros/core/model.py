@@ -24,12 +24,17 @@ from perception_ros.core.types import (
 
 @dataclass(slots=True)
 class InFlight:
-    """A batch in the engine: who is in it, how each was letterboxed, and who could not be."""
+    """A batch in a slot: who is in it, how each was letterboxed, and who could not be."""
 
     request: Request
     frames: list[Frame]
     letterboxes: list[Letterbox]
     failed: list[tuple[Frame, Exception]]
+
+    def start(self) -> None:
+        """Run the engine on the frames and return at once; without any nothing is run."""
+        if self.frames:
+            self.request.start(len(self.frames))
 
 
 class Model:
@@ -68,11 +73,11 @@ class Model:
         """Names of what this model can say: detections, instances, semantic/<head>."""
         return self.manifest.outputs
 
-    def start(self, request: Request, frames: Sequence[Frame]) -> InFlight:
-        """Letterbox the frames into the request's input and start it.
+    def prepare(self, request: Request, frames: Sequence[Frame]) -> InFlight:
+        """Letterbox the frames into the request's input, for `InFlight.start`.
 
-        A frame that cannot be decoded is left out and named in `failed`; the others go on. When
-        none is left nothing is started. The request is still the caller's to release.
+        A frame that cannot be decoded is left out and named in `failed`; the others go on. The
+        request is still the caller's to release.
         """
         flight = InFlight(request, [], [], [])
         for frame in frames:
@@ -84,8 +89,6 @@ class Model:
             else:
                 flight.frames.append(frame)
                 flight.letterboxes.append(letterbox)
-        if flight.frames:
-            request.start(len(flight.frames))
         return flight
 
     def restore(
@@ -128,9 +131,12 @@ class Model:
         for first in range(0, len(frames), self.engine.info.max_batch):
             request = self.engine.request()
             try:
-                flight = self.start(request, frames[first : first + self.engine.info.max_batch])
+                flight = self.prepare(
+                    request, frames[first : first + self.engine.info.max_batch]
+                )
                 if flight.failed:
                     raise flight.failed[0][1]
+                flight.start()
                 outputs = request.result()
                 for index in range(len(flight.frames)):
                     results.append(self.restore(flight, outputs, index, self.outputs))

@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 import time
-from typing import Any
 
 from perception_ros.core.config import PerceptionConfig
 from perception_ros.core.model import Model
-from perception_ros.core.pipeline import Pipeline, Publish, Running
+from perception_ros.core.pipeline import Pipeline, Publish, Running, Wanted
+from perception_ros.core.statistics import Statistics
 from perception_ros.core.types import Batch, Frame, FrameSet
 
 SLOTS = 2
@@ -55,14 +55,19 @@ class OfflinePipeline(Pipeline):
     """
 
     def __init__(
-        self, config: PerceptionConfig, models: Mapping[str, Model], publish: Publish,
-        **options: Any,
+        self,
+        config: PerceptionConfig,
+        models: Mapping[str, Model],
+        publish: Publish,
+        *,
+        wanted: Wanted | None = None,
+        statistics: Statistics | None = None,
     ) -> None:
         """Take what a `Pipeline` takes but clocks."""
         self._now_ns = 0
         super().__init__(
-            config, models, publish, clock=lambda: self._now_ns,
-            stopwatch=time.perf_counter_ns, **options,
+            config, models, publish, wanted=wanted, statistics=statistics,
+            clock=lambda: self._now_ns, stopwatch=time.perf_counter_ns,
         )
         self._running: dict[str, deque[Running]] = {name: deque() for name in models}
         self.is_rehearsal = False

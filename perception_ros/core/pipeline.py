@@ -3,7 +3,9 @@
                 receive       match         schedule      prepare, infer     restore, publish
     camera ---> Frame ------> FrameSet ---> Batch ------> engine outputs --> Result ---> publish
 
-`Pipeline` is these stages and nothing that drives them. Two classes do that:
+`Pipeline` is these stages and nothing that drives them. Whoever does calls `receive` for each
+frame, which matches and schedules, and `_match` again when a set is overdue; then for each model
+`_next_batch`, `_prepare`, and, while the next batch is prepared, `_finish`. Two classes do that:
 `threaded.ThreadedPipeline` in the time of the world, with two threads a model, where the newest
 frame wins, and `offline.OfflinePipeline` in the time of a recording, where each has its turn.
 
@@ -141,16 +143,15 @@ class Pipeline:
         """Decode and letterbox the frames into the engine's input, and start the engine."""
         begun_ns = self._stopwatch()
         with self._guard('prepare', batch.frames, model, request):
-            flight = model.start(request, batch.frames)
+            flight = model.prepare(request, batch.frames)
+            started_ns = self._stopwatch()  # a fast engine is done before `start` returns
+            flight.start()
             for frame, error in flight.failed:
                 self._reject(frame.camera, frame.stamp_ns, 'prepare', error, model.name)
-            if not flight.frames:
-                request.release()
-            else:
+            if flight.frames:
                 matched_ns = dict(zip(batch.frames, batch.matched_ns, strict=True))
-                return Running(
-                    flight, matched_ns, batch.scheduled_ns, begun_ns, self._stopwatch()
-                )
+                return Running(flight, matched_ns, batch.scheduled_ns, begun_ns, started_ns)
+            request.release()
         return None
 
     def _finish(self, model: Model, running: Running) -> None:

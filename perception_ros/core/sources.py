@@ -105,8 +105,10 @@ def read_picture(path: Path) -> Frame:
 def picture_files(folder: Path) -> list[Path]:
     """Return the pictures of a folder, sorted as people count: 9 before 10.
 
-    :raises ImageError: there are none.
+    :raises ImageError: there are none, or it is no folder.
     """
+    if not folder.is_dir():
+        raise ImageError(f'{folder}: expected a folder of pictures, got none')
     found = [entry for entry in _visible(folder) if entry.suffix.lower() in PICTURES]
     if not found:
         raise ImageError(

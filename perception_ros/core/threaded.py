@@ -11,13 +11,15 @@ and the results of the one before go out:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from queue import SimpleQueue
 import threading
 import time
-from typing import Any
 
+from perception_ros.core.config import PerceptionConfig
 from perception_ros.core.model import Model
-from perception_ros.core.pipeline import Pipeline, Running
+from perception_ros.core.pipeline import Pipeline, Publish, Running, Wanted
+from perception_ros.core.synchronizer import Matcher
 from perception_ros.core.types import Batch, Frame
 
 RETRY_S = 0.1
@@ -27,9 +29,17 @@ RETRY_S = 0.1
 class ThreadedPipeline(Pipeline):
     """Takes frames from any thread between `start` and `stop`. Results come in second threads."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        """Take what a `Pipeline` takes."""
-        super().__init__(*arguments, **options)
+    def __init__(
+        self,
+        config: PerceptionConfig,
+        models: Mapping[str, Model],
+        publish: Publish,
+        *,
+        wanted: Wanted | None = None,
+        synchronizer: Matcher | None = None,
+    ) -> None:
+        """Take what a `Pipeline` takes but clocks, which are both the monotonic one."""
+        super().__init__(config, models, publish, wanted=wanted, synchronizer=synchronizer)
         # Guards the synchroniser and the scheduler; its waiters are the models' first threads.
         self._work = threading.Condition()
         self._deadline_ns: int | None = None

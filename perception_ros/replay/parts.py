@@ -10,7 +10,8 @@ by time: the same bag gives the same ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 import json
 from pathlib import Path
 import shutil
@@ -56,7 +57,7 @@ class RunFolder:
         :param about: all that decides about the results, ready for JSON.
         :raises ReplayError: something else lies there.
         """
-        try:
+        with self.writing():
             shutil.rmtree(self.path / _DONE, ignore_errors=True)
             there = self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
             if there and not (self.path / _RUN).is_file():
@@ -78,8 +79,6 @@ class RunFolder:
             if not self.is_finished:
                 self._parts.mkdir(exist_ok=True)
                 shutil.rmtree(self._parts / _NEW, ignore_errors=True)
-        except OSError as error:
-            raise ReplayError(f'{self.path}: cannot be written; {error}') from error
 
     def read_about(self) -> dict[str, Any]:
         """Return what `begin` was given, and what was added since.
@@ -96,36 +95,54 @@ class RunFolder:
 
     def write_about(self, about: Mapping[str, Any]) -> None:
         """Write it anew."""
-        try:
+        with self.writing():
             write_text(self.path / _RUN, json.dumps(about, indent=2, ensure_ascii=False) + '\n')
-        except OSError as error:
-            raise ReplayError(f'{self.path}: cannot be written; {error}') from error
 
     def parts(self) -> list[Part]:
-        """Return the parts that are done, in order."""
+        """Return the parts that are done, in order.
+
+        :raises ReplayError: one is damaged.
+        """
         found: list[Part] = []
         while (folder := self._parts / f'{len(found):06d}').is_dir():
-            known = json.loads((folder / _PART).read_text(encoding='utf-8'))
-            found.append(Part(folder, known['is_last'], tuple(known['problems'])))
+            try:
+                known = json.loads((folder / _PART).read_text(encoding='utf-8'))
+                found.append(Part(folder, known['is_last'], tuple(known['problems'])))
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise ReplayError(
+                    f'{folder / _PART}: expected what a replay has written; {error}. Begin anew '
+                    'with --overwrite'
+                ) from error
         return found
 
     def new_part(self) -> Path:
         """Return an empty folder to write the next part into."""
         folder = self._parts / _NEW
-        folder.mkdir()
+        with self.writing():
+            folder.mkdir()
         return folder
 
     def add_part(self, index: int, *, is_last: bool, problems: list[str]) -> None:
         """Keep what has been written into the new part."""
         new = self._parts / _NEW
         about = {'is_last': is_last, 'problems': problems}
-        write_text(new / _PART, json.dumps(about, ensure_ascii=False))
-        new.rename(self._parts / f'{index:06d}')
+        with self.writing():
+            write_text(new / _PART, json.dumps(about, ensure_ascii=False))
+            new.rename(self._parts / f'{index:06d}')
 
     def end(self) -> None:
         """Forget the parts: they have been joined."""
-        self._parts.rename(self.path / _DONE)  # in one step, then in many
-        shutil.rmtree(self.path / _DONE)
+        with self.writing():
+            self._parts.rename(self.path / _DONE)  # in one step, then in many
+            shutil.rmtree(self.path / _DONE)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Raise ReplayError where something cannot be written."""
+        try:
+            yield
+        except OSError as error:
+            raise ReplayError(f'{self.path}: cannot be written; {error}') from error
 
     def _compare(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         for key, value in now.items():

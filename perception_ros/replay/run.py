@@ -55,6 +55,11 @@ class ReplayOptions:
             raise ReplayError(
                 f'expected an end after the start of {self.start_s or 0:g} s, got {self.end_s:g} s'
             )
+        if self.output.resolve() in (self.bag.resolve(), *self.bag.resolve().parents):
+            raise ReplayError(
+                f'the bag {self.bag} lies in the output {self.output}, which --overwrite would '
+                'remove: name another place'
+            )
         if self.config.synchronizer.policy == 'message_filters':
             raise ConfigError(
                 'synchronizer.policy message_filters needs a ROS distribution, and follows the '
@@ -280,11 +285,13 @@ def _join(
     for table in SCHEMAS:
         name = f'{table}.parquet'
         join((part.folder / name for part in parts), table, new / name)
-        (new / name).replace(folder.path / name)
+        with folder.writing():
+            (new / name).replace(folder.path / name)
     if has_results:
         topics = ResultTopics(config, manifests)
         join_bags((part.folder / RESULTS for part in parts), topics, new / RESULTS)
-        (new / RESULTS).replace(folder.path / RESULTS)
+        with folder.writing():
+            (new / RESULTS).replace(folder.path / RESULTS)
     problems = dict.fromkeys(problem for part in parts for problem in part.problems)
     folder.write_about({**folder.read_about(), 'problems': list(problems)})
     folder.end()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+import resource
 import time
 from typing import Any
 
@@ -90,6 +92,34 @@ def test_a_bag_is_written_over_only_on_demand(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == len(TARGETS)
 
 
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """Let no file grow beyond 100 kB."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize('name', TARGETS)
+@pytest.mark.usefixtures('small_disk')
+def test_a_full_disk_is_said_and_nothing_is_left(tmp_path: Path, name: str) -> None:
+    with (
+        pytest.raises(BagError, match=rf'{name}: cannot be written; (File too large|disk I/O)'),
+        BagWriter(tmp_path / name) as writer,
+    ):
+        for index in range(200):
+            writer.write(FRONT, image(index), time_of(index))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_does_not_replace_a_file(tmp_path: Path) -> None:
+    """Which would be seen after the work, when it is put in its place."""
+    (tmp_path / 'notes').write_text('years')
+    with pytest.raises(BagError, match=r'is a file: .* ends with .mcap or .db3'):
+        written(tmp_path / 'notes', overwrite=True)
+
+
 def test_a_folder_with_other_things_is_never_written_over(tmp_path: Path) -> None:
     (tmp_path / 'work').mkdir()
     (tmp_path / 'work' / 'thesis.txt').write_text('years')
@@ -158,3 +188,11 @@ class TestCut:
         ):
             cut(bag, tmp_path / 'part.mcap', start_ns=time_of(99))
         assert not (tmp_path / 'part.mcap').exists()
+
+    def test_what_is_latched_alone_is_a_part_only_if_asked_for(self, tmp_path: Path) -> None:
+        with open_bag(written(tmp_path / 'bag.mcap')) as bag:
+            with pytest.raises(BagError, match='no message on these topics in this span'):
+                cut(bag, tmp_path / 'part.mcap', start_ns=time_of(99))
+            assert not (tmp_path / 'part.mcap').exists()
+            counts = cut(bag, tmp_path / 'part.mcap', topics=[TF_STATIC], start_ns=time_of(20))
+        assert counts == {TF_STATIC: 1}

@@ -19,7 +19,7 @@ from perception_ros.backends.fake import FakeEngine
 from perception_ros.core.config import load_config
 from perception_ros.core.image import Image
 from perception_ros.core.latency import STAGES
-from perception_ros.core.model import Model
+from perception_ros.core.model import InFlight, Model
 from perception_ros.core.threaded import ThreadedPipeline
 from perception_ros.core.types import Frame, Result
 from test.builders import fake_bundle, MS, picture
@@ -152,6 +152,24 @@ def test_every_result_says_where_its_time_went() -> None:
         assert parts <= total <= parts + 20 * MS, 'the stages make up the whole'
 
 
+def test_an_engine_that_is_done_before_its_start_returns_has_its_whole_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a busy machine the thread that starts it may sleep for as long as it runs."""
+    start = InFlight.start
+
+    def slow(self: InFlight) -> None:
+        start(self)
+        time.sleep(0.03)
+
+    monkeypatch.setattr(InFlight, 'start', slow)
+    setup = Setup(cameras=1)
+    with setup.running():
+        setup.receive(setup.set_of_frames())
+        wait_until(lambda: len(setup.results) == 1)
+    assert setup.pipeline.latency.take()['c0', 'infer'].max_ns >= 30 * MS
+
+
 def test_an_undecodable_image_costs_only_itself() -> None:
     setup = Setup(cameras=3)
     frames = setup.set_of_frames()
@@ -264,7 +282,9 @@ class BrokenError(Exception):
     pass
 
 
-@pytest.mark.parametrize('stage', ['receive', 'prepare', 'infer', 'restore', 'publish'])
+@pytest.mark.parametrize(
+    'stage', ['receive', 'prepare', 'start', 'infer', 'restore', 'publish']
+)
 def test_an_exception_in_any_stage_costs_one_frame(
     stage: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -292,7 +312,8 @@ def test_an_exception_in_any_stage_costs_one_frame(
     setup = Setup(cameras=1, publish=publish)
     target, name = {
         'receive': (setup.pipeline._synchronizer, 'push'),
-        'prepare': (Model, 'start'),
+        'prepare': (Model, 'prepare'),
+        'start': (InFlight, 'start'),
         'infer': (setup.engines['fake'], '_run'),
         'restore': (Model, 'restore'),
         'publish': (setup, 'names'),

@@ -109,6 +109,7 @@ class TestPictures:
     ('tape:pictures', BagError, 'a kind of images, video, camvid, kitti, nuscenes'),
     ('images:gone', BagError, 'there is no'),
     ('images:.', ImageError, 'no pictures in'),
+    ('images:notes.txt', ImageError, 'notes.txt: expected a folder of pictures'),
     ('video:notes.txt', ImageError, 'no video'),
     ('camvid:.', DatasetError, 'expected a folder'),
     ('kitti:.', DatasetError, 'expected a folder image_2'),

@@ -13,7 +13,7 @@ from perception_ros.core.errors import ReplayError
 from perception_ros.replay.answers import Answer
 from perception_ros.replay.compare import against, compare, ModelComparison
 from perception_ros.replay.run import play, ReplayOptions
-from test.replay.drawn import config, drawn_bag
+from test.replay.drawn import config, configuration, drawn_bag
 
 Box = tuple[float, float, float, float]
 A: Box = (0, 0, 10, 10)
@@ -84,3 +84,23 @@ def test_two_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert compare(first, front)['colours'].only_first == 3
     with pytest.raises(ReplayError, match='expected the folder of a replay'):
         compare(first, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('baseline', 'says'),
+    [('gone', 'gone: expected the folder of a replay'), ('out', 'out is the output too')],
+    ids=['not there', 'the output'],
+)
+def test_a_baseline_of_no_use_is_refused_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], baseline: str, says: str
+) -> None:
+    bag = drawn_bag(tmp_path / 'drawn.mcap', frames=1)
+    output = tmp_path / 'out'
+    with pytest.raises(SystemExit) as ended:
+        main([
+            'replay', str(bag), '--config', str(configuration(tmp_path)), '--output', str(output),
+            '--baseline', str(tmp_path / baseline), '--overwrite',
+        ])
+    assert ended.value.code == 1
+    assert says in capsys.readouterr().err
+    assert not output.exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+import errno
 import gc
 from itertools import count
 from pathlib import Path
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from typing import Any
+from unittest.mock import DEFAULT, Mock
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from perception_ros.bags.writer import BagWriter
 from perception_ros.core.errors import ConfigError, ReplayError
 from perception_ros.core.threaded import ThreadedPipeline
 from perception_ros.core.types import Frame, Result
+from perception_ros.replay import parts as parts_module
 from perception_ros.replay import run as run_module
 from perception_ros.replay.answers import answers
 from perception_ros.replay.run import play, ReplayOptions, RESULTS
@@ -234,6 +237,36 @@ def test_another_run_is_not_gone_on_with(tmp_path: Path) -> None:
     with pytest.raises(ReplayError, match='no run: name another place'):
         run(tmp_path, bag, 'other', overwrite=True)
     assert (tmp_path / 'other' / 'file').exists()
+
+
+def test_a_bag_in_the_output_is_spared(tmp_path: Path) -> None:
+    bag = drawn_bag(tmp_path / 'drawn.mcap', frames=2)
+    output = run(tmp_path, bag)
+    for inside in (output / RESULTS, output):
+        with pytest.raises(ReplayError, match='lies in the output .*: name another place'):
+            run(tmp_path, inside, overwrite=True)
+    assert (output / RESULTS).is_file()
+
+
+@pytest.mark.parametrize('when', ['begin', 'part', 'end'])
+def test_a_full_disk_is_said_and_costs_no_part_that_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    bag = drawn_bag(tmp_path / 'drawn.mcap')
+    monkeypatch.setattr(run_module, 'PART_MESSAGES', 6)
+    full = OSError(errno.ENOSPC, 'No space left on device')
+    with monkeypatch.context() as patch, pytest.raises(ReplayError, match='No space left'):
+        if when == 'end':
+            patch.setattr(Path, 'replace', Mock(side_effect=full))
+        else:
+            write = parts_module.write_text
+            effects = [full] if when == 'begin' else [DEFAULT, DEFAULT, DEFAULT, full]
+            patch.setattr(parts_module, 'write_text', Mock(wraps=write, side_effect=effects))
+        run(tmp_path, bag, has_results=False)
+    resumed = run(tmp_path, bag, has_results=False, resume=True)
+    whole = run(tmp_path, bag, 'whole', has_results=False)
+    for table in REPEATING:
+        assert (resumed / table).read_bytes() == (whole / table).read_bytes()
 
 
 def test_a_part_of_the_bag(tmp_path: Path) -> None:

