@@ -1,6 +1,7 @@
 """`prune`, `quantise` and `distil`: change a network, train it on, compare, record."""
 
 from collections.abc import Callable, Sequence
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -43,14 +44,14 @@ def prune_run(config: Config, command: Sequence[str], evaluate: Evaluating) -> C
     require_validation(config)
     origin, ours = _origin(config), _run_below(config, 'prune', config.prune.tune)
 
-    def change() -> None:
+    def change() -> Network:
         network = _network(origin, config)
         batches = _batches(config) if config.prune.importance == 'taylor' else []
         smaller = prune(_network(origin, config), config, batches)
         print(f'{kept_share(network, smaller):.1%} of the channels are left')
-        write_start(ours, smaller)
+        return smaller
 
-    _train(ours, command, evaluate, change)
+    _train(ours, origin, command, evaluate, change)
     if is_first_process():
         drafts = [_draft(ours, _network(origin, config), 'before'),
                   _draft(ours, restored(ours).network, 'after')]
@@ -74,7 +75,7 @@ def quantise_run(config: Config, command: Sequence[str], evaluate: Evaluating) -
     held = () if config.quantise.learn_ranges else ('*.log_limit',)
     origin, ours = _origin(config), _run_below(config, 'quantise', config.quantise.tune, held)
 
-    def change() -> None:
+    def change() -> Network:
         network = _network(origin, config)
         if network.form.int8:
             raise TrainingError(f'{origin}: expected an fp32 network, got one that rounds to int8 '
@@ -84,9 +85,9 @@ def quantise_run(config: Config, command: Sequence[str], evaluate: Evaluating) -
         limits = rounding.measured(_calibration(config))
         in_int8(exact, rounding, limits, 'after_training')
         _round(network, rounding, limits)
-        write_start(ours, network)
+        return network
 
-    _train(ours, command, evaluate, change)
+    _train(ours, origin, command, evaluate, change)
     if is_first_process():
         bundles = ours.run_dir / 'bundle'
         after = _draft(ours, restored(ours).network, 'after')
@@ -118,12 +119,17 @@ def distil_run(config: Config, command: Sequence[str], evaluate: Evaluating) -> 
         _say(config, [Compression(name=name, kind='distil', before=before, after=student)])
 
 
-def write_start(config: Config, network: Network) -> None:
-    """Keep a changed network where the run that trains it on begins."""
+def write_start(config: Config, network: Network, origin: str = '') -> None:
+    """
+    Keep a changed network where the run that trains it on begins.
+
+    :param origin: digest of the checkpoint that it was changed from.
+    """
     start = config.fit.start.checkpoint
     assert start is not None
-    checkpoint.write(start, {'average': network.state_dict(),
-                             'form': network.form.model_dump_json()}, config)
+    checkpoint.write(start, {
+        'average': network.state_dict(), 'form': network.form.model_dump_json(),
+        'origin': origin}, config)
 
 
 def _origin(config: Config) -> Path:
@@ -157,29 +163,37 @@ def _run_below(config: Config, name: str, tune: TuneConfig,
     return config.model_copy(update={'run_dir': run_dir, 'fit': fitting, 'distil': distil})
 
 
-def _train(config: Config, command: Sequence[str], evaluate: Evaluating,
-           change: Callable[[], None]) -> None:
+def _train(config: Config, origin: Path, command: Sequence[str], evaluate: Evaluating,
+           change: Callable[[], Network]) -> None:
     """Change the network, unless a run that was interrupted did so, and train it on."""
     def prepare() -> None:
         start_record(config, command)
         start = config.run_dir / START
         if not start.exists():
-            change()
+            write_start(config, change(), _digest(origin))
         else:
-            _require_same_change(start, config)
+            _require_same_change(start, origin, config)
 
     fit(config, evaluate=evaluate(config), prepare=prepare)
 
 
-def _require_same_change(start: Path, config: Config) -> None:
-    _, theirs = checkpoint.read(start)
-    name = config.run_dir.name
+def _require_same_change(start: Path, origin: Path, config: Config) -> None:
+    state, theirs = checkpoint.read(start)
+    name, advice = config.run_dir.name, f'remove {start.parent}, or set another run_dir'
     came, wanted = (getattr(c, name).model_copy(update={'tune': TuneConfig()})
                     for c in (theirs, config))
     if came != wanted:
         raise TrainingError(
             f'{start}: expected a network that was changed with {name}: {wanted!r}, got one with '
-            f'{came!r}; remove {start.parent}, or set another run_dir')
+            f'{came!r}; {advice}')
+    if origin.is_file() and state.get('origin') != _digest(origin):
+        # What is compared at the end would not be what the change began with.
+        raise TrainingError(f'{start}: expected a network that was made of {origin}, which has '
+                            f'changed since; {advice}')
+
+
+def _digest(path: Path) -> str:
+    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
 
 
 def _round(network: Network, rounding: Rounding, limits: dict[str, float]) -> None:

@@ -158,6 +158,19 @@ def test_another_share_does_not_go_on_with_the_old_one(tmp_path: Path) -> None:
         prune_run(config, COMMAND, quiet)
 
 
+def test_a_network_that_was_trained_on_meanwhile_is_not_taken_for_the_old_one(
+    tmp_path: Path
+) -> None:
+    """Before and after would not belong together."""
+    config = drawn(tmp_path)
+    origin, start = config.run_dir / 'last.pt', config.run_dir / 'prune/start.pt'
+    start.parent.mkdir(parents=True)
+    for path, content in ((origin, {'step': 2}), (start, {'average': {}, 'origin': 'of step 1'})):
+        checkpoint.write(path, content, config)
+    with pytest.raises(TrainingError, match=r'made of .*last.pt, which has changed.*remove'):
+        prune_run(config, COMMAND, quiet)
+
+
 def test_what_cannot_be_compared_is_not_begun(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match='expected sets to measure on'):
         prune_run(drawn(tmp_path, data__val=[]), COMMAND, quiet)
