@@ -199,7 +199,6 @@ def demo(
     demo(settings, output, _command(), lambda trained: _measured(settings, trained), Console())
 
 
-
 def main() -> None:
     """Run a command; a foreseen failure is one line, and a status that is not 0."""
     with _one_line():

@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from perception_training.config.base import Settings
 from perception_training.config.labels import HeadName
@@ -39,9 +40,19 @@ class SemanticLossConfig(Settings):
     dice: float = Field(0.0, ge=0)
     focal: float = Field(0.0, ge=0, description='with gamma 2')
     lovasz: float = Field(0.0, ge=0, description='Lovász-Softmax over classes that are present')
-    class_weights: tuple[float, ...] = Field((), description='one a class; none: all equal')
+    class_weights: tuple[float, ...] = Field(
+        (), description='of cross_entropy, one a class; none: all equal')
     none_of: tuple[str, ...] = Field(
-        (), description='classes that pixels with id 254 are known not to be')
+        (), description='of cross_entropy: classes that pixels with id 254 are known not to be')
+
+    @model_validator(mode='after')
+    def _every_setting_has_an_effect(self) -> Self:
+        if not (self.cross_entropy or self.dice or self.focal or self.lovasz):
+            raise ValueError('expected a weight above 0 of cross_entropy, dice, focal or lovasz')
+        for name in ('class_weights', 'none_of'):
+            if getattr(self, name) and not self.cross_entropy:
+                raise ValueError(f'{name}: expected cross_entropy above 0, of which it is a part')
+        return self
 
 
 class LossConfig(Settings):

@@ -40,6 +40,10 @@ def test_overrides_reach_nested_keys_and_entries_of_lists() -> None:
     pytest.param('loss.heads={szene: 1}', r"expected some of.*'scene'.*got \['szene'\]",
                  id='no-such-head'),
     pytest.param('fit.start.thaw=5', 'start.freeze', id='thaws-nothing'),
+    pytest.param('loss.semantic.scene={cross_entropy: 0}', 'expected a weight above 0',
+                 id='costs-nothing'),
+    pytest.param('loss.semantic.scene={cross_entropy: 0, dice: 1, none_of: [road]}',
+                 'none_of: expected cross_entropy', id='part-of-nothing'),
 ])
 def test_what_cannot_be_meant_is_refused(override: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
