@@ -72,8 +72,9 @@ class NetworkTeacher(Teacher):
         shared = _shared(classes, student, name)
         self._anchored = BOXES in shared
         if self._anchored and not (_anchored(network) and _anchored(student)):
-            raise TrainingError(f'{name}: expected boxes that are counted from anchors in teacher '
-                                'and student; export the teacher, and take its bundle')
+            raise TrainingError(f'{name}: expected boxes that are counted from anchors, and '
+                                'suppressed, in teacher and student; export the teacher, and take '
+                                'its bundle')
         self._rows = {head: [classes[head].index(n) for n in names]
                       for head, names in shared.items()}
         self._places = _places(shared, student)
@@ -97,7 +98,7 @@ class BundleTeacher(Teacher):
         """
         Compare the classes.
 
-        :raises TrainingError: they do not fit, or the student's boxes cannot be compared.
+        :raises TrainingError: they do not fit.
         """
         manifest = Bundle.load(path).manifest
         self._predict, self._score = predict, config.score
@@ -106,9 +107,6 @@ class BundleTeacher(Teacher):
         if manifest.detection is not None:
             classes[BOXES] = tuple(c.name for c in manifest.detection.classes)
         shared = _shared(classes, student, str(path))
-        if BOXES in shared and not _anchored(student):
-            raise TrainingError(f'{path}: expected a student with boxes counted from anchors: '
-                                'those that the teacher finds are compared with them')
         self._places = _places(shared, student)
         # The bundle's ids -> places among the shared classes, and of boxes the student's labels.
         self._ids = {head: _table(classes[head], names) for head, names in shared.items()

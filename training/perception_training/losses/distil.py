@@ -13,7 +13,7 @@ from perception_training.config.loss import LossConfig
 from perception_training.data.sample import Batch
 from perception_training.losses.boxes import complete_iou
 from perception_training.losses.everywhere import mean_count
-from perception_training.models.base import BOXES, Network, Raw
+from perception_training.models.base import BOXES, Raw, SCORES
 
 _EDGE = 1e-6
 
@@ -32,18 +32,24 @@ class Taught:
     """Chosen boxes `[B, M, 4]` and the student's labels `[B, M]`, as in a batch."""
 
 
-def distil_losses(network: Network, raw: Raw, batch: Batch, taught: Taught, config: DistilConfig,
+def distil_losses(network: Any, raw: Raw, batch: Batch, taught: Taught, config: DistilConfig,
                   loss: LossConfig) -> dict[str, Tensor]:
-    """Give what each head that the teacher knows costs, weighted."""
-    said = network.answers(raw)
+    """
+    Give what each head that the teacher knows costs, weighted.
+
+    :param network: `models.composed.Composed`.
+    """
     costs = {}
     for head, places in taught.places.items():
+        # Head by head: those that choose among boxes take long to answer.
+        part = network.heads[head]
         if head != BOXES:
             costs[head] = config.semantic * label_maps(
-                said[head], taught.semantic[head], places, config.temperature)
+                part.answers(raw[head])[head], taught.semantic[head], places, config.temperature)
         elif taught.anchors is not None:
+            said = part.answers(raw[head])
             costs[head] = config.boxes * anchors(
-                said[BOXES], said['scores'], taught.anchors, places)
+                said[BOXES], said[SCORES], taught.anchors, places)
         else:
             costs[head] = config.boxes * _chosen_boxes(network, raw, batch, taught, loss)
     return costs

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from builders import ALONE, batch_of, CLASSES, make_config, SCENE, sources, STREETS
+from builders import ALONE, batch_of, CLASSES, make_config, RTDETRV2, SCENE, sources, STREETS
 import numpy as np
 import pytest
 import torch
@@ -18,6 +18,7 @@ from perception_training.fitting.loop import fit
 from perception_training.fitting.run import Run
 from perception_training.fitting.teacher import BundleTeacher, opened, Teacher
 from perception_training.losses.distil import anchors, distil_losses, label_maps, soft_one_hot
+from perception_training.losses.objective import Objective
 from perception_training.measuring.predict import Prediction
 from perception_training.models import build
 
@@ -137,19 +138,21 @@ class Said:
             'detection': named(boxes), 'semantic': {'scene': named(scene)}})
 
 
+FOUND = Prediction(
+    np.array([[8, 8, 40, 40], [50, 8, 60, 40], [0, 0, 9, 9]], np.float32),
+    np.array([1, 0, 2], np.int32), np.array([0.9, 0.2, 0.8], np.float32),
+    {'scene': np.eye(96, 128, dtype=np.uint8)})
+
+
 @pytest.fixture
 def street_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Teacher]:
     """Give a bundle that sees a car that it is sure of, a person that it is not, and a kite."""
-    found = Prediction(
-        np.array([[8, 8, 40, 40], [50, 8, 60, 40], [0, 0, 9, 9]], np.float32),
-        np.array([1, 0, 2], np.int32), np.array([0.9, 0.2, 0.8], np.float32),
-        {'scene': np.eye(96, 128, dtype=np.uint8)})
     monkeypatch.setattr(Bundle, 'load', lambda path: Said(('person', 'car', 'kite'),
                                                           ('road', 'sky')))
     config = make_config(tmp_path, distil={'teacher': tmp_path})
     assert config.distil is not None
     student = build(config.model, config.labels)
-    yield BundleTeacher(tmp_path, lambda image: found, student, config.distil)
+    yield BundleTeacher(tmp_path, lambda image: FOUND, student, config.distil)
 
 
 def test_a_bundles_boxes_stand_for_true_ones_where_it_is_sure(street_teacher: Teacher) -> None:
@@ -160,6 +163,25 @@ def test_a_bundles_boxes_stand_for_true_ones_where_it_is_sure(street_teacher: Te
     assert boxes[0, 0].tolist() == [8, 8, 40, 40]
     assert taught.places['scene'].tolist() == [SCENE.index('road'), SCENE.index('sky')]
     assert taught.semantic['scene'][0, :, 0, 0].argmax() == 1  # its id 1 is the sky
+
+
+@pytest.mark.parametrize('model', [
+    pytest.param({'name': 'yolo', 'nms_free': True, 'prototypes': 8}, id='nms-free'),
+    pytest.param(RTDETRV2, id='queries'),
+    pytest.param({'name': 'mask_rcnn', 'backbone': 'resnet18', 'channels': 16,
+                  'hidden': 16}, id='two-stage')])
+def test_a_bundle_teaches_boxes_of_every_kind(
+    model: dict[str, Any], street_teacher: Teacher, tmp_path: Path
+) -> None:
+    """Boxes that it chose stand for true ones, which every head learns from."""
+    config = make_config(tmp_path, model=model, distil={'teacher': tmp_path})
+    network, batch = build(config.model, config.labels).train(), batch_of()
+    assert config.distil is not None
+    student = BundleTeacher(tmp_path, lambda image: FOUND, network, config.distil)
+    loss, terms = Objective(network, config.loss, torch.bfloat16, distil=config.distil)(
+        batch, student(batch.images))
+    loss.backward()
+    assert terms['boxes/teacher'] > 0 and torch.isfinite(loss)
 
 
 def test_a_bundles_boxes_cost_what_true_ones_cost(
