@@ -29,6 +29,7 @@ from perception_training.fitting.run import Run, Trained
 from perception_training.fitting.stop import stop_requests, StopRequest
 from perception_training.fitting.teacher import opened
 from perception_training.fitting.transfer import built
+from perception_training.losses.everywhere import alone
 from perception_training.models.form import AS_BUILT, form_in
 
 LAST, BEST = 'last.pt', 'best.pt'
@@ -68,7 +69,8 @@ def fit(config: Config, sources: Sequence[Source] | None = None,
         config.run_dir.mkdir(parents=True, exist_ok=True)
         if prepare is not None:
             if place.first:
-                prepare()
+                with alone():
+                    prepare()
             place.wait()
         state = _checkpoint(config)
         run = Run(config, place, form_in(state, config.run_dir / LAST) if state else AS_BUILT)

@@ -6,13 +6,30 @@ weigh images by the company they come in; divided by the count of all, several p
 one with all images would.
 """
 
+from collections.abc import Iterator
+import contextlib
+import contextvars
+
 import torch
 from torch import distributed, Tensor
+
+_ALONE = contextvars.ContextVar('_ALONE', default=False)
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Count for this process alone: the others wait, and would wait for ever if it asked them."""
+    token = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)
 
 
 def processes() -> int:
     """How many processes train together."""
-    return distributed.get_world_size() if distributed.is_initialized() else 1
+    together = distributed.is_initialized() and not _ALONE.get()
+    return distributed.get_world_size() if together else 1
 
 
 def mean_count(count: Tensor) -> Tensor:

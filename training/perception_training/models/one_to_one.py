@@ -9,6 +9,7 @@ only one answer for each object is left (YOLOv10, Wang et al. 2024).
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from perception_training.config.loss import LossConfig
@@ -22,7 +23,7 @@ class OneToOneHead(Head):
     """
     A head that answers once for each object, beside one that only teaches.
 
-    Raw answers: `one`, and in training `many`, each as its head gives them.
+    Raw answers: `one`, and where it may learn `many`, each as its head gives them.
     """
 
     task: BoxTask
@@ -34,8 +35,10 @@ class OneToOneHead(Head):
 
     def forward(self, features: Features) -> Raw:
         # A gradient of one anchor a box would only disturb what the trunk learns from many.
-        raw: Raw = {'one': self.one({stride: x.detach() for stride, x in features.items()})}
-        if self.training:
+        # Outside of training gradients say what matters to the answers, as pruning asks.
+        seen = {s: x.detach() for s, x in features.items()} if self.training else features
+        raw: Raw = {'one': self.one(seen)}
+        if self.training or torch.is_grad_enabled():
             raw['many'] = self.many(features)
         return raw
 

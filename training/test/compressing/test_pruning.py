@@ -14,6 +14,7 @@ from perception_training.errors import CheckpointError, TrainingError
 from perception_training.fitting import checkpoint
 from perception_training.fitting.loop import fit, restored
 from perception_training.fitting.run import Run
+from perception_training.losses.objective import Objective
 from perception_training.models import build, Network
 
 SCENE_ONLY = {'labels__boxes': ()}
@@ -80,6 +81,20 @@ def test_taylor_asks_the_gradients(tmp_path: Path) -> None:
     assert by_gradients.form == by_weights.form  # as many of each layer
     name = 'trunk.backbone.two.1.main.conv.weight'
     assert not torch.equal(by_gradients.state_dict()[name], by_weights.state_dict()[name])
+
+
+def test_a_head_that_only_teaches_loses_the_same_channels(tmp_path: Path) -> None:
+    """No answer shows it, and the gradients of the other head do not reach the trunk."""
+    config = make_config(tmp_path, model={'name': 'yolo', 'nms_free': True},
+                         prune__importance='taylor')
+    half = pruned(config, batch_of()).train()
+    loss, _ = Objective(half, config.loss)(batch_of())
+    loss.backward()
+    assert torch.isfinite(loss)
+    widths = [[m.in_channels for m in head.modules() if isinstance(m, torch.nn.Conv2d)]
+              for head in (half.heads['boxes'].many, half.heads['boxes'].one)]
+    assert widths[0][0] == widths[1][0] < build(
+        config.model, config.labels).heads['boxes'].one.box[0][0].conv.in_channels
 
 
 def test_a_share_that_leaves_nothing_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What was learnt while rounding is what the int8 bundle computes."""
 
+import copy
 from pathlib import Path
 
 from builders import make_config, sources, STREETS
@@ -65,13 +66,25 @@ def test_the_int8_bundle_answers_as_the_rounding_network(made: Made) -> None:
     require_close(compare(network, config, int8, images()))
 
 
-def test_the_comparison_sees_other_ranges(made: Made) -> None:
+def test_the_comparison_sees_other_weights(made: Made) -> None:
     """A check that cannot fail proves nothing."""
     config, network, bundle, rounding = made
-    tiny = {name: limit / 30 for name, limit in learnt(network).items()}
-    int8 = in_int8(bundle, rounding, rounding.by_tensor(tiny), 'tiny')
+    int8 = in_int8(bundle, rounding, rounding.by_tensor(learnt(network)), 'int8')
+    other = copy.deepcopy(network)
+    with torch.no_grad():
+        other.heads['scene'].classes.bias[0] += 9
     with pytest.raises(TrainingError, match='does not answer as the rounding checkpoint'):
-        require_close(compare(network, config, int8, images()))
+        require_close(compare(other, config, int8, images()))
+
+
+def test_the_graph_has_the_ranges_that_were_learnt(made: Made) -> None:
+    _, network, bundle, rounding = made
+    limits = rounding.by_tensor(dict.fromkeys(learnt(network), 2.54))
+    graph = onnx.load(in_int8(bundle, rounding, limits, 'other').graph_path).graph
+    scales = {node.input[1] for node in graph.node if node.op_type == 'QuantizeLinear'}
+    found = [float(onnx.numpy_helper.to_array(tensor)) for tensor in graph.initializer
+             if tensor.name in scales]
+    assert found == pytest.approx([0.02] * len(rounding.inputs))
 
 
 def test_a_bundle_of_another_origin_is_refused(made: Made) -> None:
