@@ -10,7 +10,7 @@ from perception_ros.evaluation.boxes import BoxAccuracy, BoxScorer, PrecisionSco
 from perception_ros.evaluation.classes import match_classes
 from perception_ros.evaluation.instances import InstanceScorer
 from perception_ros.evaluation.masks import MaskScorer
-from perception_training.data.sample import Sample, UNKNOWN
+from perception_training.data.sample import Sample, UNKNOWN, UNKNOWN_BOX
 from perception_training.measuring.predict import Prediction
 
 PRINCIPAL = ('map50', 'miou')
@@ -25,6 +25,19 @@ class Verdict(NamedTuple):
     cost: float
     """0 is perfect; images are compared by it."""
     said: str
+
+
+class _Counted(NamedTuple):
+    """What counts of an image; where nobody knows what is there lies a crowd of each class."""
+
+    places: NDArray[np.int64]
+    """`[T]`, among the sample's boxes."""
+    labels: NDArray[np.int64]
+    """`[T]`"""
+    crowd: NDArray[np.bool_]
+    """`[T]`, what is neither to be found nor wrong."""
+    guessed: NDArray[np.integer[Any]]
+    """`[N]` labels of the guesses; -1 = does not count."""
 
 
 class _Precision:
@@ -46,15 +59,21 @@ class _Precision:
             self._result = self._scorer.result()
         return self._result
 
-    def _note(self, sample: Sample,
-              guess: Prediction) -> tuple[NDArray[np.bool_], NDArray[np.integer[Any]]]:
-        """Count an image; say which of its objects are crowds, none, and which guesses count."""
+    def _note(self, sample: Sample, guess: Prediction) -> _Counted:
+        """Count an image; say what of it counts."""
         self._images += 1
         self._result = None
         self._labelled |= sample.labelled
-        # A class that this image does not label can be neither right nor wrong in it.
-        return (np.zeros(len(sample.boxes), bool),
-                np.where(sample.labelled[guess.labels], guess.labels, -1))
+        known, unknown = (np.flatnonzero(mine) for mine in (
+            sample.labels >= 0, sample.labels == UNKNOWN_BOX))
+        # COCO's crowds are of one class each.
+        classes = np.arange(len(self._labelled))
+        labels = np.concatenate((sample.labels[known], np.tile(classes, len(unknown))))
+        return _Counted(
+            np.concatenate((known, unknown.repeat(len(classes)))), labels,
+            np.arange(len(labels)) >= len(known),
+            # A class that this image does not label can be neither right nor wrong in it.
+            np.where(sample.labelled[guess.labels], guess.labels, -1))
 
     def metrics(self) -> dict[str, Any]:
         """Give AP50 and AP50:95 per class with the number of true boxes n, and their means."""
@@ -95,10 +114,11 @@ class BoxScores(_Precision):
         self._scorer: BoxScorer = BoxScorer(classes, score)
 
     def add(self, sample: Sample, guess: Prediction) -> Verdict:
-        """Add an image; unknown regions are no true boxes."""
-        crowd, labels = self._note(sample, guess)
-        found = self._scorer.add(sample.size, sample.boxes, sample.labels, crowd, guess.boxes,
-                                 labels, guess.scores)
+        """Add an image; what is found in an unknown region is neither right nor wrong."""
+        counted = self._note(sample, guess)
+        found = self._scorer.add(
+            sample.size, sample.boxes[counted.places], counted.labels, counted.crowd, guess.boxes,
+            counted.guessed, guess.scores)
         return Verdict(found.cost, f'{found.missed} missed, {len(found.false)} false')
 
 
@@ -110,11 +130,12 @@ class InstanceScores(_Precision):
         self._scorer: InstanceScorer = InstanceScorer(classes)
 
     def add(self, sample: Sample, guess: Prediction) -> None:
-        """Add an image that has outlines; unknown regions are no true ones."""
+        """Add an image that has outlines; in unknown ones nothing is right or wrong."""
         assert sample.masks is not None and guess.masks is not None
-        crowd, labels = self._note(sample, guess)
-        self._scorer.add(sample.size, sample.masks, sample.labels, crowd, guess.masks, labels,
-                         guess.scores)
+        counted = self._note(sample, guess)
+        self._scorer.add(
+            sample.size, sample.masks[counted.places], counted.labels, counted.crowd, guess.masks,
+            counted.guessed, guess.scores)
 
 
 class SemanticScores:

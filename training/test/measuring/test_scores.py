@@ -1,5 +1,6 @@
 """Metrics are 1 for the truth and fall for errors."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from builders import CLASSES, make_config, SCENE, sources, street, STREETS
@@ -9,7 +10,12 @@ import pytest
 from perception_training.data.sample import Sample, UNKNOWN
 from perception_training.measuring.evaluate import measure
 from perception_training.measuring.predict import Prediction
-from perception_training.measuring.scores import BoxScores, overall, SemanticScores
+from perception_training.measuring.scores import (
+    BoxScores,
+    InstanceScores,
+    overall,
+    SemanticScores,
+)
 
 
 def oracle(sample: Sample, shift: float = 0.0, label: int = 0) -> Prediction:
@@ -17,6 +23,12 @@ def oracle(sample: Sample, shift: float = 0.0, label: int = 0) -> Prediction:
     return Prediction(sample.boxes + np.float32(shift),
                       ((sample.labels + label) % 5).astype(np.int32),
                       np.full(len(sample.boxes), 0.9, np.float32), dict(sample.semantic))
+
+
+def box_mask(left: int, right: int) -> np.ndarray:
+    mask = np.zeros((96, 128), np.uint8)
+    mask[40:72, left:right] = 1
+    return mask
 
 
 def boxes(samples: tuple[Sample, ...], **wrong: float) -> dict:
@@ -56,6 +68,27 @@ def test_a_class_is_neither_right_nor_wrong_where_it_is_not_labelled() -> None:
     scorer.add(STREETS[1], oracle(STREETS[1]))
     assert scorer.add(without, oracle(without, label=2)).said == '1 missed, 0 false'
     assert scorer.metrics()['classes']['truck']['ap50'] == 1
+
+
+@pytest.mark.parametrize('label', [0, 3], ids=['of a class with objects', 'of another class'])
+def test_what_is_found_in_an_unknown_region_is_neither_right_nor_wrong(label: int) -> None:
+    """Nobody knows what is there, of whatever class; beside it a box is as false as ever."""
+    sample = replace(
+        street('a', (20, 40, 60, 72)), labels=np.array([0, -1]),
+        boxes=np.array([[20, 40, 60, 72], [80, 40, 120, 72]], np.float32),
+        masks=np.stack([box_mask(20, 60), box_mask(80, 120)]))
+
+    def answer(x: int) -> Prediction:
+        found = np.array([[x, 44, x + 30, 70], [20, 40, 60, 72]], np.float32)
+        return Prediction(found, np.array([label, 0], np.int32), np.array([0.9, 0.8], np.float32),
+                          {}, np.stack([box_mask(x, x + 30), box_mask(20, 60)]).astype(bool))
+
+    boxes, masks = BoxScores(CLASSES, 0.3), InstanceScores(CLASSES)
+    assert boxes.add(sample, answer(85)) == (0, '0 missed, 0 false')
+    masks.add(sample, answer(85))
+    for scorer in (boxes, masks):
+        assert scorer.metrics()['classes']['car'] == {'n': 1, 'ap50': 1, 'ap': 1}
+    assert boxes.add(sample, answer(60)).said == '0 missed, 1 false'
 
 
 def test_details_have_sizes_thresholds_curves_and_confusion() -> None:
