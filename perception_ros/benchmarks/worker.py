@@ -118,6 +118,7 @@ class Worker:
         accuracy = evaluate(self._bundle.manifest, self._engine, data)
         return {'images': accuracy.images, 'figures': accuracy.figures}
 
+
 def _fill(engine: Engine, images: NDArray[np.uint8]) -> None:
     """Write real images into every slot: some kernels take longer for grey than for streets."""
     slots: list[Request] = []

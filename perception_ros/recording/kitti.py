@@ -74,18 +74,17 @@ def read_calibration(path: Path) -> Calibration:
             if colon:
                 rows[name] = np.array([float(number) for number in numbers.split()])
         projection = rows['P2'].reshape(3, 4)
-        to_camera_0 = _square(rows['R0_rect']) @ _square(rows['Tr_velo_to_cam'])
-        from_imu = _square(rows['Tr_imu_to_velo'])
+        matrix = projection[:, :3]
+        offset = np.asarray(np.linalg.solve(matrix, projection[:, 3]), np.float64)
+        to_camera = _square(rows['R0_rect']) @ _square(rows['Tr_velo_to_cam'])
+        velodyne_to_imu = inverse(_square(rows['Tr_imu_to_velo']))
     except (OSError, UnicodeDecodeError, ValueError, KeyError) as error:
         raise DatasetError(
             f'{path}: expected the calibration of a KITTI image with P2, R0_rect, Tr_velo_to_cam '
             f'and Tr_imu_to_velo; {type(error).__name__}: {error}'
         ) from error
-    matrix = projection[:, :3]
-    offset = np.asarray(np.linalg.solve(matrix, projection[:, 3]), np.float64)
-    to_camera = to_camera_0.copy()
-    to_camera[:3, 3] += offset
-    return Calibration(matrix, offset, to_camera, inverse(from_imu))
+    to_camera[:3, 3] += offset  # from camera 0
+    return Calibration(matrix, offset, to_camera, velodyne_to_imu)
 
 
 def box_3d(item: KittiObject, known: Calibration) -> Box3D:
@@ -103,9 +102,12 @@ def box_3d(item: KittiObject, known: Calibration) -> Box3D:
 def read_points(path: Path, kind: np.dtype[np.void]) -> NDArray[np.void]:
     """Read a file of points that are written as `kind`.
 
-    :raises DatasetError: it ends within a point.
+    :raises DatasetError: it cannot be read, or ends within a point.
     """
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f'{path}: expected a file of points; {error.strerror}') from error
     if len(data) % kind.itemsize:
         raise DatasetError(
             f'{path}: expected points of {kind.itemsize} bytes, got {len(data)} bytes, which is '

@@ -52,10 +52,11 @@ def choose_cameras(
             bag.note(f'camera {name}: there is no topic {cameras[name].topic_for(name)}')
     found = {name: topic for name in wanted if (topic := topics[name])}
     if not found:
+        images = [name for name, topic in bag.topics.items() if set(topic.types) & {*IMAGE_TYPES}]
         raise ReplayError(
             f'{bag.path} has images of none of the cameras {", ".join(wanted)}; expected topics '
-            f'{", ".join(cameras[name].topic_for(name) for name in wanted)}, it has '
-            f'{", ".join(bag.topics) or "none"}'
+            f'{", ".join(cameras[name].topic_for(name) for name in wanted)}, it has images on '
+            f'{", ".join(images) or "none"}'
         )
     if len(set(found.values())) < len(found):
         raise ConfigError(f'two of the cameras {", ".join(found)} have the same topic')

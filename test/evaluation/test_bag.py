@@ -11,10 +11,10 @@ import pytest
 
 from perception_ros.backends import EngineOptions, open_engine
 from perception_ros.bags import messages
-from perception_ros.bags.bag import open_bag
+from perception_ros.bags.bag import Bag, open_bag
 from perception_ros.bags.cut import cut
 from perception_ros.bags.writer import BagWriter
-from perception_ros.core.errors import DatasetError
+from perception_ros.core.errors import DatasetError, ImageError
 from perception_ros.core.image import Image
 from perception_ros.evaluation import Accuracy, evaluate, open_dataset
 from perception_ros.evaluation.datasets import BoxDataset, MaskDataset
@@ -159,6 +159,30 @@ def test_labels_that_contradict_themselves_are_named(tmp_path: Path) -> None:
     boxes = open_dataset(f'bag:{path}')
     with pytest.raises(DatasetError, match="class 'red', which the bag does not list"):
         boxes.check()
+
+
+def test_the_last_data_set_closes_the_bag(tmp_path: Path) -> None:
+    path = labelled(tmp_path / 'bag.mcap', (TRUTH, true_boxes(['red'])))
+    data = open_dataset(f'bag:{path}')
+    renamed = data.renamed({'red': 'car'})
+    renamed.read(renamed.images[0])
+    del data
+    assert path in open_files()
+    del renamed
+    assert path not in open_files()
+
+
+def open_files() -> set[Path]:
+    return {path.resolve() for path in Path('/proc/self/fd').iterdir()}
+
+
+def test_an_image_that_cannot_be_read_any_more_is_an_error_of_the_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = open_dataset(f'bag:{labelled(tmp_path / "bag.mcap", (TRUTH, true_boxes(["red"])))}')
+    monkeypatch.setattr(Bag, 'messages', lambda *arguments: iter(()))
+    with pytest.raises(ImageError, match='is not there any more'):
+        data.read(data.images[0])
 
 
 def test_a_damaged_bag_is_no_measure(tmp_path: Path) -> None:

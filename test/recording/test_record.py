@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 from pathlib import Path
+import shutil
 from typing import Any
 
 import cv2
@@ -259,6 +260,7 @@ class TestKitti:
     @pytest.mark.parametrize(('name', 'text', 'said'), [
         ('calib', 'P2: 1 2 3', 'expected the calibration of a KITTI image'),
         ('calib', '', "KeyError: 'P2'"),
+        ('calib', f'P2: {"0 " * 12}', 'Singular matrix'),
         ('velodyne', 'xyz', 'no multiple'),
     ])
     def test_damaged_files_are_named(
@@ -277,6 +279,12 @@ class TestKitti:
 
 
 class TestNuScenes:
+
+    def test_a_file_that_is_missing_is_named(self, tmp_path: Path) -> None:
+        shutil.copytree(shared('nuscenes_sample'), tmp_path / 'sample')
+        (tmp_path / 'sample' / 'LIDAR_TOP.bin').unlink()
+        with pytest.raises(DatasetError, match='LIDAR_TOP.bin: expected a file of points; No'):
+            record(f'nuscenes:{tmp_path / "sample"}', tmp_path / 'made.mcap', QUICK)
 
     def test_what_is_in_the_bag(self, nuscenes: Path) -> None:
         found = topics(nuscenes)

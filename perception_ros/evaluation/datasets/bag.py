@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from perception_ros.bags import is_bag
 from perception_ros.bags.labelled import BOXES, LabelledBag, LabelledFrame
-from perception_ros.core.errors import BagError, DatasetError
+from perception_ros.core.errors import BagError, DatasetError, ImageError
 from perception_ros.core.image import Image
 from perception_ros.evaluation.datasets.base import BoxDataset, MaskDataset, Size, TrueBoxes
 
@@ -18,7 +18,9 @@ from perception_ros.evaluation.datasets.base import BoxDataset, MaskDataset, Siz
 def read_bag(
     path: Path, split: str, labels: Sequence[str] | None
 ) -> BoxDataset | MaskDataset:
-    """Return the images of a bag that have labels; the bag stays open as long as they live.
+    """Return the images of a bag that have labels.
+
+    The bag is closed with the last data set that reads from it, or when the process ends.
 
     Images are named BAG/CAMERA/STAMP; no such files exist.
 
@@ -45,7 +47,10 @@ def read_bag(
     }
 
     def image(key: Path) -> Image:
-        return bag.image(frames[key])
+        try:
+            return bag.image(frames[key])
+        except BagError as error:
+            raise ImageError(str(error)) from error
 
     def boxes(key: Path, size: Size) -> TrueBoxes:
         try:
