@@ -70,9 +70,9 @@ def _fitted(folder: Path, name: str) -> Learnt:
     model, labels, steps, rate = FAMILIES[name]
     width, height = (192, 128) if name in LARGE else (96, 64)
     config = make_config(
-        folder, width=width, height=height, labels=labels, model=model, fit__steps=steps, fit__batch=8,
-        fit__optimiser={'lr': rate, 'weight_decay': 0.0}, fit__ema=0.9, fit__log_every=50,
-        fit__schedule={'warmup': 20, 'final': 0.001},
+        folder, width=width, height=height, labels=labels, model=model, fit__steps=steps,
+        fit__batch=8, fit__optimiser={'lr': rate, 'weight_decay': 0.0}, fit__ema=0.9,
+        fit__log_every=50, fit__schedule={'warmup': 20, 'final': 0.001},
         augment__width=width, augment__height=height,
         loss={}, bundle__semantic_stride=1,  # people here are 8 px wide: half of it is edge
         data__train=[
