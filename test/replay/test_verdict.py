@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+import shutil
 from typing import Any
 from xml.etree import ElementTree
 
@@ -118,9 +119,10 @@ def test_a_broken_limit_ends_the_command_with_1_and_says_by_how_much(
     assert [item['is_kept'] for item in summary['limits']] == [True, True, False]
     # limits can be changed without running again
     limits.write_text('limits: [mIoU > 0.9, comparison.vanished == 0]')
-    same = ('--resume', '--baseline', tmp_path / 'out')
+    before = shutil.copytree(tmp_path / 'out', tmp_path / 'before')
+    same = ('--resume', '--baseline', before)
     assert command(drawn, tmp_path / 'out', '--limits', limits, *same) == 0
-    assert 'Since out: 0 appeared, 0 vanished' in capsys.readouterr().out
+    assert 'Since before: 0 appeared, 0 vanished' in capsys.readouterr().out
 
 
 SUMMARY: dict[str, Any] = {
