@@ -12,7 +12,7 @@ that the engine works while the next batch is prepared and the last one's result
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import time
 
 from perception_ros.core.config import PerceptionConfig
@@ -91,20 +91,14 @@ class OfflinePipeline(Pipeline):
 
     def finish(self) -> None:
         """Let go what the synchroniser still holds, as nothing comes any more, and settle."""
-        self._infer(self._synchronizer.flush(self._now_ns))
+        self._schedule(self._synchronizer.flush(self._now_ns))
         self.settle()
 
-    def _match(self) -> int:
-        sets = self._synchronizer.poll(self._now_ns)
-        self._infer(sets)
-        return len(sets)
-
-    def _infer(self, sets: list[FrameSet]) -> None:
+    def _schedule(self, sets: Sequence[FrameSet]) -> None:
         """Run one set after the other through its models: here no newer frame wins."""
-        if not sets:
-            self._schedule(sets)
+        super()._schedule(())  # what the synchroniser dropped, though no set came of it
         for frame_set in sets:
-            self._schedule([frame_set])
+            super()._schedule((frame_set,))
             for model in self._models.values():
                 while batch := self._next_batch(model):
                     self._start(model, batch)
