@@ -13,7 +13,7 @@ from perception_ros.bundles.manifest import ProvenanceInfo
 from perception_ros.bundles.options import HeadOptions, ImportOptions
 from perception_ros.core.image import Image
 from perception_training.config import Config
-from perception_training.data.readers import open_source
+from perception_training.data.readers import read_source
 from perception_training.delivering.card import Facts, write_card
 from perception_training.delivering.engines import measure_engines, opened
 from perception_training.delivering.export import export_onnx
@@ -105,8 +105,7 @@ def import_options(config: Config, network: Network, record: dict[str, Any]) -> 
 
 def pictures(config: Config) -> list[NDArray[np.uint8]]:
     """Give training images for the proof: noise would leave a box head silent."""
-    sources = [open_source(s.model_copy(update={'cache': False}), config.labels, config.data.root)
-               for s in config.data.train]
+    sources = [read_source(s, config.labels, config.data.root) for s in config.data.train]
     images: list[NDArray[np.uint8]] = []
     for number in range(PICTURES):
         source = sources[number % len(sources)]

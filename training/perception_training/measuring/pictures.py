@@ -16,7 +16,7 @@ from perception_ros.core.overlay import (
 )
 from perception_ros.core.types import Detections, InstanceMasks, SemanticMask
 from perception_training.config import Config
-from perception_training.data.readers import open_source
+from perception_training.data.readers import read_source
 from perception_training.data.sample import Sample
 from perception_training.measuring.evaluate import spread
 from perception_training.measuring.predict import Prediction, Predictor
@@ -90,8 +90,7 @@ def validation_pictures(config: Config, predict: Predictor, count: int = 2) -> d
     """Draw some images of each validation set, the same at every call; by their names."""
     drawn = {}
     for settings in config.data.val:
-        source = open_source(settings.model_copy(update={'cache': False}), config.labels,
-                             config.data.root)
+        source = read_source(settings, config.labels, config.data.root)
         for i in spread(len(source), count):
             sample = source[i]
             drawn[f'{source.name}/{sample.name}'] = truth_and_answer(

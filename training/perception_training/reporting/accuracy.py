@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from perception_ros.evaluation.boxes import SIZES
 from perception_training.measuring.scores import CURVE_SCORES, principal
 from perception_training.models import MASKS
 from perception_training.reporting.plots import curves, Line
@@ -11,7 +12,6 @@ from perception_training.reporting.runs import RunFolder
 from perception_training.reporting.tables import Cell, number, share, Table, text
 
 NAMES = {'map50': 'mAP50', 'map': 'mAP50-95', 'miou': 'mIoU', 'pixel_accuracy': 'pixel accuracy'}
-SIZES = ('small', 'medium', 'large')
 MOST_CLASSES = 30
 """Classes that a confusion matrix shows; more cannot be read."""
 Json = dict[str, Any]

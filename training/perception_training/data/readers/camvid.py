@@ -12,8 +12,8 @@ from perception_training.data.classes import box_map, ClassMap, pixel_map
 from perception_training.data.files import folder_of, read_ids
 from perception_training.data.readers.images import (
     by_name,
-    ImageFiles,
     Labels,
+    PairedFiles,
     Report,
     reported,
     Size,
@@ -28,7 +28,7 @@ COUNTABLE = ('car', 'pedestrian')
 LEAST_AREA_PX = 50
 
 
-class CamVid(ImageFiles):
+class CamVid(PairedFiles):
     """One split; label maps for one head, and on demand regions that stand for instances."""
 
     def __init__(self, config: CamVidConfig, labels: LabelsConfig, root: Path) -> None:
@@ -46,11 +46,6 @@ class CamVid(ImageFiles):
         self._boxes = box_map(name, COUNTABLE, config, labels) if config.instances else None
         if self._boxes is not None:
             self.labelled, self.outlined = self._boxes.labelled, True
-
-    def files(self, index: int) -> tuple[Path, ...]:
-        """Give the label map."""
-        folder, suffix = self.texts
-        return (folder / f'{self.names[index]}{suffix}',)
 
     def labels(self, index: int, size: Size, report: Report) -> Labels:
         """Read the label map; an id that there is not makes all of it unknown."""

@@ -80,8 +80,6 @@ class ImageFiles(ABC):
     """Whether objects have outlines."""
     tells_drives = True
     """Whether names tell of which recording an image is."""
-    texts: tuple[Path, str] | None = None
-    """Folder and suffix of labels, of sets where an image's label has its name."""
 
     def __init__(self, name: str, config: SourceConfig, images: Mapping[str, Path]) -> None:
         """
@@ -134,10 +132,7 @@ class ImageFiles(ABC):
 
     def unpaired(self) -> list[Path]:
         """Give label files without an image, where each image has a file of its name."""
-        if self.texts is None:
-            return []
-        folder, suffix = self.texts
-        return [path for path in sorted(folder.glob(f'*{suffix}')) if path.stem not in self._stems]
+        return []
 
     def drive(self, name: str) -> str:
         """Tell of which recording an image is, which must not be on both sides of a split."""
@@ -155,6 +150,21 @@ class ImageFiles(ABC):
         :param size: width and height of the image.
         :param report: is told of each label that is wrong.
         """
+
+
+class PairedFiles(ImageFiles):
+    """A set in which an image's label is a file of the image's name."""
+
+    texts: tuple[Path, str]
+    """Folder and suffix of the labels."""
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        folder, suffix = self.texts
+        return (folder / f'{self.names[index]}{suffix}',)
+
+    def unpaired(self) -> list[Path]:
+        folder, suffix = self.texts
+        return [path for path in sorted(folder.glob(f'*{suffix}')) if path.stem not in self._stems]
 
 
 def by_name(paths: Iterable[Path], folder: Path, suffix: str = '') -> dict[str, Path]:

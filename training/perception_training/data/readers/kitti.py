@@ -9,8 +9,8 @@ from perception_training.data.classes import box_map
 from perception_training.data.files import folder_of, read_lines
 from perception_training.data.readers.images import (
     by_name,
-    ImageFiles,
     Labels,
+    PairedFiles,
     Report,
     reported,
     Size,
@@ -20,7 +20,7 @@ from perception_training.data.sample import UNKNOWN_BOX
 from perception_training.errors import DataError
 
 
-class Kitti(ImageFiles):
+class Kitti(PairedFiles):
     """Training's images; there are no others with labels."""
 
     def __init__(self, config: KittiConfig, labels: LabelsConfig, root: Path) -> None:
@@ -52,11 +52,6 @@ class Kitti(ImageFiles):
             raise DataError(f'kitti: expected the image {name!r} in the mapping, which has '
                             f'{len(self._recordings)}')
         return self._recordings[int(name)]
-
-    def files(self, index: int) -> tuple[Path, ...]:
-        """Give the text of the image."""
-        folder, suffix = self.texts
-        return (folder / f'{self.names[index]}{suffix}',)
 
     def labels(self, index: int, size: Size, report: Report) -> Labels:
         """Read the boxes; DontCare is a region that may hold something."""

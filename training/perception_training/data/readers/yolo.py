@@ -11,8 +11,8 @@ from perception_training.data.classes import box_map
 from perception_training.data.files import folder_of, read_lines
 from perception_training.data.readers.images import (
     by_name,
-    ImageFiles,
     Labels,
+    PairedFiles,
     Report,
     reported,
     Size,
@@ -21,7 +21,7 @@ from perception_training.data.readers.images import (
 from perception_training.errors import DataError
 
 
-class YoloText(ImageFiles):
+class YoloText(PairedFiles):
     """Images with boxes."""
 
     def __init__(self, config: YoloTextConfig, labels: LabelsConfig, root: Path) -> None:
