@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,9 +13,9 @@ from rich.table import Table
 import typer
 
 from perception_ros.bags import need_library
+from perception_ros.cli.answers import give
 from perception_ros.cli.main import split_names, warn
-from perception_ros.core.errors import BagError, ConfigError
-from perception_ros.core.files import write_text
+from perception_ros.core.errors import BagError
 
 need_library()
 
@@ -48,12 +47,7 @@ def info(
     with open_bag(path) as opened:
         topics = survey(opened, _bar(opened, 'reading'))
         about = _about(opened, topics)
-    if json_file and str(json_file) == '-':
-        typer.echo(json.dumps(about, indent=2, ensure_ascii=False))
-    else:
-        _print(Console(), about, topics)
-        if json_file:
-            _write_json(json_file, about)
+    give(about, json_file, lambda: _print(Console(), about, topics))
     _end(about['problems'])
 
 
@@ -214,13 +208,6 @@ def _print_counts(console: Console, output: Path, counts: Mapping[str, int]) -> 
         f'{output}: {sum(counts.values())} messages', highlight=False, soft_wrap=True,
         markup=False,
     )
-
-
-def _write_json(path: Path, about: dict[str, Any]) -> None:
-    try:
-        write_text(path, json.dumps(about, indent=2, ensure_ascii=False) + '\n')
-    except OSError as error:
-        raise ConfigError(f'{path}: cannot be written; {error.strerror}') from error
 
 
 def _end(problems: list[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +11,7 @@ from rich.console import Console
 from rich.table import Table
 import typer
 
-from perception_ros.core.errors import ReplayError
-from perception_ros.core.files import write_text
+from perception_ros.cli.answers import give
 from perception_ros.replay import need_libraries
 
 need_libraries()
@@ -45,18 +43,13 @@ def compare(
         'figures': {key: {'first': old, 'second': new} for key, (old, new) in both.items()},
         'models': {name: item.as_json() for name, item in found.items()},
     }
-    text = json.dumps(answers, indent=2, ensure_ascii=False)
-    if json_file and str(json_file) == '-':
-        typer.echo(text)
-    else:
+
+    def show() -> None:
         _print_figures(Console(), both)
         for name, item in found.items():
             _print(Console(), name, item)
-        if json_file:
-            try:
-                write_text(json_file, text + '\n')
-            except OSError as error:
-                raise ReplayError(f'{json_file}: cannot be written; {error.strerror}') from error
+
+    give(answers, json_file, show)
     if exit_code and not all(item.is_equal for item in found.values()):
         raise typer.Exit(1)
 

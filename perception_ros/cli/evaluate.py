@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,8 +15,8 @@ import typer
 from perception_ros import evaluation
 from perception_ros.backends import EngineOptions, open_engine
 from perception_ros.bundles import Bundle
-from perception_ros.core.errors import ConfigError, DatasetError
-from perception_ros.core.files import write_text
+from perception_ros.cli.answers import give
+from perception_ros.core.errors import DatasetError
 from perception_ros.evaluation import Accuracy, open_dataset
 from perception_ros.evaluation.accuracy import common_classes
 from perception_ros.evaluation.boxes import BoxAccuracy, SIZES
@@ -78,16 +77,8 @@ def evaluate(
         'backend': info.backend, 'device': info.device, 'precision': info.precision,
         **figures(results), 'datasets': [result.as_json() for result in results],
     }
-    text = json.dumps(answers, indent=2, ensure_ascii=False)
-    if json_file and str(json_file) == '-':
-        typer.echo(text)
-        return
-    _print(Console(), f'{opened.manifest.name}, {info.precision}, {info.backend}', results)
-    if json_file:
-        try:
-            write_text(json_file, text + '\n')
-        except OSError as error:
-            raise ConfigError(f'{json_file}: cannot be written; {error.strerror}') from error
+    title = f'{opened.manifest.name}, {info.precision}, {info.backend}'
+    give(answers, json_file, lambda: _print(Console(), title, results))
 
 
 def open_datasets(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,10 +11,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemaining
 from rich.table import Table
 import typer
 
+from perception_ros.cli.answers import as_json, write
 from perception_ros.cli.evaluate import share
 from perception_ros.cli.main import complain, split_names, warn
 from perception_ros.core.errors import ReplayError
-from perception_ros.core.files import write_text
 from perception_ros.core.parameter_file import read_parameter_file
 from perception_ros.replay import need_libraries
 
@@ -87,9 +86,9 @@ def replay(
         summary['comparison'] = against(baseline, output, summary)
     checks = check(wanted, summary)
     summary['limits'] = [item.as_json() for item in checks]
-    _write(output / SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False) + '\n')
+    write(output / SUMMARY, as_json(summary) + '\n')
     if junit:
-        _write(junit, as_junit(checks, bag.name))
+        write(junit, as_junit(checks, bag.name))
     _print(Console(), summary, output)
     for problem in summary['problems']:
         warn(problem)
@@ -104,13 +103,6 @@ def _replay(options: ReplayOptions) -> None:
     ) as progress:
         task = progress.add_task('', total=1.0)
         play(options, lambda done: progress.update(task, completed=done))
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        write_text(path, text)
-    except OSError as error:
-        raise ReplayError(f'{path}: cannot be written; {error.strerror}') from error
 
 
 def _print(console: Console, summary: dict[str, Any], output: Path) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, ExitStack
 from dataclasses import dataclass
 from itertools import chain, count
-import json
 from pathlib import Path
 from typing import Annotated, Any, TYPE_CHECKING
 
@@ -22,9 +21,9 @@ import typer
 from perception_ros.backends import EngineOptions, open_engine
 from perception_ros.bags import is_bag, need_library
 from perception_ros.bundles import Bundle
+from perception_ros.cli.answers import give
 from perception_ros.cli.main import complain, split_names
 from perception_ros.core.errors import ConfigError, ImageError
-from perception_ros.core.files import write_text
 from perception_ros.core.image_file import read_image
 from perception_ros.core.model import Model
 from perception_ros.core.overlay import draw_result, Palette
@@ -105,16 +104,7 @@ def run(
                 failed += 1
         total = sum(len(source) for source in sources)
         problems = list(chain.from_iterable(source.problems for source in sources))
-    answers = json.dumps({'images': entries}, indent=2, ensure_ascii=False)
-    if json_file and str(json_file) == '-':
-        typer.echo(answers)
-    else:
-        Console().print(_table(entries))
-        if json_file:
-            try:
-                write_text(json_file, answers + '\n')
-            except OSError as error:
-                raise ConfigError(f'{json_file}: cannot be written; {error.strerror}') from error
+    give({'images': entries}, json_file, lambda: Console().print(_table(entries)))
     for problem in problems:
         complain(problem)
     if failed:
