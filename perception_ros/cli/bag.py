@@ -14,6 +14,7 @@ import typer
 
 from perception_ros.bags import need_library
 from perception_ros.cli.answers import give
+from perception_ros.cli.bag_options import End, Source, Start
 from perception_ros.cli.main import split_names, warn
 from perception_ros.core.errors import BagError
 
@@ -26,9 +27,7 @@ from perception_ros.recording import KINDS, record, RecordOptions  # noqa: E402
 
 bag = typer.Typer(no_args_is_help=True, help='Look into bags, cut them, and make labelled ones.')
 
-BAG_HELP = 'A .mcap, .db3 or .bag, one of the first two in .zstd, or a folder of such files.'
 OUTPUT_HELP = 'What to write: a .mcap or a .db3; another name becomes a folder.'
-Source = Annotated[Path, typer.Argument(help=BAG_HELP, metavar='BAG')]
 Output = Annotated[Path, typer.Argument(help=OUTPUT_HELP, metavar='OUTPUT')]
 Overwrite = Annotated[bool, typer.Option('--overwrite', help='Replace what is there.')]
 
@@ -55,12 +54,8 @@ def info(
 def cut(
     path: Source,
     output: Output,
-    start: Annotated[
-        float | None, typer.Option(min=0, help='Seconds after the first message.')
-    ] = None,
-    end: Annotated[
-        float | None, typer.Option(min=0, help='Seconds after the first message, not included.')
-    ] = None,
+    start: Start = None,
+    end: End = None,
     topics: Annotated[str, typer.Option(help='Topics to take, with commas; default: all.')] = '',
     exclude: Annotated[str, typer.Option(help='Topics to leave out, with commas.')] = '',
     overwrite: Overwrite = False,

@@ -12,6 +12,7 @@ from rich.table import Table
 import typer
 
 from perception_ros.cli.answers import as_json, write
+from perception_ros.cli.bag_options import End, Source, Start
 from perception_ros.cli.evaluate import share
 from perception_ros.cli.main import complain, split_names, warn
 from perception_ros.core.errors import ReplayError
@@ -30,20 +31,13 @@ LIMITS_HELP = 'YAML file with what must hold, such as mAP50 >= 0.4; exit status 
 
 
 def replay(
-    bag: Annotated[
-        Path,
-        typer.Argument(help='A .mcap, .db3 or .bag, or a folder of such files.', metavar='BAG'),
-    ],
+    bag: Source,
     config: Annotated[
         Path, typer.Option(help="The node's parameter file; without cameras: those of the bag.")
     ],
     output: Annotated[Path, typer.Option(help='Folder for tables, results and summary.')],
-    start: Annotated[
-        float | None, typer.Option(min=0, help='Seconds after the first message.')
-    ] = None,
-    end: Annotated[
-        float | None, typer.Option(min=0, help='Seconds after the first message, not included.')
-    ] = None,
+    start: Start = None,
+    end: End = None,
     cameras: Annotated[str, typer.Option(help='Cameras, with commas; default: all.')] = '',
     limits: Annotated[Path | None, typer.Option(help=LIMITS_HELP)] = None,
     baseline: Annotated[

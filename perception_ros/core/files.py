@@ -1,10 +1,29 @@
-"""Writing a result where an older one may lie: all of it, or nothing."""
+"""Settings read with an error that names their file, and results written whole or not at all."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 import tempfile
+from typing import Any
+
+import yaml
+
+from perception_ros.core.errors import PerceptionError
+
+
+def read_yaml(path: Path, what: str, refused: type[PerceptionError]) -> Any:
+    """Read a YAML file.
+
+    :param what: it should be, for the error.
+    :raises PerceptionError: of the type `refused`; it cannot be read, or is no YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding='utf-8'))
+    except OSError as error:
+        raise refused(f'{path}: cannot be read; {error.strerror}') from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise refused(f'{path}: expected {what} in YAML; {error}') from error
 
 
 def write_text(path: Path, text: str) -> None:

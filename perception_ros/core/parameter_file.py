@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from perception_ros.core.config import PerceptionConfig
 from perception_ros.core.errors import ConfigError
+from perception_ros.core.files import read_yaml
 from perception_ros.core.parameters import flat_fields, from_flat, NAME_LISTS
 
 _NODES = ('/**', 'perception_node', '/perception_node', '/perception/perception_node')
@@ -26,12 +25,7 @@ def read_parameter_file(path: Path) -> PerceptionConfig:
 
     :raises ConfigError: it cannot be read, or holds what the node would refuse.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except OSError as error:
-        raise ConfigError(f'{path}: cannot be read; {error.strerror}') from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f'{path}: expected a parameter file in YAML; {error}') from error
+    content = read_yaml(path, 'a parameter file', ConfigError)
     flat: dict[str, Any] = {}
     for node in _NODES:
         section = content.get(node) if isinstance(content, dict) else None

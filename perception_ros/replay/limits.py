@@ -13,9 +13,8 @@ import re
 from typing import Any
 from xml.etree import ElementTree
 
-import yaml
-
 from perception_ros.core.errors import ReplayError
+from perception_ros.core.files import read_yaml
 
 _COMPARE = {
     '>=': operator.ge, '<=': operator.le, '==': operator.eq, '>': operator.gt, '<': operator.lt,
@@ -85,12 +84,7 @@ def read_limits(path: Path) -> tuple[Limit, ...]:
 
     :raises ReplayError: it cannot be read, or is none.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except OSError as error:
-        raise ReplayError(f'{path}: cannot be read; {error.strerror}') from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ReplayError(f'{path}: expected limits in YAML; {error}') from error
+    content = read_yaml(path, 'limits', ReplayError)
     lines = content.get('limits') if isinstance(content, dict) else None
     if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
         raise ReplayError(
