@@ -94,7 +94,8 @@ class PrototypeMasks:
         whole = g.op('MatMul', rows, flat)
         whole = g.op('Reshape', whole, g.constant([0, 0, height, width], np.int64))
         inside = cut_to_boxes(g, whole, boxes, (height, width), self.size, self.cells)
-        return g.op('Sigmoid', inside)
+        # ONNX Runtime's own approximation of the sigmoid ends one bit above 1.
+        return g.op('Clip', g.op('Sigmoid', inside), g.scalar(0), g.scalar(1))
 
 
 @dataclass(frozen=True)
