@@ -12,14 +12,9 @@ from typing_extensions import Self
 
 from perception_ros.bundles.contract import check_graph
 from perception_ros.bundles.find import find_bundle
-from perception_ros.bundles.manifest import (
-    CARD_NAME,
-    GRAPH_NAME,
-    Manifest,
-    MANIFEST_NAME,
-    read_file,
-)
+from perception_ros.bundles.manifest import CARD_NAME, GRAPH_NAME, Manifest, MANIFEST_NAME
 from perception_ros.core.errors import BundleError
+from perception_ros.core.files import read_file
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,6 @@ from perception_ros.bundles.manifest import (
     InputInfo,
     LicenceInfo,
     Manifest,
-    problems,
     ProvenanceInfo,
 )
 from perception_ros.bundles.options import ImportOptions, Tolerance, TOLERANCES
@@ -33,6 +32,7 @@ from perception_ros.bundles.session import Answer, Session
 from perception_ros.core.errors import ImportModelError
 from perception_ros.core.image import Image
 from perception_ros.core.letterbox import Letterbox
+from perception_ros.core.strict import problems
 
 
 def import_model(

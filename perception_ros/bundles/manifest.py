@@ -6,28 +6,18 @@ mean, how images are fitted to it, where it comes from and under which licence.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
-import re
-import sys
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    model_validator,
-    ValidationError,
-)
+from pydantic import AfterValidator, Field, JsonValue, model_validator, ValidationError
 from typing_extensions import Self
 import yaml
 
 from perception_ros.core.errors import BundleError
+from perception_ros.core.files import read_file
 from perception_ros.core.letterbox import LetterboxPolicy
+from perception_ros.core.strict import PlainYaml, problems, Strict
 
 MANIFEST_NAME = 'bundle.yaml'
 GRAPH_NAME = 'model.onnx'
@@ -39,24 +29,7 @@ Precision = Literal['fp32', 'fp16', 'int8']
 Channel = Annotated[int, Field(ge=0, le=255)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra='forbid', allow_inf_nan=False)
-
-    @model_validator(mode='before')
-    @classmethod
-    def _refuse_unknown_keys(cls, value: Any) -> Any:
-        """Name the key and what it may have meant; pydantic's own message does neither."""
-        if isinstance(value, dict):
-            for key in value:
-                if key not in cls.model_fields:
-                    known = list(cls.model_fields)
-                    close = get_close_matches(str(key), known, n=1)
-                    hint = f'did you mean {close[0]!r}?' if close else f'expected some of {known}'
-                    raise ValueError(f'unknown key {key!r}: {hint}')
-        return value
-
-
-class ClassInfo(_Strict):
+class ClassInfo(Strict):
     """A class that the model knows; its id is its place in the list."""
 
     name: str = Field(min_length=1, description='Published as class_id')
@@ -75,7 +48,7 @@ def _names_are_unique(classes: tuple[ClassInfo, ...]) -> tuple[ClassInfo, ...]:
 Classes = Annotated[tuple[ClassInfo, ...], Field(min_length=1), AfterValidator(_names_are_unique)]
 
 
-class LetterboxInfo(_Strict):
+class LetterboxInfo(Strict):
     """How an image is fitted to the input: scaled with its shape kept, the rest padded."""
 
     anchor: Literal['center', 'top_left'] = Field(
@@ -93,7 +66,7 @@ class LetterboxInfo(_Strict):
         return LetterboxPolicy(**self.model_dump())
 
 
-class InputInfo(_Strict):
+class InputInfo(Strict):
     """The graph's input: uint8 [B, height, width, 3] RGB."""
 
     width: int = Field(ge=1, le=16384, description='px')
@@ -101,14 +74,14 @@ class InputInfo(_Strict):
     letterbox: LetterboxInfo = LetterboxInfo()
 
 
-class MaskInfo(_Strict):
+class MaskInfo(Strict):
     """Instance masks: float32 [B, N, height, width], 0..1, relative to the box."""
 
     height: int = Field(ge=1, description='Cells per box')
     width: int = Field(ge=1, description='Cells per box')
 
 
-class DetectionInfo(_Strict):
+class DetectionInfo(Strict):
     """Outputs `boxes`, `scores` and `labels`, and with `masks` also `masks`."""
 
     classes: Classes
@@ -123,7 +96,7 @@ class DetectionInfo(_Strict):
     masks: MaskInfo | None = None
 
 
-class SemanticInfo(_Strict):
+class SemanticInfo(Strict):
     """Output `semantic_<head>`: uint8 [B, H / stride, W / stride] class ids, 255 unlabelled."""
 
     stride: int = Field(ge=1, description='Input pixels per cell; divides width and height')
@@ -136,7 +109,7 @@ class SemanticInfo(_Strict):
         return self
 
 
-class GraphInfo(_Strict):
+class GraphInfo(Strict):
     """The ONNX file beside the manifest."""
 
     file: str = Field(
@@ -150,7 +123,7 @@ class GraphInfo(_Strict):
         return cls(file=GRAPH_NAME, sha256=sha256(payload).hexdigest())
 
 
-class ProvenanceInfo(_Strict):
+class ProvenanceInfo(Strict):
     """Where the weights come from, well enough to judge or repeat them."""
 
     source: str = Field(min_length=1, description='Who made the weights, or from which file')
@@ -161,7 +134,7 @@ class ProvenanceInfo(_Strict):
     tools: dict[str, str] = Field(default_factory=dict, description='Tool -> version')
 
 
-class LicenceInfo(_Strict):
+class LicenceInfo(Strict):
     """Under which terms the parts may be used."""
 
     weights: str = Field(min_length=1, description='SPDX identifier or a sentence')
@@ -172,7 +145,7 @@ class LicenceInfo(_Strict):
 HeadName = Annotated[str, Field(pattern=r'^[a-z][a-z0-9_]*$')]
 
 
-class Manifest(_Strict):
+class Manifest(Strict):
     """A whole `bundle.yaml`."""
 
     schema_version: Literal[1] = 1
@@ -238,16 +211,11 @@ class Manifest(_Strict):
         :raises BundleError: naming each wrong key, what was expected and what came.
         """
         try:
-            values = yaml.load(text, Loader=_PlainLoader)
-        except RecursionError as error:
-            raise BundleError(f'{origin} is not valid YAML: it is nested too deeply') from error
-        except Exception as error:  # its constructors let through whatever they stumble over
-            said = ' '.join(str(error).split())
-            raise BundleError(f'{origin} is not valid YAML: {said}') from error
-        try:
-            return cls.model_validate(values)
+            return cls.model_validate(PlainYaml(text).values)
         except ValidationError as error:
             raise BundleError(f'{origin}: ' + '; '.join(problems(error))) from error
+        except ValueError as error:
+            raise BundleError(f'{origin} is not valid YAML: {error}') from error
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -260,65 +228,3 @@ class Manifest(_Strict):
         except (OSError, UnicodeDecodeError) as error:
             raise BundleError(f'{path}: expected a readable UTF-8 file; {error}') from error
         return cls.from_yaml(text, str(path))
-
-
-def read_file(path: Path, most: int = sys.maxsize) -> bytes:
-    """Return what a file holds; a device or a pipe would be read for ever.
-
-    :raises OSError: it cannot be read, is no file, or holds more than `most` bytes.
-    """
-    if path.exists() and not path.is_file():
-        raise OSError('it is no file')
-    if (size := path.stat().st_size) > most:
-        raise OSError(f'it holds {size} bytes, and {most} are the most')
-    return path.read_bytes()
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """YAML as a manifest needs it, without what a hostile file could use.
-
-    A key that comes twice is refused, where YAML would silently take the last one; so is an alias,
-    because a few of them make a document of billions of values. Dates stay text.
-    """
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 - declared so by the base class
-        first: [(tag, pattern) for tag, pattern in found if not tag.endswith(':timestamp')]
-        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(
-                None, None, f'alias *{event.anchor}: expected the value itself', event.start_mark
-            )
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str) and key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f'key {key!r} comes twice', key_node.start_mark
-                )
-            seen.add(key if isinstance(key, str) else id(key_node))
-        return super().construct_mapping(node, deep)
-
-
-def problems(error: ValidationError) -> Iterable[str]:
-    """Yield one sentence a problem: the key, what was expected, what came."""
-    for item in error.errors():
-        key = '.'.join(str(part) for part in item['loc'])
-        message = item['msg'].removeprefix('Value error, ')
-        # pydantic says 'Input should be', 'String should match', 'Tuple should have'.
-        message = re.sub(r'^\w+ should (be|match|have) ', 'expected ', message)
-        if item['type'] == 'missing':
-            yield f'{key}: expected this key, got none; add it'
-        elif item['type'] == 'value_error':
-            yield f'{key}: {message}' if key else message
-        else:
-            came = item['input']
-            shown = type(came).__name__ if isinstance(came, (dict, list)) else repr(came)
-            shown = shown if len(shown) <= 80 else f'{shown[:77]}...'
-            yield f'{key or "the document"}: {message}, got {shown}'

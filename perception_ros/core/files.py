@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+import sys
 import tempfile
 from typing import Any
 
@@ -24,6 +25,18 @@ def read_yaml(path: Path, what: str, refused: type[PerceptionError]) -> Any:
         raise refused(f'{path}: cannot be read; {error.strerror}') from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise refused(f'{path}: expected {what} in YAML; {error}') from error
+
+
+def read_file(path: Path, most: int = sys.maxsize) -> bytes:
+    """Return what a file holds; a device or a pipe would be read for ever.
+
+    :raises OSError: it cannot be read, is no file, or holds more than `most` bytes.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError('it is no file')
+    if (size := path.stat().st_size) > most:
+        raise OSError(f'it holds {size} bytes, and {most} are the most')
+    return path.read_bytes()
 
 
 def write_text(path: Path, text: str) -> None:
