@@ -34,7 +34,7 @@ for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):
 
 
 @pytest.mark.parametrize('package', [
-    'core', 'bags', 'bundles', 'backends', 'evaluation', 'recording', 'benchmarks',
+    'core', 'bags', 'faults', 'bundles', 'backends', 'evaluation', 'recording', 'benchmarks',
     'replay',
 ])
 def test_it_imports_without_ros_and_torch(package: str) -> None:
@@ -66,13 +66,15 @@ def test_the_block_blocks() -> None:
 LAYERS = {
     'core': {'core', 'backends.base', 'bundles.manifest'},
     'bags': {'core', 'ros.cdr', 'bags'},
+    'faults': {'core', 'bags', 'ros.cdr', 'faults'},
     'bundles': {'core', 'bundles'},
     'backends': {'core', 'bundles', 'backends'},
     'evaluation': {'core', 'bags', 'bundles', 'backends.base', 'evaluation'},
     'recording': {'core', 'bags', 'evaluation', 'recording'},
     'benchmarks': {'core', 'bags', 'bundles', 'backends', 'evaluation', 'benchmarks'},
     'replay': {
-        'core', 'bags', 'bundles', 'backends', 'evaluation', 'benchmarks', 'ros.cdr', 'replay'
+        'core', 'bags', 'faults', 'bundles', 'backends', 'evaluation', 'benchmarks', 'ros.cdr',
+        'replay',
     },
     'quantization': {
         'core', 'bags', 'bundles', 'backends', 'evaluation', 'benchmarks', 'quantization'
@@ -81,7 +83,7 @@ LAYERS = {
     'nodes': {'core', 'bags', 'bundles', 'backends', 'ros', 'nodes'},
     'demo': {'core', 'bags', 'bundles', 'backends', 'ros', 'demo'},
     'cli': {
-        'core', 'bags', 'bundles', 'backends', 'evaluation', 'recording', 'benchmarks',
+        'core', 'bags', 'faults', 'bundles', 'backends', 'evaluation', 'recording', 'benchmarks',
         'quantization', 'replay', 'ros', 'demo', 'cli',
     },
 }

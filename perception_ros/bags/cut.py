@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from perception_ros.bags.bag import Bag, Message
 from perception_ros.bags.writer import BagWriter
 from perception_ros.core.errors import BagError
+
+Read = Callable[[Collection[str], int | None, int | None], Iterator[Message]]
+"""Yields messages as `Bag.messages` does, perhaps others."""
 
 
 def cut(
@@ -19,6 +22,7 @@ def cut(
     start_ns: int | None = None,
     end_ns: int | None = None,
     overwrite: bool = False,
+    read: Read | None = None,
     track: Callable[[Iterable[Message]], Iterable[Message]] = iter,
 ) -> Mapping[str, int]:
     """Write the messages of some topics and of a span of time, and return how many of each topic.
@@ -29,6 +33,7 @@ def cut(
     :param topics: None: all.
     :param start_ns: from this time of recording on,
     :param end_ns: and before this one.
+    :param read: gives the messages instead of the bag, for all but what is put at the start.
     :raises BagError: the target cannot be written, or nothing is left.
     """
     wanted = set(bag.topics if topics is None else topics)
@@ -52,7 +57,7 @@ def cut(
             for message in bag.messages(latched, None, start_ns):
                 write(message, start_ns)
         before = counts.total()
-        for message in track(bag.messages(wanted, start_ns, end_ns)):
+        for message in track((read or bag.messages)(wanted, start_ns, end_ns)):
             write(message, message.time_ns)
         # a map without a drive is no part of one, unless it is what was asked for
         if counts.total() == before and not (before and wanted <= latched):

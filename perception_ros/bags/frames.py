@@ -22,6 +22,14 @@ _PLAIN_NAMES = frozenset({
 })
 
 
+def image_topics(bag: Bag) -> dict[str, str]:
+    """Return image topic -> camera, for all images that a camera has taken."""
+    return {
+        name: camera_name(name) for name, topic in bag.topics.items()
+        if set(topic.types) & set(IMAGE_TYPES) and not _NO_CAMERA & set(name.split('/'))
+    }
+
+
 def camera_topics(bag: Bag, topics: Collection[str] = ()) -> dict[str, str]:
     """Return camera -> image topic.
 
@@ -35,9 +43,7 @@ def camera_topics(bag: Bag, topics: Collection[str] = ()) -> dict[str, str]:
             f'{bag.path}: no images on {", ".join(_with_types(bag, name) for name in unfit)}; '
             f'expected some of {", ".join(images) or "none, for it has no images"}'
         )
-    chosen = list(topics) or [
-        name for name in images if not _NO_CAMERA & set(name.split('/'))
-    ]
+    chosen = list(topics) or list(image_topics(bag))
     if not chosen:
         raise BagError(
             f'{bag.path}: expected images of a camera ({", ".join(IMAGE_TYPES)}), it has only '

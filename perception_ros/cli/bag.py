@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +17,7 @@ import typer
 from perception_ros.bags import need_library
 from perception_ros.cli.answers import give
 from perception_ros.cli.bag_options import End, Source, Start
+from perception_ros.cli.faults import Faults
 from perception_ros.cli.main import split_names, warn
 from perception_ros.core.errors import BagError
 
@@ -22,7 +25,10 @@ need_library()
 
 from perception_ros.bags.bag import Bag, Message, open_bag  # noqa: E402 - needs the library
 from perception_ros.bags.cut import cut as cut_bag  # noqa: E402
+from perception_ros.bags.frames import image_topics  # noqa: E402
 from perception_ros.bags.survey import survey, TopicSurvey  # noqa: E402
+from perception_ros.faults.inject import Injector, Touch  # noqa: E402
+from perception_ros.faults.plan import read_faults  # noqa: E402
 from perception_ros.recording import KINDS, record, RecordOptions  # noqa: E402
 
 bag = typer.Typer(no_args_is_help=True, help='Look into bags, cut them, and make labelled ones.')
@@ -58,27 +64,40 @@ def cut(
     end: End = None,
     topics: Annotated[str, typer.Option(help='Topics to take, with commas; default: all.')] = '',
     exclude: Annotated[str, typer.Option(help='Topics to leave out, with commas.')] = '',
+    faults: Faults = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write a part of a bag as a bag of ROS 2: a span of time, some topics, or both.
 
-    Latched messages from before the span, such as /tf_static, are put at its start. The exit
-    status is 1 if something was damaged and is left out.
+    Latched messages from before the span, such as /tf_static, are put at its start. With faults
+    any player shows them. The exit status is 1 if something was damaged and is left out.
     """
+    plan = read_faults(faults) if faults else None
     if start is not None and end is not None and end <= start:
         raise BagError(f'expected an end after the start of {start:g} s, got {end:g} s')
     if output.resolve() == path.resolve():
         raise BagError(f'{output} is the bag that is read; name another place')
+    touched: Counter[str] = Counter()
+
+    def record(touch: Touch) -> None:
+        touched[touch.fault] += 1
+
     with open_bag(path) as opened:
+        read = None
+        if plan:
+            injector = Injector(plan, opened, image_topics(opened))
+            read = partial(injector.messages, record=record)
         kept = set(split_names(topics) or opened.topics) - set(split_names(exclude))
         counts = cut_bag(
-            opened, output, topics=kept, overwrite=overwrite,
+            opened, output, topics=kept, overwrite=overwrite, read=read,
             start_ns=None if start is None else opened.start_ns + round(start * 1e9),
             end_ns=None if end is None else opened.start_ns + round(end * 1e9),
             track=_bar(opened, 'cutting'),
         )
         problems = list(opened.problems)
     _print_counts(Console(), output, counts)
+    for fault in plan.faults if plan else ():
+        typer.echo(f'{fault.name}: {touched[fault.name]} messages')
     _end(problems)
 
 

@@ -14,6 +14,7 @@ import typer
 from perception_ros.cli.answers import as_json, write
 from perception_ros.cli.bag_options import End, Source, Start
 from perception_ros.cli.evaluate import share
+from perception_ros.cli.faults import Faults, print_effects
 from perception_ros.cli.main import complain, split_names, warn
 from perception_ros.core.errors import ReplayError
 from perception_ros.core.parameter_file import read_parameter_file
@@ -21,7 +22,9 @@ from perception_ros.replay import need_libraries
 
 need_libraries()
 
+from perception_ros.faults.plan import read_faults  # noqa: E402
 from perception_ros.replay.compare import against, CHANGES  # noqa: E402
+from perception_ros.replay.effects import measure  # noqa: E402
 from perception_ros.replay.limits import as_junit, Check, check, read_limits  # noqa: E402
 from perception_ros.replay.run import play, ReplayOptions  # noqa: E402
 from perception_ros.replay.summary import read_summary, summarise, SUMMARY  # noqa: E402
@@ -46,6 +49,7 @@ def replay(
     junit: Annotated[
         Path | None, typer.Option(help='Write the limits as JUnit XML to this file.')
     ] = None,
+    faults: Faults = None,
     results: Annotated[
         bool, typer.Option(help='Write detections, masks and overlays into results.mcap.')
     ] = True,
@@ -65,6 +69,7 @@ def replay(
     options = ReplayOptions(
         bag, output, read_parameter_file(config), start_s=start, end_s=end,
         cameras=split_names(cameras), has_results=results, resume=resume, overwrite=overwrite,
+        faults=read_faults(faults) if faults else None,
     )
     try:
         _replay(options)
@@ -75,6 +80,7 @@ def replay(
     summary = {
         **mean_figures(verdicts), **summarise(output),
         'accuracy': {name: verdict.as_json() for name, verdict in verdicts.items()},
+        'faults': measure(output),
     }
     if baseline:
         summary['comparison'] = against(baseline, output, summary)
@@ -128,6 +134,7 @@ def _print(console: Console, summary: dict[str, Any], output: Path) -> None:
         for name, row in {**figures['cameras'], 'all': figures}.items():
             table.add_row(name, share(row['mAP50']), share(row['mAP']), share(row['mIoU']))
         console.print(table)
+    print_effects(console, summary['faults'])
     if found := summary.get('comparison'):
         changes = ', '.join(f'{found[kind]} {kind}' for kind in CHANGES)
         differences = ', '.join(

@@ -43,15 +43,24 @@ def sniff(data: Buffer) -> str:
 
 def read_header(data: Buffer, kind: str) -> Header:
     """Return the size that a file of this kind states; never raises."""
+    if (at := size_at(data, kind)) is None:
+        return Header(0, 0)
+    if kind == 'png':
+        return Header(*struct.unpack_from('>II', data, at))
+    height, width = struct.unpack_from('>HH', data, at)
+    return Header(width, height)
+
+
+def size_at(data: Buffer, kind: str) -> int | None:
+    """Return where a file of this kind states its size; None: nowhere."""
     view = memoryview(data).cast('B')
     if kind == 'png' and len(view) >= 24 and bytes(view[12:16]) == b'IHDR':
-        return Header(*struct.unpack_from('>II', view, 16))
+        return 16
     if kind == 'jpeg':
         for marker, start, end in _segments(view):
             if marker in _START_OF_FRAME and end - start >= 6 and end <= len(view):
-                height, width = struct.unpack_from('>HH', view, start + 1)
-                return Header(width, height)
-    return Header(0, 0)
+                return start + 1
+    return None
 
 
 def check_complete(data: Buffer, kind: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from perception_ros.bags.bag import Bag, Message
@@ -76,26 +76,20 @@ def choose_cameras(
 
 
 def read_inputs(
-    bag: Bag,
-    config: PerceptionConfig,
-    topics: Mapping[str, str],
-    start_ns: int | None,
-    end_ns: int | None,
+    messages: Iterable[Message], config: PerceptionConfig, topics: Mapping[str, str]
 ) -> Iterator[tuple[int, Frame | Refused]]:
     """Yield the time of recording of each message, and the frame that it is.
 
-    Messages come as they were recorded; the time at which a frame comes, `Frame.received_ns`, is
-    made of the stamps.
+    Messages come as they were recorded, those of other topics being left out; the time at which a
+    frame comes, `Frame.received_ns`, is made of the stamps.
 
     :param topics: camera -> topic.
-    :param start_ns: from this time of recording on,
-    :param end_ns: and before this one.
     """
     names = {topic: camera for camera, topic in topics.items()}
     time = RecordedTime()
-    for message in bag.messages(list(names), start_ns, end_ns):
-        camera = names[message.topic]
-        yield message.time_ns, _read(message, camera, config.cameras[camera], time)
+    for message in messages:
+        if camera := names.get(message.topic):
+            yield message.time_ns, _read(message, camera, config.cameras[camera], time)
 
 
 def _read(

@@ -13,13 +13,16 @@ from operator import itemgetter
 from perception_ros.core.latency import STAGES
 from perception_ros.core.statistics import Statistics
 from perception_ros.core.types import Drop, DropReason, FrameSet, Result
+from perception_ros.faults.inject import Touch
 from perception_ros.replay.tables import (
     DETECTIONS,
     DROPPED,
+    FAULTS,
     FRAMES,
     INFERRED,
     MISSING,
     Row,
+    SCHEMAS,
     TIMINGS,
 )
 
@@ -35,9 +38,7 @@ class Journal(Statistics):
 
     def __init__(self) -> None:
         super().__init__()
-        self._rows: dict[str, list[tuple[Place, Row]]] = {
-            DETECTIONS: [], FRAMES: [], TIMINGS: [],
-        }
+        self._rows: dict[str, list[tuple[Place, Row]]] = {name: [] for name in SCHEMAS}
         self._turn = 0
         """Counts sets, and what is dropped before it comes into one."""
         self._sets = 0
@@ -89,6 +90,10 @@ class Journal(Statistics):
                     strict=True,
                 )
             )
+
+    def touched(self, touch: Touch) -> None:
+        """Keep a row for a message that a fault has touched, in the order in which they come."""
+        self._rows[FAULTS].append(((0, ''), touch))
 
     def take(self) -> dict[str, list[Row]]:
         """Return the rows since the last call by table; nothing may be under way."""

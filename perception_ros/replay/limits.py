@@ -151,17 +151,23 @@ def _value(limit: Limit, summary: Mapping[str, Any]) -> float | None:
 
 def look_up(key: str, tree: Any) -> list[float | None]:
     """Return the figure at a dotted path, in a list that is empty where there is none."""
+    tree = _by_name(tree)
     if isinstance(tree, Mapping):
         if key in tree:
             value = tree[key]
-            if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
-                return [value]
-            return []
+            return [value] if value is None or isinstance(value, (int, float)) else []
         # names of classes may hold dots themselves
         for name, inner in tree.items():
             if key.startswith(f'{name}.') and (hit := look_up(key[len(name) + 1 :], inner)):
                 return hit
     return []
+
+
+def _by_name(tree: Any) -> Any:
+    """Return a list of things that have names, such as faults, as a mapping."""
+    if not isinstance(tree, list) or not all(isinstance(item, Mapping) for item in tree):
+        return tree
+    return {item['name']: item for item in tree if 'name' in item}
 
 
 def _first(models: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -172,10 +178,11 @@ def _paths(tree: Mapping[str, Any], start: str = '') -> list[str]:
     """Return the paths of the figures that limits are made for."""
     found = []
     for name, value in tree.items():
-        if (start == '' and name in _NO_FIGURES) or name == 'models':
+        if (start == '' and name in _NO_FIGURES) or name in ('models', 'window', 'settings'):
             continue
+        value = _by_name(value)
         if isinstance(value, Mapping):
             found += _paths(value, f'{start}{name}.')
-        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        elif isinstance(value, (int, float)):
             found.append(f'{start}{name}')
     return found

@@ -159,4 +159,7 @@ def _difference(before: Any, now: Any) -> str:
     if isinstance(before, dict) and isinstance(now, dict):
         keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
         return ','.join(f' {key}{_difference(before.get(key), now.get(key))}' for key in keys)
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        pairs = enumerate(zip(before, now, strict=True))
+        return ','.join(f' {i}{_difference(*pair)}' for i, pair in pairs if pair[0] != pair[1])
     return f' was {before!r} and is {now!r}'

@@ -10,7 +10,7 @@ from typing import Any
 
 from perception_ros import __version__
 from perception_ros.backends.configured import ignore_masks, open_model
-from perception_ros.bags.bag import Bag, open_bag
+from perception_ros.bags.bag import Bag, Message, open_bag
 from perception_ros.bags.writer import BagWriter
 from perception_ros.bundles.bundle import Bundle
 from perception_ros.bundles.manifest import Manifest
@@ -19,6 +19,8 @@ from perception_ros.core.errors import BagError, ConfigError, ReplayError
 from perception_ros.core.model import Model
 from perception_ros.core.offline import OfflinePipeline
 from perception_ros.core.types import Frame, Result
+from perception_ros.faults.inject import Injector
+from perception_ros.faults.plan import FaultPlan
 from perception_ros.replay.inputs import choose_cameras, read_inputs, Refused
 from perception_ros.replay.journal import Journal
 from perception_ros.replay.parts import PART_MESSAGES, RunFolder
@@ -46,6 +48,8 @@ class ReplayOptions:
     """Of the configuration; all if empty."""
     has_results: bool = True
     """Whether detections, masks and overlays are written as messages."""
+    faults: FaultPlan | None = None
+    """What goes wrong on purpose."""
     resume: bool = False
     overwrite: bool = False
 
@@ -77,6 +81,7 @@ def play(options: ReplayOptions, tell: Tell = lambda share: None) -> None:
     """
     with open_bag(options.bag) as bag:
         config, topics = choose_cameras(bag, _offline(options.config), options.cameras)
+        faults = _injector(options.faults, bag, config, topics)
         bundles = {
             name: Bundle.load(model.bundle or name) for name, model in config.models.items()
         }
@@ -90,7 +95,7 @@ def play(options: ReplayOptions, tell: Tell = lambda share: None) -> None:
         manifests = {name: bundle.manifest for name, bundle in bundles.items()}
         parts = folder.parts()
         if not (parts and parts[-1].is_last):
-            _Run(options, bag, config, topics, manifests, folder, tell).go(len(parts))
+            _Run(options, bag, config, topics, faults, manifests, folder, tell).go(len(parts))
         _join(folder, config, manifests, has_results=options.has_results)
 
 
@@ -103,6 +108,7 @@ class _Run:
         bag: Bag,
         config: PerceptionConfig,
         topics: Mapping[str, str],
+        faults: Injector | None,
         manifests: Mapping[str, Manifest],
         folder: RunFolder,
         tell: Tell,
@@ -111,6 +117,7 @@ class _Run:
         self._bag = bag
         self._config = config
         self._topics = topics
+        self._faults = faults
         self._manifests = manifests
         self._folder = folder
         self._tell = tell
@@ -131,11 +138,7 @@ class _Run:
                 self._config, models, self._publish, wanted=lambda c, m: self._wanted(models[m]),
                 statistics=self._journal,
             )
-            start_ns, end_ns = (
-                None if second is None else self._bag.start_ns + round(second * 1e9)
-                for second in (self._options.start_s, self._options.end_s)
-            )
-            messages = read_inputs(self._bag, self._config, self._topics, start_ns, end_ns)
+            messages = read_inputs(self._messages(), self._config, self._topics)
             pipeline.is_rehearsal = True
             for _ in range(done * PART_MESSAGES):
                 if (item := next(messages, None)) is not None:
@@ -156,6 +159,18 @@ class _Run:
                         write_rows(part / f'{name}.parquet', name, rows)
                 self._folder.add_part(index, is_last=is_last, problems=list(self._bag.problems))
                 index += 1
+
+    def _messages(self) -> Iterator[Message]:
+        """Return the messages of the span that is replayed, with their faults."""
+        start_ns, end_ns = (
+            None if second is None else self._bag.start_ns + round(second * 1e9)
+            for second in (self._options.start_s, self._options.end_s)
+        )
+        topics = {*self._topics.values()}
+        if self._faults is None:
+            return self._bag.messages(topics, start_ns, end_ns)
+        topics |= self._faults.topics
+        return self._faults.messages(topics, start_ns, end_ns, self._journal.touched)
 
     def _open_models(self, stack: ExitStack) -> dict[str, Model]:
         models, ignore = {}, ignore_masks(self._config)
@@ -243,6 +258,14 @@ def _offline(config: PerceptionConfig) -> PerceptionConfig:
     return config.model_copy(update={'models': models})
 
 
+def _injector(
+    plan: FaultPlan | None, bag: Bag, config: PerceptionConfig, topics: Mapping[str, str]
+) -> Injector | None:
+    if plan is None:
+        return None
+    return Injector(plan, bag, {topic: name for name, topic in topics.items()}, config.cameras)
+
+
 def _about(
     options: ReplayOptions,
     bag: Bag,
@@ -267,6 +290,7 @@ def _about(
             for name, bundle in bundles.items()
         },
         'has_results': options.has_results,
+        'faults': options.faults and options.faults.model_dump(mode='json')['faults'],
         'part_messages': PART_MESSAGES,
         'config': config.model_dump(mode='json'),
         'perception_ros': __version__,

@@ -1,6 +1,7 @@
 """The tables of a run: what became of each frame, what was found in it, and how long that took.
 
-The first two hold nothing of the machine or the hour: the same run gives the same bytes.
+One more has the messages that faults have touched, if there were any. All but the times hold
+nothing of the machine or the hour: the same run gives the same bytes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from perception_ros.core.errors import ReplayError
 from perception_ros.core.latency import STAGES
 
 DETECTIONS = 'detections'
+FAULTS = 'faults'
 FRAMES = 'frames'
 TIMINGS = 'timings'
 
@@ -38,6 +40,11 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     ]),
     TIMINGS: pa.schema([
         *_FRAME, *((f'{stage}_ns', pa.int64()) for stage in STAGES if stage != 'transport')
+    ]),
+    FAULTS: pa.schema([
+        ('fault', pa.string()), ('camera', pa.string()), ('topic', pa.string()),
+        ('what', pa.string()), ('origin_ns', pa.int64()), ('time_ns', pa.int64()),
+        ('was_ns', pa.int64()), ('stamp_ns', pa.int64()),
     ]),
 }
 

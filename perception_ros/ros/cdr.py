@@ -48,6 +48,23 @@ def read_header(serialised: Buffer, type_name: str) -> Stamp:
     return Stamp(*_Reader(serialised, type_name).header())
 
 
+def write_stamp(serialised: Buffer, type_name: str, stamp_ns: int) -> bytes:
+    """Return a message that starts with a std_msgs/Header with another stamp, all else as it is.
+
+    :raises ImageError: the bytes are no such message, or the stamp does not fit into one.
+    """
+    read_header(serialised, type_name)
+    message = bytearray(memoryview(serialised).cast('B'))
+    order = _BYTE_ORDERS[bytes(message[:2])]
+    try:
+        _STAMP[order].pack_into(message, _ENCAPSULATION, *divmod(stamp_ns, 1_000_000_000))
+    except struct.error as error:
+        raise ImageError(
+            f'a stamp of {stamp_ns / 1e9:g} s: expected seconds that fit into 32 bits'
+        ) from error
+    return bytes(message)
+
+
 def read_image(serialised: Buffer) -> StampedImage:
     """Read a sensor_msgs/Image. Its pixels are a view of `serialised`, which must not change.
 

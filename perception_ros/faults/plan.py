@@ -1,0 +1,76 @@
+"""The file of faults: a list, in the order in which messages meet them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+from pydantic import field_validator, ValidationError
+
+from perception_ros.core.errors import ConfigError
+from perception_ros.core.files import read_file
+from perception_ros.core.strict import PlainYaml, problems, Strict
+from perception_ros.faults.kinds import AnyFault
+
+MOST_TEXT = 2**20
+"""Bytes of a file: a hundred times what one with a hundred faults needs."""
+
+_Faults = tuple[AnyFault, ...]
+
+
+class FaultPlan(Strict):
+    """What goes wrong: faults by name. What one has made of the messages is what the next gets."""
+
+    faults: _Faults
+
+    @field_validator('faults')
+    @classmethod
+    def _have_names(cls, faults: _Faults) -> _Faults:
+        """Name those without a name by their kind and number."""
+        if not faults:
+            raise ValueError('expected at least one fault, got none')
+        named: dict[str, AnyFault] = {}
+        for fault in faults:
+            if fault.name in named:
+                raise ValueError(f'expected names that differ, got {fault.name!r} twice')
+            if fault.name:
+                named[fault.name] = fault
+        taken, found = set(named), []
+        for fault in faults:
+            name, number = fault.name or fault.kind, 1
+            while not fault.name and name in taken:
+                number += 1
+                name = f'{fault.kind}_{number}'
+            taken.add(name)
+            found.append(fault.model_copy(update={'name': name}))
+        return tuple(found)
+
+
+def read_faults(path: Path) -> FaultPlan:
+    """Read a file of faults.
+
+    :raises ConfigError: it cannot be read, or says something wrong, with the line and key of each.
+    """
+    try:
+        text = read_file(path, MOST_TEXT).decode('utf-8')
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, 'strerror', None) or error
+        raise ConfigError(f'{path}: expected a file of faults; {reason}') from error
+    try:
+        content = PlainYaml(text)
+    except ValueError as error:
+        raise ConfigError(f'{path}: expected faults in YAML; {error}') from error
+    if not isinstance(content.values, dict):
+        raise ConfigError(
+            f'{path}: expected a list below faults:, each with a kind of {", ".join(KINDS)}'
+        )
+    try:
+        return FaultPlan.model_validate(content.values)
+    except ValidationError as error:
+        raise ConfigError(f'{path}, ' + '; '.join(problems(error, content.line))) from error
+
+
+KINDS: tuple[str, ...] = tuple(
+    get_args(kind.model_fields['kind'].annotation)[0] for kind in get_args(get_args(AnyFault)[0])
+)
+"""What there is, as files call it."""
