@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 import weakref
 
 import numpy as np
@@ -24,6 +24,7 @@ from perception_ros.bags.messages import (
     DETECTIONS_2D,
     IMAGE,
     LABEL_INFO,
+    places_of,
 )
 from perception_ros.core.errors import BagError, ImageError
 from perception_ros.core.image import Image
@@ -53,6 +54,17 @@ class LabelledFrame:
     def place(self, kind: str) -> tuple[str, int] | None:
         """Return where the labels of a kind lie, if there are any."""
         return next((tuple[str, int](item[1:]) for item in self.labels if item[0] == kind), None)
+
+
+class LabelledBoxes(NamedTuple):
+    """The true boxes of a frame."""
+
+    boxes: NDArray[np.float64]
+    """[N, 4] x1, y1, x2, y2 in pixels."""
+    names: list[str | None]
+    """[N] classes; None: a region of which nothing is known."""
+    distances_m: NDArray[np.float64]
+    """[N] from the camera to the middle of the object; NaN: not known."""
 
 
 class LabelledBag:
@@ -128,7 +140,7 @@ class LabelledBag:
             )
         found = {
             name for frame in self.frames if frame.place(BOXES)
-            for name in self.boxes(frame)[1] if name is not None
+            for name in self.boxes(frame).names if name is not None
         }
         return tuple(sorted(found))
 
@@ -143,12 +155,14 @@ class LabelledBag:
             raise BagError(f'{self.path}: the image {frame.name} cannot be read')
         return found.image
 
-    def boxes(self, frame: LabelledFrame) -> tuple[NDArray[np.float64], list[str | None]]:
-        """Read boxes [N, 4] x1, y1, x2, y2 in pixels, and classes [N]; None: nothing is known.
+    def boxes(self, frame: LabelledFrame) -> LabelledBoxes:
+        """Read the true boxes of a frame.
 
         :raises BagError: the frame has none.
         """
-        return boxes_of(self._open_bag().decode(self._message(frame, self._place(frame, BOXES))))
+        message = self._open_bag().decode(self._message(frame, self._place(frame, BOXES)))
+        distances_m = np.linalg.norm(places_of(message), axis=1)
+        return LabelledBoxes(*boxes_of(message), distances_m)
 
     def label_map(self, frame: LabelledFrame, kind: str) -> NDArray[np.uint8]:
         """Read class ids, uint8 [H, W]; 255 = not known.

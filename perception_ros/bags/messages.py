@@ -193,16 +193,21 @@ def detections_2d(
     boxes: NDArray[np.floating[Any]],
     names: Sequence[str | None],
     scores: Sequence[float] | None = None,
+    places_m: NDArray[np.floating[Any]] | None = None,
 ) -> Any:
     """Return a Detection2DArray.
 
     :param boxes: [N, 4] x1, y1, x2, y2 in pixels, (0, 0) = outer corner of the first pixel.
     :param names: [N] classes; None is a region of which nothing is known: no hypothesis.
     :param scores: [N]; None: what is true, with a score of 1.
+    :param places_m: [N, 3] middles of the objects, in the frame of the header; None: not known.
     """
     found = []
     scores = [1.0] * len(names) if scores is None else scores
-    for (x1, y1, x2, y2), name, score in zip(boxes.tolist(), names, scores, strict=True):
+    places_m = np.zeros((len(names), 3)) if places_m is None else places_m
+    for (x1, y1, x2, y2), name, score, place in zip(
+        boxes.tolist(), names, scores, places_m, strict=True
+    ):
         centre = _make(
             'vision_msgs/msg/Pose2D', theta=0.0,
             position=_make('vision_msgs/msg/Point2D', x=(x1 + x2) / 2, y=(y1 + y2) / 2),
@@ -211,8 +216,8 @@ def detections_2d(
             'vision_msgs/msg/BoundingBox2D', center=centre, size_x=x2 - x1, size_y=y2 - y1
         )
         found.append(_make(
-            'vision_msgs/msg/Detection2D', header=head, results=_hypotheses(name, score), bbox=box,
-            id='',
+            'vision_msgs/msg/Detection2D', header=head, results=_hypotheses(name, score, place),
+            bbox=box, id='',
         ))
     return _make(DETECTIONS_2D, header=head, detections=found)
 
@@ -230,6 +235,21 @@ def boxes_of(message: Any) -> tuple[NDArray[np.float64], list[str | None]]:
         best = max(item.results, key=lambda result: result.hypothesis.score, default=None)
         names.append(None if best is None else str(best.hypothesis.class_id))
     return np.array(boxes, np.float64).reshape(-1, 4), names
+
+
+def places_of(message: Any) -> NDArray[np.float64]:
+    """Return where the objects of a Detection2DArray are, [N, 3] in its header's frame.
+
+    NaN where nobody says it: their place would be that of the camera.
+    """
+    places = np.full((len(message.detections), 3), np.nan)
+    for row, item in zip(places, message.detections, strict=True):
+        best = max(item.results, key=lambda result: result.hypothesis.score, default=None)
+        if best is not None:
+            at = best.pose.pose.position
+            row[:] = at.x, at.y, at.z
+    places[(places == 0).all(axis=1)] = np.nan
+    return places
 
 
 def detections_3d(head: Any, boxes: Iterable[Box3D]) -> Any:
@@ -302,10 +322,15 @@ def _quaternion(rotation: Matrix) -> Any:
     )
 
 
-def _hypotheses(name: str | None, score: float = 1.0) -> list[Any]:
+def _hypotheses(
+    name: str | None, score: float = 1.0, place_m: NDArray[np.floating[Any]] | None = None
+) -> list[Any]:
     if name is None:
         return []
-    pose = _make('geometry_msgs/msg/PoseWithCovariance', pose=_pose(np.eye(4)),
+    matrix = np.eye(4)
+    if place_m is not None:
+        matrix[:3, 3] = place_m
+    pose = _make('geometry_msgs/msg/PoseWithCovariance', pose=_pose(matrix),
                  covariance=np.zeros(36))
     guess = _make('vision_msgs/msg/ObjectHypothesis', class_id=name, score=score)
     return [_make('vision_msgs/msg/ObjectHypothesisWithPose', hypothesis=guess, pose=pose)]

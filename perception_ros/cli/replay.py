@@ -13,7 +13,7 @@ import typer
 
 from perception_ros.cli.answers import as_json, write
 from perception_ros.cli.bag_options import End, Source, Start
-from perception_ros.cli.evaluate import share
+from perception_ros.cli.evaluate import class_names, LABELS_HELP, RENAME_HELP, renames, share
 from perception_ros.cli.faults import Faults, print_effects
 from perception_ros.cli.main import complain, split_names, warn
 from perception_ros.core.errors import ReplayError
@@ -25,11 +25,16 @@ need_libraries()
 from perception_ros.faults.plan import read_faults  # noqa: E402
 from perception_ros.replay.compare import against, CHANGES  # noqa: E402
 from perception_ros.replay.effects import measure  # noqa: E402
+from perception_ros.replay.labels import LabelSource  # noqa: E402
 from perception_ros.replay.limits import as_junit, Check, check, read_limits  # noqa: E402
 from perception_ros.replay.run import play, ReplayOptions  # noqa: E402
 from perception_ros.replay.summary import read_summary, summarise, SUMMARY  # noqa: E402
 from perception_ros.replay.verdict import judge, mean_figures  # noqa: E402
 
+TRUTH_HELP = (
+    'Labels in files instead of those of the bag, [HEAD=]KIND:PATH: coco:FILE, yolo:FOLDER, '
+    'camvid:FOLDER or bag:FILE; images are named <camera>/<stamp_ns>. Repeatable.'
+)
 LIMITS_HELP = 'YAML file with what must hold, such as mAP50 >= 0.4; exit status 1 if it does not.'
 
 
@@ -50,6 +55,13 @@ def replay(
         Path | None, typer.Option(help='Write the limits as JUnit XML to this file.')
     ] = None,
     faults: Faults = None,
+    ground_truth: Annotated[
+        list[str] | None, typer.Option(metavar='[HEAD=]KIND:PATH', help=TRUTH_HELP)
+    ] = None,
+    labels: Annotated[str, typer.Option(help=LABELS_HELP)] = '',
+    rename: Annotated[
+        list[str] | None, typer.Option(metavar='CLASS=CLASS', help=RENAME_HELP)
+    ] = None,
     results: Annotated[
         bool, typer.Option(help='Write detections, masks and overlays into results.mcap.')
     ] = True,
@@ -62,6 +74,7 @@ def replay(
     measured by them; docs/replay.md has files, keys and limits.
     """
     wanted = read_limits(limits) if limits else ()
+    source = LabelSource(tuple(ground_truth or ()), class_names(labels), renames(rename))
     if baseline:
         if baseline.resolve() == output.resolve():
             raise ReplayError(f'{baseline} is the output too: name the folder of another replay')
@@ -76,10 +89,11 @@ def replay(
     except KeyboardInterrupt:
         warn(f'what is done is kept; the same command with --resume goes on with {output}')
         raise
-    verdicts = judge(bag, output)
+    verdicts = judge(bag, output, source)
     summary = {
         **mean_figures(verdicts), **summarise(output),
         'accuracy': {name: verdict.as_json() for name, verdict in verdicts.items()},
+        'ground_truth': source.as_json(),
         'faults': measure(output),
     }
     if baseline:
@@ -134,6 +148,8 @@ def _print(console: Console, summary: dict[str, Any], output: Path) -> None:
         for name, row in {**figures['cameras'], 'all': figures}.items():
             table.add_row(name, share(row['mAP50']), share(row['mAP']), share(row['mIoU']))
         console.print(table)
+        if figures['distances']:
+            console.print(_distances(model, figures['distances']))
     print_effects(console, summary['faults'])
     if found := summary.get('comparison'):
         changes = ', '.join(f'{found[kind]} {kind}' for kind in CHANGES)
@@ -144,6 +160,17 @@ def _print(console: Console, summary: dict[str, Any], output: Path) -> None:
             f'Since {found["baseline"]}: {changes}; {differences}', highlight=False,
             soft_wrap=True, markup=False,
         )
+
+
+def _distances(model: str, distances: dict[str, Any]) -> Table:
+    table = Table(f'{model} by distance', box=SIMPLE_HEAD, pad_edge=False)
+    for column in ('true boxes', 'recall', 'mAP50'):
+        table.add_column(column, justify='right')
+    for name, row in distances.items():
+        table.add_row(
+            name.replace('_', ' '), str(row['n']), share(row['recall']), share(row['mAP50'])
+        )
+    return table
 
 
 def _end(checks: list[Check]) -> None:

@@ -60,6 +60,16 @@ class ClassPrecision(Precision):
     """Right and false boxes by score, at an IoU of 0.5."""
 
     @property
+    def found(self) -> int:
+        """True boxes that were found, whatever the score."""
+        return int(self.operating.right[-1]) if self.operating and len(self.operating.right) else 0
+
+    @property
+    def recall(self) -> float | None:
+        """Their share; None where nothing is labelled."""
+        return self.found / self.count if self.count else None
+
+    @property
     def best(self) -> OperatingPoint | None:
         """The score threshold that gives the highest F1."""
         return self.operating.best if self.operating else None
@@ -83,6 +93,17 @@ class BoxAccuracy:
     confusion: Confusion | None = None
     """Of boxes from `score` on, at an IoU of 0.5."""
     score: float = 0.0
+
+    @property
+    def count(self) -> int:
+        """True boxes of all classes."""
+        return sum(item.count for item in self.classes.values())
+
+    @property
+    def recall(self) -> float | None:
+        """Share of the true boxes of all classes that were found, whatever the score."""
+        found = sum(item.found for item in self.classes.values())
+        return found / self.count if self.count else None
 
     @property
     def map50(self) -> float | None:

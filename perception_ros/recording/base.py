@@ -141,15 +141,17 @@ class Recorder:
         boxes: NDArray[np.floating[Any]],
         names: Sequence[str | None],
         classes: Sequence[str],
+        places_m: NDArray[np.floating[Any]] | None = None,
     ) -> None:
         """Record true boxes [N, 4] in pixels; a name of None is a region that is not labelled.
 
         :param classes: all that are labelled, whether they occur or not.
+        :param places_m: [N, 3] middles of the objects, in the camera's optical frame.
         """
         head = messages.header(time_ns, optical_frame(camera))
         topic = f'/{camera}/{GROUND_TRUTH}/{BOXES}'
         self._name(topic, head, classes, time_ns)
-        self._write(topic, messages.detections_2d(head, boxes, names), time_ns)
+        self._write(topic, messages.detections_2d(head, boxes, names, places_m=places_m), time_ns)
 
     def label_map(
         self, camera: str, time_ns: int, ids: NDArray[np.uint8], classes: Sequence[str]

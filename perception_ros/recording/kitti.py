@@ -56,7 +56,8 @@ def record_kitti(root: Path, split: str, recorder: Recorder) -> None:
             recorder.points(VELODYNE, time_ns, read_points(scan, _POINT))
         boxes = np.array([item.box for item in objects], np.float64).reshape(-1, 4)
         names = [item.name if item.name in CLASSES else None for item in objects]
-        recorder.boxes(camera, time_ns, boxes, names, CLASSES)
+        places_m = np.array([_middle(item, known) for item in objects]).reshape(-1, 3)
+        recorder.boxes(camera, time_ns, boxes, names, CLASSES, places_m)
         recorder.boxes_3d(optical_frame(camera), time_ns, [
             box_3d(item, known) for item in objects if item.name in CLASSES
         ])
@@ -94,9 +95,13 @@ def box_3d(item: KittiObject, known: Calibration) -> Box3D:
     cos, sin = np.cos(item.yaw_rad), np.sin(item.yaw_rad)
     # columns: where length, width (to the left) and height point; y of the camera points down
     pose[:3, :3] = np.array([[cos, 0, -sin], [sin, 0, cos], [0, -1, 0]]).T
-    # labels give the middle of the bottom
-    pose[:3, 3] = np.add(item.place_m, known.camera_offset_m) - [0, height / 2, 0]
+    pose[:3, 3] = _middle(item, known)
     return Box3D(item.name, pose, (length, width, height))
+
+
+def _middle(item: KittiObject, known: Calibration) -> NDArray[np.float64]:
+    """Return where the middle of an object is for the camera; labels say where its bottom is."""
+    return np.add(item.place_m, known.camera_offset_m) - [0, item.size_m[0] / 2, 0]
 
 
 def read_points(path: Path, kind: np.dtype[np.void]) -> NDArray[np.void]:

@@ -34,6 +34,8 @@ class _Camera(NamedTuple):
     """From the LiDAR's coordinates at its own time: the vehicle's motion in between is in it."""
     boxes: NDArray[np.float64]
     names: list[str | None]
+    places_m: NDArray[np.float64]
+    """Middles of the objects, [N, 3] in the camera's frame."""
 
 
 class _Sample(NamedTuple):
@@ -86,7 +88,9 @@ def _record(sample: _Sample, classes: tuple[str, ...], recorder: Recorder) -> No
         )
         recorder.transforms(camera.time_ns, [(WORLD, BASE, pose)])
         recorder.image_file(camera.name, camera.time_ns, camera.path, camera.matrix)
-        recorder.boxes(camera.name, camera.time_ns, camera.boxes, camera.names, classes)
+        recorder.boxes(
+            camera.name, camera.time_ns, camera.boxes, camera.names, classes, camera.places_m
+        )
     recorder.transforms(sample.time_ns, [(WORLD, BASE, sample.base_to_world)])
     stored = read_points(sample.points, _STORED)
     points = np.zeros(len(stored), _POINT)
@@ -120,6 +124,7 @@ def _camera(
         _matrix(about['lidar2cam']),
         np.array([box['bbox'] for box in found], np.float64).reshape(-1, 4),
         [_name(box['bbox_label'], classes) for box in found],
+        np.array([box['bbox_3d'][:3] for box in found], np.float64).reshape(-1, 3),
     )
 
 

@@ -216,10 +216,13 @@ class TestKitti:
             '/velodyne/points': 'sensor_msgs/PointCloud2',
         }
         with LabelledBag(kitti) as bag:
-            boxes, names = bag.boxes(bag.frames[1])
+            boxes, names, distances_m = bag.boxes(bag.frames[1])
             assert bag.classes(BOXES)[0] == 'Car' and len(bag.classes(BOXES)) == 8
         assert names == ['Truck', 'Car', 'Cyclist', None, None, None, None]
         assert np.allclose(boxes[0], [599.41, 156.40, 629.75, 189.25])
+        # The file says 69.44 m ahead, 0.49 m to the right, in the frame of another camera.
+        assert distances_m[0] == pytest.approx(69.4, abs=0.1)
+        assert np.isnan(distances_m[3:]).all(), 'nobody knows where regions are'
         with open_bag(kitti) as bag:
             points = messages.points_of(decoded(bag, '/velodyne/points')[0])
         stored = np.fromfile(shared('kitti_sample') / 'velodyne' / '000000.bin', '<f4')

@@ -41,8 +41,18 @@ def read_bag(
     except (BagError, DatasetError) as error:
         bag.close()
         raise DatasetError(str(error)) from error
+    return labelled_data(bag, kind, classes)
+
+
+def labelled_data(
+    bag: LabelledBag, kind: str, classes: tuple[str, ...]
+) -> BoxDataset | MaskDataset:
+    """Return the images of an open bag that have labels of a kind, named BAG/CAMERA/STAMP.
+
+    :param classes: of that kind, as the bag names them.
+    """
     frames = {
-        path / frame.camera / str(frame.stamp_ns): frame
+        bag.path / frame.camera / str(frame.stamp_ns): frame
         for frame in bag.frames if frame.place(kind)
     }
 
@@ -54,7 +64,7 @@ def read_bag(
 
     def boxes(key: Path, size: Size) -> TrueBoxes:
         try:
-            return true_boxes(bag, frames[key], classes)
+            return _true_boxes(bag, frames[key], classes)
         except BagError as error:
             raise DatasetError(str(error)) from error
 
@@ -65,8 +75,8 @@ def read_bag(
             raise DatasetError(str(error)) from error
 
     if kind == BOXES:
-        return BoxDataset(str(path), classes, tuple(frames), boxes, read=image)
-    return MaskDataset(str(path), classes, tuple(frames), mask, read=image)
+        return BoxDataset(str(bag.path), classes, tuple(frames), boxes, read=image)
+    return MaskDataset(str(bag.path), classes, tuple(frames), mask, read=image)
 
 
 def _kind(bag: LabelledBag, path: Path, split: str) -> str:
@@ -80,27 +90,26 @@ def _kind(bag: LabelledBag, path: Path, split: str) -> str:
     return split or kinds[0]
 
 
-def true_boxes(bag: LabelledBag, frame: LabelledFrame, classes: Sequence[str]) -> TrueBoxes:
+def _true_boxes(bag: LabelledBag, frame: LabelledFrame, classes: Sequence[str]) -> TrueBoxes:
     """Return the true boxes of a frame that has some; what nobody knows is a crowd of each class.
 
     :param classes: those that the bag lists.
     :raises BagError: they cannot be read.
     :raises DatasetError: one is of another class.
     """
-    boxes, names = bag.boxes(frame)
-    rows: list[tuple[NDArray[np.float64], int, bool]] = []
-    for box, name in zip(boxes, names, strict=True):
+    true = bag.boxes(frame)
+    rows: list[tuple[int, int, bool]] = []
+    for index, name in enumerate(true.names):
         if name is None:  # nobody knows what is there, of whatever class
-            rows += [(box, label, True) for label in range(len(classes))]
+            rows += [(index, label, True) for label in range(len(classes))]
         elif name in classes:
-            rows.append((box, classes.index(name), False))
+            rows.append((index, classes.index(name), False))
         else:
             raise DatasetError(
                 f'{frame.name}: a box is of class {name!r}, which the bag does not list; expected '
                 f'one of {", ".join(classes)}'
             )
+    indices, labels, crowd = (np.array([row[i] for row in rows], int) for i in range(3))
     return TrueBoxes(
-        np.array([row[0] for row in rows], np.float64).reshape(-1, 4),
-        np.array([row[1] for row in rows], np.int64),
-        np.array([row[2] for row in rows], np.bool_),
+        true.boxes[indices], labels, crowd.astype(np.bool_), true.distances_m[indices]
     )

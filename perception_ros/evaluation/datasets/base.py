@@ -28,12 +28,14 @@ class TrueBoxes:
     """What is to be found in one image.
 
     boxes: float64 [N, 4] (x1, y1, x2, y2) in pixels; labels: int64 [N], index into the data's
-    classes; crowd: bool [N], regions with many objects that are neither to be found nor wrong.
+    classes; crowd: bool [N], regions with many objects that are neither to be found nor wrong;
+    distances_m: float64 [N], from the camera, NaN where nobody knows; None in data without.
     """
 
     boxes: NDArray[np.float64]
     labels: NDArray[np.int64]
     crowd: NDArray[np.bool_]
+    distances_m: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)

@@ -120,14 +120,21 @@ def read_coco(path: Path, split: str, labels: Sequence[str] | None) -> BoxDatase
     folders = [root / split for root in roots] if split else [
         *roots, *(root / 'images' for root in roots)]
     content = load_coco(path, folders)
-    truths = {}
-    for key, file in content.images.items():
+    for file in content.images.values():
         if not file.is_file():
             raise DatasetError(
                 f'{path}: image {file.name} not found in '
                 f'{", ".join(str(folder) for folder in folders)}'
             )
-        truths[file] = content.objects(key, _refuse)
+    return coco_data(content)
+
+
+def coco_data(content: CocoFile) -> BoxDataset:
+    """Return what a file says of its images, whether or not they are there.
+
+    :raises DatasetError: an annotation is damaged.
+    """
+    truths = {file: content.objects(key, _refuse) for key, file in content.images.items()}
 
     def truth(image: Path, size: Size) -> TrueBoxes:
         things = truths[image]
@@ -141,7 +148,7 @@ def read_coco(path: Path, split: str, labels: Sequence[str] | None) -> BoxDatase
         return [compressed(thing.outline, size, thing.where) for thing in truths[image]]
 
     whole = all(thing.outline for things in truths.values() for thing in things)
-    return BoxDataset(str(path), content.classes, tuple(sorted(truths)), truth,
+    return BoxDataset(str(content.path), content.classes, tuple(sorted(truths)), truth,
                       outlines if whole else None)
 
 

@@ -78,7 +78,8 @@ class Bag:
         if self._boxes is None or not frame.place(BOXES):
             return Sample(name, image, semantic=semantic)
         rows, labels = [], []
-        for box, theirs in zip(*self._bag.boxes(frame), strict=True):
+        true = self._bag.boxes(frame)
+        for box, theirs in zip(true.boxes, true.names, strict=True):
             label = UNKNOWN_BOX if theirs is None else self._boxes.named(theirs, name)
             if label is not None:
                 rows.append(box)
