@@ -11,7 +11,8 @@ from pathlib import Path
 from perception_ros.core.config import PerceptionConfig
 from perception_ros.core.types import DropReason
 from perception_ros.faults.inject import ADDED, CHANGED, REMOVED, Touch
-from perception_ros.faults.kinds import Fault
+from perception_ros.faults.kinds import Fault, Jump, Skew
+from perception_ros.faults.plan import FaultPlan
 from perception_ros.replay.answers import Answer, answers, Key
 from perception_ros.replay.compare import ModelComparison
 from perception_ros.replay.tables import FAULTS, FRAMES, INFERRED, MISSING, read_rows, SCHEMAS
@@ -22,6 +23,12 @@ _AFTERMATH_NS = 1_000_000_000
 _REFUSED = (DropReason.INVALID, DropReason.UNDECODABLE)
 _LOST = (DropReason.FAILED, DropReason.STALE, DropReason.SUPERSEDED, DropReason.STOPPED)
 _DISORDER = (DropReason.OUT_OF_ORDER, DropReason.DUPLICATE)
+_INCOMPLETE = (DropReason.UNMATCHED, DropReason.STALE)
+"""Reasons that a policy has which waits for complete sets, however long."""
+
+
+Span = tuple[int, int]
+"""First and last stamp."""
 
 
 @dataclass(slots=True)
@@ -33,8 +40,8 @@ class Figures:
     added: int = 0
     """Messages, of all topics."""
     set_aside: int = 0
-    """Messages that come after the end of the run, or that another fault has touched too: what
-    came of those is the doing of neither."""
+    """Messages that come after the end of the run, that another fault has touched too, or while
+    one had set the clock of their camera: what came of those is the doing of neither."""
     inferred: int = 0
     """Touched frames that were looked at,"""
     detections: int = 0
@@ -59,14 +66,20 @@ class Figures:
     others_inferred: int = 0
     """Frames that no fault has touched, from the first that it has to a second after the last,"""
     others_lost: int = 0
-    """and those of them that were lost to something but their own damage."""
+    """and those of them that were lost to something but their own damage, or a clock that another
+    fault has set."""
 
 
 class Aftermath:
     """The tables of a finished run, with an eye to its faults."""
 
     def __init__(
-        self, folder: Path, config: PerceptionConfig, start_ns: int, end_ns: int
+        self,
+        folder: Path,
+        plan: FaultPlan,
+        config: PerceptionConfig,
+        start_ns: int,
+        end_ns: int,
     ) -> None:
         """
         Read them.
@@ -91,7 +104,11 @@ class Aftermath:
         self._shared = {message for message, faults in faults_of.items() if len(faults) > 1}
         self._frames = _Frames(folder, {
             key for found in self._touches.values() for touch in found if (key := self._key(touch))
-        })
+        }, config.synchronizer.policy)
+        self._clocks = {
+            fault.name: fault for fault in plan.faults if isinstance(fault, (Skew, Jump))
+        }
+        self._alone = {fault.name: self._of_it_alone(fault) for fault in plan.faults}
 
     def touches(self, fault: Fault) -> Sequence[Touch]:
         """Return all that a fault has touched, in order."""
@@ -101,12 +118,12 @@ class Aftermath:
         """Return how many times of a camera it has struck: one for each `for_s`, or window."""
         return len({
             (touch.camera, fault.begun_ns(touch.time_ns - self._start_ns))
-            for touch in self._alone(fault) if touch.camera
+            for touch in self._alone[fault.name] if touch.camera
         })
 
     def figures(self, fault: Fault) -> Figures:
         """Return what a fault has done."""
-        touches, alone = self.touches(fault), self._alone(fault)
+        touches, alone = self.touches(fault), self._alone[fault.name]
         count = Counter(touch.what for touch in alone)
         keys = [key for touch in alone if (key := self._key(touch))]
         found = Figures(
@@ -117,7 +134,12 @@ class Aftermath:
             self._count_missing(keys, found)
         else:
             self._count_vanished(keys, found)
-        self._count_others(touches, found)
+        spans = self._spans(fault)
+        found.others_inferred = _count(self._frames.others_inferred, spans)
+        found.others_lost = _count(self._frames.others_lost, spans, [
+            span for name, clock in self._clocks.items() if name != fault.name
+            for span in self._spans(clock)
+        ])
         return found
 
     def differing(self, fault: Fault) -> int:
@@ -127,7 +149,7 @@ class Aftermath:
         """
         time_of = {
             key: (touch.camera, fault.begun_ns(touch.time_ns - self._start_ns))
-            for touch in self._alone(fault)
+            for touch in self._alone[fault.name]
             if (key := self._key(touch)) and INFERRED in self._frames.fates.get(key, ())
         }
         changed: set[Key] = set()
@@ -141,10 +163,20 @@ class Aftermath:
             changed |= comparison.changed.keys()
         return len(changed)
 
-    def _alone(self, fault: Fault) -> list[Touch]:
+    def _of_it_alone(self, fault: Fault) -> list[Touch]:
+        """Return the touches of a fault that are not to be set aside."""
+        clocks: dict[str, list[Span]] = {}
+        for touch in self.touches(fault):
+            if touch.camera and touch.camera not in clocks:
+                clocks[touch.camera] = [
+                    span for name, clock in self._clocks.items() if name != fault.name
+                    for span in self._spans(clock, touch.camera)
+                ]
         return [
             touch for touch in self.touches(fault)
-            if touch.time_ns < self._end_ns and (touch.topic, touch.origin_ns) not in self._shared
+            if touch.time_ns < self._end_ns
+            and (touch.topic, touch.origin_ns) not in self._shared
+            and not _covers(clocks.get(touch.camera, ()), touch.stamp_ns or 0)
         ]
 
     def _key(self, touch: Touch) -> Key | None:
@@ -164,8 +196,8 @@ class Aftermath:
             found.refused += sum(fate[reason] for reason in _REFUSED)
             found.out_of_order += fate[DropReason.OUT_OF_ORDER]
             found.duplicate += fate[DropReason.DUPLICATE]
-            found.unmatched += fate[DropReason.UNMATCHED]
-            found.lost += sum(fate[reason] for reason in _LOST)
+            found.unmatched += sum(fate[reason] for reason in frames.incomplete)
+            found.lost += sum(fate[reason] for reason in frames.lost)
             found.alone += len(frames.cameras_beside(key)) == 1
 
     def _count_vanished(self, keys: Iterable[Key], found: Figures) -> None:
@@ -200,23 +232,27 @@ class Aftermath:
                     found.noticed += bool(_between(said, stamp_ns, reach_ns))
                     break
 
-    def _count_others(self, touches: Iterable[Touch], found: Figures) -> None:
-        stamps = [
-            stamp_ns for touch in touches
-            for stamp_ns in ((touch.time_ns,) if touch.camera in self._by_arrival
-                             else (touch.was_ns, touch.stamp_ns))
-            if stamp_ns is not None
+    def _spans(self, fault: Fault, camera: str = '') -> list[Span]:
+        """Return from when to when, by stamps, a fault may have had an effect.
+
+        :param camera: on this one; '': on any.
+        """
+        pairs = [
+            (touch.time_ns,) * 2 if touch.camera in self._by_arrival
+            else (touch.was_ns, touch.stamp_ns)
+            for touch in self.touches(fault) if camera in ('', touch.camera)
         ]
-        if stamps:
-            first, last = min(stamps), max(stamps) + _AFTERMATH_NS
-            found.others_inferred = _count(self._frames.others_inferred, first, last)
-            found.others_lost = _count(self._frames.others_lost, first, last)
+        sides = [[pair[side] for pair in pairs] for side in (0, 1)]
+        known = [[stamp_ns for stamp_ns in side if stamp_ns is not None] for side in sides]
+        return [(min(stamps), max(stamps) + _AFTERMATH_NS) for stamps in known if stamps]
 
 
 class _Frames:
     """What the table of frames says of those that faults have touched, and of all others."""
 
-    def __init__(self, folder: Path, touched: set[Key]) -> None:
+    def __init__(self, folder: Path, touched: set[Key], policy: str) -> None:
+        self.incomplete = () if policy == 'deadline' else _INCOMPLETE
+        self.lost = tuple(reason for reason in _LOST if reason not in self.incomplete)
         self.fates: dict[Key, Counter[str]] = {}
         """How many frames of a touched key were inferred, or dropped for a reason."""
         self.detections: Counter[Key] = Counter()
@@ -249,10 +285,10 @@ class _Frames:
                 self.detections[key] += count or 0
             elif outcome == INFERRED:
                 inferred.add(key)
-            elif reason in (*_LOST, *_DISORDER):
+            elif reason in (*self.lost, *_DISORDER):
                 lost.append(stamp_ns)
-        self.others_inferred = sorted(stamp_ns for _, stamp_ns in inferred)
-        self.others_lost = sorted(lost)
+        self.others_inferred = [stamp_ns for _, stamp_ns in inferred]
+        self.others_lost = lost
         for stamps in (*self.stamps.values(), *self.missing.values()):
             stamps.sort()
 
@@ -261,8 +297,12 @@ class _Frames:
         return self._cameras.get(self._set_of.get(key, -1), set())
 
 
-def _count(stamps: Sequence[int], first: int, last: int) -> int:
-    return bisect_right(stamps, last) - bisect_left(stamps, first)
+def _covers(spans: Iterable[Span], stamp_ns: int) -> bool:
+    return any(first <= stamp_ns <= last for first, last in spans)
+
+
+def _count(stamps: Iterable[int], spans: Sequence[Span], but: Sequence[Span] = ()) -> int:
+    return sum(_covers(spans, stamp_ns) and not _covers(but, stamp_ns) for stamp_ns in stamps)
 
 
 def _between(stamps: Sequence[int], middle: int, reach: int) -> Sequence[int]:

@@ -44,7 +44,7 @@ def measure(folder: Path) -> list[dict[str, Any]]:
     config = load_config(about['config'])
     start_ns, end_s = about['bag']['start_ns'], about['end_s']
     end_ns = END_OF_TIME_NS if end_s is None else start_ns + round(end_s * 1e9)
-    aftermath = Aftermath(folder, config, start_ns, end_ns)
+    aftermath = Aftermath(folder, plan, config, start_ns, end_ns)
     return [_effect(fault, config, aftermath) for fault in plan.faults]
 
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 import json
 from pathlib import Path
 from typing import Any
 
+from hypothesis import given, HealthCheck, settings
 import pytest
 
 from perception_ros.bags.bag import open_bag
 from perception_ros.cli.main import main
 from perception_ros.core.errors import ReplayError
-from perception_ros.faults.plan import read_faults
+from perception_ros.faults.inject import Injector
+from perception_ros.faults.plan import FaultPlan, read_faults
 from perception_ros.replay import run as run_module
 from perception_ros.replay.effects import measure
 from perception_ros.replay.limits import check, Limit
 from perception_ros.replay.run import play, ReplayOptions
 from perception_ros.replay.tables import read_rows
-from test.faults.build import plan, small_bag, write_plan
+from test.faults.build import CAMERAS, plan, small_bag, write_plan
+from test.faults.test_inject import PLANS
 from test.replay.drawn import config, configuration, drawn_bag
 
 ROOT = Path(__file__).parents[2]
@@ -184,6 +188,30 @@ def test_files_of_pictures_and_lidars(tmp_path: Path) -> None:
     assert (lidar['messages'], lidar['topics'], lidar['is_met']) == (10, ['/top/points'], True)
     reasons = set(read_rows(tmp_path / 'out' / 'frames.parquet', ('camera', 'reason')))
     assert reasons == {('front', ''), ('rear', ''), ('rear', 'undecodable')}
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[
+    HealthCheck.function_scoped_fixture])
+@given(found=PLANS)
+def test_every_frame_that_comes_is_looked_at_or_has_a_record(
+    tmp_path: Path, found: FaultPlan
+) -> None:
+    """Whatever goes wrong at once, and however often it does."""
+    bag = tmp_path / 'small.mcap'
+    if not bag.exists():
+        small_bag(bag, size=(96, 64))
+    play(ReplayOptions(
+        bag, tmp_path / 'out', config(tmp_path), faults=found, has_results=False, overwrite=True))
+    with open_bag(bag) as opened:
+        came = Counter(
+            CAMERAS[message.topic]
+            for message in Injector(found, opened, CAMERAS).messages([*CAMERAS])
+        )
+    rows = read_rows(tmp_path / 'out' / 'frames.parquet', ('camera', 'outcome', 'reason'))
+    frames = [row for row in rows if row[1] != 'missing']
+    assert Counter(camera for camera, *_ in frames) == came
+    assert not {reason for *_, reason in frames} & {'failed', 'stale', 'superseded', 'unmatched'}
+    assert len(measure(tmp_path / 'out')) == len(found.faults)
 
 
 MANY = (
