@@ -1,7 +1,8 @@
 """What the bytes of a JPEG or PNG file say of themselves, read without decoding a pixel.
 
-OpenCV decodes a file that was cut off without a word and leaves the rest grey. On a camera topic
-that is a frame in which objects vanish, so the end of the file is looked for here.
+OpenCV decodes a file that was cut off without a word and leaves the rest grey, and so it does from
+a marker on that has no place among the pixels. On a camera topic that is a frame in which objects
+vanish, so both are looked for here.
 
 Sources: ITU-T T.81 annex B (JPEG markers), PNG specification section 5 (chunks).
 """
@@ -14,6 +15,7 @@ import struct
 from typing import NamedTuple
 import zlib
 
+import numpy as np
 from typing_extensions import Buffer
 
 from perception_ros.core.errors import ImageError
@@ -22,6 +24,10 @@ _JPEG_MAGIC = b'\xff\xd8\xff'
 _PNG_MAGIC = b'\x89PNG\r\n\x1a\n'
 _END_OF_IMAGE = re.compile(b'\xff\xd9')
 _START_OF_SCAN = 0xDA
+_IN_SCAN = np.isin(np.arange(256), (0x00, *range(0xD0, 0xD8), 0xFF))
+"""What may follow an FF within a scan: stuffing, a restart, padding."""
+_AFTER_SCAN = frozenset((0xC4, 0xD9, 0xDA, 0xDB, 0xDC, 0xDD, *range(0xE0, 0xF0), 0xFE))
+"""Markers that may end a scan: of tables, of the next scan, of comments, and of the end."""
 # C4, C8 and CC in this range define tables and are no frame headers
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
@@ -110,6 +116,14 @@ def _check_jpeg(view: memoryview) -> None:
         raise ImageError(
             f'the JPEG of {len(view)} bytes has no end-of-image marker; expected a whole file. '
             "It was cut off on its way: check the driver's buffer size and the transport's limits"
+        )
+    scan = np.frombuffer(view, np.uint8)[scan_start:]
+    marks = np.flatnonzero(scan[:-1] == 0xFF)
+    ends = marks[~_IN_SCAN[scan[marks + 1]]]
+    if len(ends) and (marker := int(scan[ends[0] + 1])) not in _AFTER_SCAN:
+        raise ImageError(
+            f'the JPEG of {len(view)} bytes has a marker FF {marker:02X} among its pixels, at '
+            f'byte {scan_start + ends[0]}; expected none of that kind. It was damaged on its way'
         )
 
 

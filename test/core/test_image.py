@@ -386,6 +386,25 @@ def test_a_damaged_jpeg_gives_pixels_or_an_image_error(at: int, value: int) -> N
     assert rgb.shape == (image.height, image.width, 3)
 
 
+@pytest.mark.parametrize('marker', [0x01, 0x42, 0xC0, 0xF7], ids=lambda value: f'{value:02X}')
+def test_a_jpeg_whose_pixels_end_early_is_refused(marker: int) -> None:
+    """OpenCV would leave the rest grey: objects would vanish without a word."""
+    data = bytearray(_encode('.jpg', _random(64, 96, 3)))
+    data[len(data) // 2 : len(data) // 2 + 2] = bytes((0xFF, marker))
+    with pytest.raises(ImageError, match=f'a marker FF {marker:02X} among its pixels, at byte'):
+        Image.compressed(data, 'jpeg').rgb()
+
+
+@pytest.mark.parametrize('options', [
+    (cv2.IMWRITE_JPEG_RST_INTERVAL, 3), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
+    (cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 2),
+], ids=['restarts', 'many scans', 'both'])
+def test_markers_that_belong_among_pixels_are_allowed(options: tuple[int, ...]) -> None:
+    rgb = _smooth(64, 96)
+    data = _encode('.jpg', rgb[..., ::-1], *options)
+    assert np.abs(Image.compressed(data).rgb().astype(int) - rgb).mean() < 5
+
+
 def test_a_header_that_claims_all_memory_is_refused() -> None:
     data = bytearray(_encode('.jpg', _smooth(8, 8)))
     at = data.index(b'\xff\xc0') + 5
