@@ -10,7 +10,7 @@ from pathlib import Path
 
 from perception_ros.core.config import PerceptionConfig
 from perception_ros.core.types import DropReason
-from perception_ros.faults.inject import ADDED, CHANGED, REMOVED, Touch
+from perception_ros.faults.inject import ADDED, CHANGED, REMOVED, Span, Touch
 from perception_ros.faults.kinds import Fault, Jump, Skew
 from perception_ros.faults.plan import FaultPlan
 from perception_ros.replay.answers import Answer, answers, Key
@@ -27,10 +27,6 @@ _INCOMPLETE = (DropReason.UNMATCHED, DropReason.STALE)
 """Reasons that a policy has which waits for complete sets, however long."""
 
 
-Span = tuple[int, int]
-"""First and last stamp."""
-
-
 @dataclass(slots=True)
 class Figures:
     """Of one fault, without the messages that are set aside."""
@@ -40,8 +36,9 @@ class Figures:
     added: int = 0
     """Messages, of all topics."""
     set_aside: int = 0
-    """Messages that come after the end of the run, that another fault has touched too, or while
-    one had set the clock of their camera: what came of those is the doing of neither."""
+    """Messages that come after the end of the run, copies that come after the end of the bag,
+    where they look like a clock that was set back, and messages that another fault has touched
+    too, or while one had set the clock of their camera: those are the doing of neither."""
     inferred: int = 0
     """Touched frames that were looked at,"""
     detections: int = 0
@@ -78,19 +75,19 @@ class Aftermath:
         folder: Path,
         plan: FaultPlan,
         config: PerceptionConfig,
-        start_ns: int,
+        bag: Span,
         end_ns: int,
     ) -> None:
         """
         Read them.
 
-        :param start_ns: time of the bag's first message,
-        :param end_ns: and the one before which the run ended.
+        :param bag: times of its first and its last message.
+        :param end_ns: before which the run ended.
         :raises ReplayError: they are not there.
         """
         self._folder = folder
         self._config = config
-        self._start_ns = start_ns
+        self._bag = bag
         self._end_ns = end_ns
         self._by_arrival = {
             name for name, camera in config.cameras.items() if camera.stamp_source == 'arrival'
@@ -117,7 +114,7 @@ class Aftermath:
     def times(self, fault: Fault) -> int:
         """Return how many times of a camera it has struck: one for each `for_s`, or window."""
         return len({
-            (touch.camera, fault.begun_ns(touch.time_ns - self._start_ns))
+            (touch.camera, fault.begun_ns(touch.time_ns - self._bag.start_ns))
             for touch in self._alone[fault.name] if touch.camera
         })
 
@@ -148,7 +145,7 @@ class Aftermath:
         First in its time of the fault: all of that time show the same picture.
         """
         time_of = {
-            key: (touch.camera, fault.begun_ns(touch.time_ns - self._start_ns))
+            key: (touch.camera, fault.begun_ns(touch.time_ns - self._bag.start_ns))
             for touch in self._alone[fault.name]
             if (key := self._key(touch)) and INFERRED in self._frames.fates.get(key, ())
         }
@@ -175,6 +172,7 @@ class Aftermath:
         return [
             touch for touch in self.touches(fault)
             if touch.time_ns < self._end_ns
+            and (touch.what != ADDED or touch.time_ns <= self._bag.end_ns)
             and (touch.topic, touch.origin_ns) not in self._shared
             and not _covers(clocks.get(touch.camera, ()), touch.stamp_ns or 0)
         ]
@@ -244,7 +242,7 @@ class Aftermath:
         ]
         sides = [[pair[side] for pair in pairs] for side in (0, 1)]
         known = [[stamp_ns for stamp_ns in side if stamp_ns is not None] for side in sides]
-        return [(min(stamps), max(stamps) + _AFTERMATH_NS) for stamps in known if stamps]
+        return [Span(min(stamps), max(stamps) + _AFTERMATH_NS) for stamps in known if stamps]
 
 
 class _Frames:
@@ -298,7 +296,7 @@ class _Frames:
 
 
 def _covers(spans: Iterable[Span], stamp_ns: int) -> bool:
-    return any(first <= stamp_ns <= last for first, last in spans)
+    return any(span.covers(stamp_ns) for span in spans)
 
 
 def _count(stamps: Iterable[int], spans: Sequence[Span], but: Sequence[Span] = ()) -> int:

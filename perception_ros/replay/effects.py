@@ -9,6 +9,7 @@ from typing import Any
 from perception_ros.bags.bag import END_OF_TIME_NS
 from perception_ros.core.config import load_config, PerceptionConfig
 from perception_ros.core.synchronizer import JUMP_RUN
+from perception_ros.faults.inject import Span
 from perception_ros.faults.kinds import (
     AnyFault,
     Blind,
@@ -31,6 +32,11 @@ from perception_ros.faults.when import When
 from perception_ros.replay.aftermath import Aftermath, Figures
 from perception_ros.replay.parts import RunFolder
 
+STEP_LOSS = JUMP_RUN + 2
+"""Most frames of a camera that a clock costs which steps back: those in a row that make the
+synchroniser believe it, and those that have the very stamps of the last ones, which may still wait
+for their set."""
+
 
 def measure(folder: Path) -> list[dict[str, Any]]:
     """Return each fault of a finished run: what it must cause and has caused, ready for JSON.
@@ -42,9 +48,9 @@ def measure(folder: Path) -> list[dict[str, Any]]:
         return []
     plan = FaultPlan.model_validate({'faults': about['faults']})
     config = load_config(about['config'])
-    start_ns, end_s = about['bag']['start_ns'], about['end_s']
-    end_ns = END_OF_TIME_NS if end_s is None else start_ns + round(end_s * 1e9)
-    aftermath = Aftermath(folder, plan, config, start_ns, end_ns)
+    bag, end_s = about['bag'], about['end_s']
+    end_ns = END_OF_TIME_NS if end_s is None else bag['start_ns'] + round(end_s * 1e9)
+    aftermath = Aftermath(folder, plan, config, Span(bag['start_ns'], bag['end_ns']), end_ns)
     return [_effect(fault, config, aftermath) for fault in plan.faults]
 
 
@@ -115,12 +121,12 @@ def _expected(fault: AnyFault, config: PerceptionConfig) -> str:
         case Skew():
             return (
                 'each frame is looked at, in a set of its own where its stamp is more than '
-                f'{settings.tolerance_ms:g} ms from the others; at most {JUMP_RUN} are lost each '
+                f'{settings.tolerance_ms:g} ms from the others; at most {STEP_LOSS} are lost each '
                 'time that the clock steps back'
             )
         case Jump():
             return (
-                f'each frame is looked at; of each camera at most {JUMP_RUN} are lost each time '
+                f'each frame is looked at; of each camera at most {STEP_LOSS} are lost each time '
                 'that the time jumps back'
             )
 
@@ -148,7 +154,7 @@ def _is_met(fault: AnyFault, found: Figures, times: int) -> bool:
             return found.inferred + harm == 0 and dropped == found.refused == found.changed
         case Skew() | Jump():
             return found.refused + found.lost + found.vanished == 0 and (
-                found.out_of_order + found.duplicate + found.others_lost <= JUMP_RUN * times
+                found.out_of_order + found.duplicate + found.others_lost <= STEP_LOSS * times
             )
         case Delay() | Jitter() | Darken() | Blind():
             return dropped + harm == 0
