@@ -1,4 +1,4 @@
-"""`perception_ros bench`: measurements that say on what they were made; `engine` is the first."""
+"""`perception_ros bench`: measurements that say on what they were made."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 import shlex
 import sys
+from tempfile import TemporaryDirectory
 from typing import Annotated, cast, get_args, Literal
 
 import cv2
@@ -26,6 +27,7 @@ from perception_ros.benchmarks.plot import draw
 from perception_ros.benchmarks.report import EngineReport, EngineSettings
 from perception_ros.bundles import Bundle
 from perception_ros.bundles.manifest import Precision
+from perception_ros.cli.answers import as_json
 from perception_ros.cli.evaluate import (
     class_names,
     DATASET_HELP,
@@ -151,6 +153,45 @@ def show(
     read = EngineReport.read(report)
     _print(read)
     _write(read, None, markdown, plot)
+
+
+@bench.command()
+def replay(
+    bag: Annotated[Path, typer.Argument(help='A bag of a hundred images or more.')],
+    config: Annotated[Path, typer.Option(help="The node's parameter file.")],
+    rounds: Annotated[int, typer.Option(min=1, help='Every side has a turn in each.')] = 5,
+    json_file: Annotated[
+        Path | None, typer.Option('--json', help='Write the figures to this file.')
+    ] = None,
+) -> None:
+    """Measure what replaying costs: images/s and memory, against decoding and inferring alone."""
+    from perception_ros.replay import need_libraries
+
+    need_libraries()
+    from perception_ros.replay.speed import measure
+
+    if json_file:
+        _check_target(json_file)
+    console = Console(stderr=True)
+    with console.status('') as status, TemporaryDirectory() as folder:
+        figures = measure(bag, config, Path(folder), rounds, lambda done: status.update(
+            f'{done} of {rounds} rounds'
+        )).as_json()
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in ('', 'images/s', 'of bare', '8 of 10 rounds', 'peak MB', 'above bare'):
+        table.add_column(column, justify='right' if column else 'left')
+    for name, side in figures['sides'].items():
+        of_bare = side['of_bare']
+        table.add_row(
+            name, f'{side["images_per_s"]["median"]:.1f}', f'{of_bare["median"]:.2f}',
+            f'{of_bare["p10"]:.2f} .. {of_bare["p90"]:.2f}', f'{side["peak_memory_mb"]:.0f}',
+            f'{side["above_bare_mb"]:.0f}',
+        )
+    Console().print(table)
+    for text in Environment.model_validate(figures['environment']).warnings():
+        warn(text)
+    if json_file:
+        write_text(json_file, as_json(figures) + '\n')
 
 
 def _measure(plan: EnginePlan) -> EngineReport:

@@ -34,7 +34,7 @@ def drawn_bag(
                 if (camera, index) in missing:
                     continue
                 time_ns, label = recorder.time_ns(index, 10.0), index % len(names)
-                box = (8 + index, 8, 48 + index, 40)
+                box = (8 + index % 40, 8, 48 + index % 40, 40)
                 pixels = picture(*SIZE, **{names[label]: box})
                 recorder.pixels(camera, time_ns, pixels)
                 recorder.boxes(camera, time_ns, np.array([box], float), [names[label]], names)
