@@ -114,7 +114,8 @@ class Stage:
 
     def _strike(self, item: Item) -> Iterable[Message]:
         message = item.message
-        if (target := self._targets.get(message.topic)) is None:
+        target = self._targets.get(message.topic)
+        if target is None or message.type not in target.types:
             return (message,)
         memory = self._memory[message.topic]
         since_ns = message.time_ns - self._start_ns
@@ -134,7 +135,10 @@ class Stage:
         if self._span.covers(item.message.time_ns):
             self._record(Touch(
                 self._fault.name, target.camera, made.topic, what, item.origin_ns, made.time_ns,
-                *(_stamp_ns(m) if target.is_stamped else None for m in (item.message, made)),
+                *(
+                    _stamp_ns(message) if message.type in target.stamped else None
+                    for message in (item.message, made)
+                ),
             ))
 
 

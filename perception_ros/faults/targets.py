@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -20,8 +20,10 @@ class Target(NamedTuple):
     """Whose images they are; '' for other messages."""
     chance: str
     """Topic whose chance it shares."""
-    is_stamped: bool
-    """Whether its messages start with a std_msgs/Header."""
+    types: frozenset[str]
+    """Of its messages, those that can be struck,"""
+    stamped: frozenset[str]
+    """and those that start with a std_msgs/Header."""
     is_beside: bool = False
     """Whether it is there only because the images of a camera are struck."""
 
@@ -37,21 +39,24 @@ def targets_of(
     """
     chosen = _chosen(fault, bag, cameras, known)
     for topic in chosen:
-        if not _fits(bag, topic, fault.subject):
+        if not _types(bag, topic, fault.subject):
             raise ConfigError(
                 f'fault {fault.name}: {topic} has {", ".join(bag.topics[topic].types)}; '
                 f'expected {_WORDS[fault.subject]}'
             )
     targets = {
-        topic: Target(cameras.get(topic, ''), topic, _fits(bag, topic, 'stamped'))
+        topic: Target(
+            cameras.get(topic, ''), topic, _types(bag, topic, fault.subject),
+            _types(bag, topic, 'stamped'),
+        )
         for topic in chosen
     }
     if fault.takes_camera_info:
-        infos = {PurePosixPath(t).parent: t for t in bag.topics if _has(bag, t, {CAMERA_INFO})}
+        beside = frozenset((CAMERA_INFO,))
+        infos = {PurePosixPath(t).parent: t for t in bag.topics if beside & {*bag.topics[t].types}}
         for topic in chosen:
-            info = next((infos[p] for p in PurePosixPath(topic).parents[:2] if p in infos), None)
-            if topic in cameras and info:
-                targets.setdefault(info, Target('', topic, True, is_beside=True))
+            if topic in cameras and (info := infos.get(_driver(topic))):
+                targets.setdefault(info, Target('', topic, beside, beside, is_beside=True))
     return targets
 
 
@@ -74,7 +79,7 @@ def _chosen(
         return list(dict.fromkeys([*of_cameras, *fault.topics]))
     if fault.subject != 'clouds':
         return list(cameras)
-    clouds = [topic for topic in bag.topics if _fits(bag, topic, 'clouds')]
+    clouds = [topic for topic in bag.topics if _types(bag, topic, 'clouds')]
     if not clouds:
         raise ConfigError(
             f'fault {fault.name}: {bag.path} has no {POINT_CLOUD}; take the fault out, or name '
@@ -83,17 +88,22 @@ def _chosen(
     return clouds
 
 
-def _fits(bag: Bag, topic: str, subject: Subject) -> bool:
+def _driver(topic: str) -> PurePosixPath:
+    """Return what the image topics of a camera and its CameraInfo lie below."""
+    return PurePosixPath(topic.removesuffix('/compressed')).parent
+
+
+def _types(bag: Bag, topic: str, subject: Subject) -> frozenset[str]:
+    """Return those types of a topic's messages that a kind of fault can strike."""
+    types = frozenset(bag.topics[topic].types)
     if subject == 'stamped':
-        return all(bag.types.starts_with_header(kind) for kind in bag.topics[topic].types)
-    if subject == 'pictures':
-        return _has(bag, topic, IMAGE_TYPES)
-    return subject == 'any' or _has(bag, topic, {POINT_CLOUD})
+        return frozenset(kind for kind in types if bag.types.starts_with_header(kind))
+    return types if subject == 'any' else types & _SUBJECTS[subject]
 
 
-def _has(bag: Bag, topic: str, types: Iterable[str]) -> bool:
-    return bool({*bag.topics[topic].types} & {*types})
-
+_SUBJECTS: Mapping[Subject, frozenset[str]] = {
+    'pictures': frozenset(IMAGE_TYPES), 'clouds': frozenset((POINT_CLOUD,)),
+}
 
 _WORDS: Mapping[Subject, str] = {
     'pictures': ' or '.join(IMAGE_TYPES),

@@ -13,15 +13,18 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
+from perception_ros.bags import messages
 from perception_ros.bags.bag import Bag, Message, open_bag
 from perception_ros.bags.messages import IMAGE
+from perception_ros.bags.types import standard
 from perception_ros.bags.writer import BagWriter
 from perception_ros.core.errors import ConfigError, ImageError
-from perception_ros.core.image import Image
+from perception_ros.core.image import Image, RAW_ENCODINGS
+from perception_ros.faults import pictures
 from perception_ros.faults.inject import ADDED, CHANGED, Injector, REMOVED, Touch
 from perception_ros.faults.plan import FaultPlan, KINDS
 from perception_ros.ros.cdr import read_compressed_image, read_header, read_image
-from test.builders import MS
+from test.builders import MS, picture
 from test.faults.build import (
     CAMERAS,
     FRONT,
@@ -168,16 +171,16 @@ def test_only_what_is_held_back_is_in_memory(bag: Bag, monkeypatch: pytest.Monke
 
 def one(bag: Bag, topic: str, **fault: Any) -> tuple[list[Message], list[Touch]]:
     """Return what comes on a topic."""
-    messages, touches = came(bag, plan(fault))
-    return [m for m in messages if m.topic == topic], touches
+    arrived, touches = came(bag, plan(fault))
+    return [m for m in arrived if m.topic == topic], touches
 
 
-def offsets_ms(messages: list[Message]) -> list[int]:
-    return [(m.time_ns - START_NS) // MS for m in messages]
+def offsets_ms(arrived: list[Message]) -> list[int]:
+    return [(m.time_ns - START_NS) // MS for m in arrived]
 
 
-def stamps_ms(messages: list[Message]) -> list[int]:
-    return [(read_header(m.data, m.type).stamp_ns - START_NS) // MS for m in messages]
+def stamps_ms(arrived: list[Message]) -> list[int]:
+    return [(read_header(m.data, m.type).stamp_ns - START_NS) // MS for m in arrived]
 
 
 def test_a_window_begins_and_ends(bag: Bag) -> None:
@@ -235,9 +238,9 @@ def test_a_duplicate_is_the_same_again(bag: Bag) -> None:
 
 
 def test_a_frozen_camera_shows_one_picture_under_new_stamps(bag: Bag) -> None:
-    messages, touches = came(bag, plan({'kind': 'freeze', 'from_s': 0.25, 'to_s': 0.65}))
+    arrived, touches = came(bag, plan({'kind': 'freeze', 'from_s': 0.25, 'to_s': 0.65}))
     for topic in CAMERAS:
-        found = [m for m in messages if m.topic == topic]
+        found = [m for m in arrived if m.topic == topic]
         assert stamps_ms(found) == list(range(0, 2000, 100))
         frozen = {bytes(m.data)[12:] for m in found[3:7]}
         assert len(frozen) == 1
@@ -248,9 +251,9 @@ def test_a_frozen_camera_shows_one_picture_under_new_stamps(bag: Bag) -> None:
 
 def test_a_clock_changes_the_stamp_and_no_other_byte(bag: Bag) -> None:
     before = all_of(bag)
-    messages, touches = came(bag, plan(
+    arrived, touches = came(bag, plan(
         {'kind': 'skew', 'cameras': ['rear'], 'offset_ms': 50, 'drift_ppm': 1e4, 'from_s': 1.0}))
-    for old, new in zip(before, messages, strict=True):
+    for old, new in zip(before, arrived, strict=True):
         changed = old.topic in (REAR, REAR_INFO) and old.time_ns >= START_NS + 1000 * MS
         assert (old.data != new.data) is changed
         assert old.data[12:] == new.data[12:] and old.time_ns == new.time_ns
@@ -263,9 +266,9 @@ def test_a_clock_changes_the_stamp_and_no_other_byte(bag: Bag) -> None:
 
 
 def test_the_time_jumps_for_all_cameras(bag: Bag) -> None:
-    messages, _ = came(bag, plan({'kind': 'jump', 'by_s': -2, 'from_s': 0.5, 'to_s': 1.0}))
+    arrived, _ = came(bag, plan({'kind': 'jump', 'by_s': -2, 'from_s': 0.5, 'to_s': 1.0}))
     for topic in (FRONT, REAR, REAR_INFO):
-        stamps = stamps_ms([m for m in messages if m.topic == topic])
+        stamps = stamps_ms([m for m in arrived if m.topic == topic])
         assert stamps[4:6] == [400, -1500] and stamps[9:11] == [-1100, 1000]
 
 
@@ -326,8 +329,8 @@ def test_lidars_are_lost_without_being_named(bag: Bag) -> None:
 
 
 def test_a_lost_camera_takes_its_camera_info_along(bag: Bag) -> None:
-    messages, _ = came(bag, plan({'kind': 'lose_camera', 'cameras': ['rear'], 'to_s': 1}))
-    count = Counter(m.topic for m in messages)
+    arrived, _ = came(bag, plan({'kind': 'lose_camera', 'cameras': ['rear'], 'to_s': 1}))
+    count = Counter(m.topic for m in arrived)
     assert count == {FRONT: 20, REAR: 10, REAR_INFO: 10, POINTS: 20, TF: 20}
 
 
@@ -338,9 +341,44 @@ def test_damage_to_what_is_damaged_ends_nothing(tmp_path: Path, kind: str) -> No
         for index, data in enumerate(damaged):
             writer.write_cdr(FRONT, IMAGE, START_NS + index, data)
     with open_bag(path) as opened:
-        messages, touches = came(opened, plan({'kind': kind, **SETTINGS.get(kind, {})}))
+        arrived, touches = came(opened, plan({'kind': kind, **SETTINGS.get(kind, {})}))
     what = Counter(touch.what for touch in touches)
-    assert len(messages) == len(damaged) - what[REMOVED] + what[ADDED]
+    assert len(arrived) == len(damaged) - what[REMOVED] + what[ADDED]
+
+
+@pytest.mark.parametrize('kind', sorted(set(KINDS) - {'lose_lidar'}))
+def test_messages_of_another_type_are_left_alone_where_they_cannot_be_struck(
+    tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / 'mixed.mcap'
+    with BagWriter(path) as writer:
+        head = messages.header(START_NS, 'f')
+        for index, made in enumerate((
+            messages.label_info(head, ['red']), messages.transforms([(1, 'a', 'b', np.eye(4))]),
+            messages.raw_image(head, Image.from_array(picture())),
+        )):
+            writer.write(FRONT, made, START_NS + index * MS)
+    with open_bag(path) as opened:
+        before, (after, touches) = all_of(opened), came(
+            opened, plan({'kind': kind, **SETTINGS.get(kind, {})}))
+    what = Counter(touch.what for touch in touches)
+    assert len(after) == len(before) - what[REMOVED] + what[ADDED]
+    if kind in ('corrupt', 'darken', 'blind'):
+        assert after[:2] == before[:2] and after[2].data != before[2].data
+    if kind in ('skew', 'jump'):
+        assert [old == new for old, new in zip(before, after, strict=True)] == [False, True, False]
+
+
+@pytest.mark.parametrize('encoding', RAW_ENCODINGS)
+def test_raw_images_of_every_encoding_can_be_painted_over(encoding: str) -> None:
+    height, width, step = 8, 12, 12 * 8
+    image = Image(bytes(range(256)) * 6, encoding, width, height, step)
+    made = messages.raw_image(messages.header(START_NS, 'f'), image)
+    data = standard().serialize_cdr(made, IMAGE)
+    before = Message(FRONT, IMAGE, START_NS, data)
+    light, dark = (read_image(m.data).image for m in (before, pictures.darken(before, 0.3)))
+    assert dark.encoding == (encoding if encoding in ('rgb8', 'bgr8', 'mono8') else 'rgb8')
+    assert near(0.3 * light.rgb(), dark.rgb())
 
 
 @pytest.mark.parametrize(('fault', 'says'), [

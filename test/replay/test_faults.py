@@ -20,7 +20,7 @@ from perception_ros.replay import run as run_module
 from perception_ros.replay.effects import measure
 from perception_ros.replay.limits import check, Limit
 from perception_ros.replay.run import play, ReplayOptions
-from perception_ros.replay.tables import read_rows
+from perception_ros.replay.tables import DETECTIONS, read_rows, SCHEMAS, write_rows
 from test.faults.build import CAMERAS, plan, small_bag, write_plan
 from test.faults.test_inject import PLANS
 from test.replay.drawn import config, configuration, drawn_bag
@@ -148,6 +148,55 @@ def test_where_sets_must_be_complete_nobody_is_missing(
     assert 'are unmatched' in found['expected']
     rows = read_rows(tmp_path / 'out' / 'frames.parquet', ('camera', 'reason'))
     assert sum(row == ('rear', 'unmatched') for row in rows) == 10
+
+
+def test_where_sets_must_be_complete_a_late_frame_may_cost_its_partner(
+    drawn: Path, tmp_path: Path
+) -> None:
+    """Which waited for longer than `max_age_ms`, as such a policy lets it."""
+    [found] = effect(
+        drawn, tmp_path / 'out', {'kind': 'delay', 'by_ms': 700, **FRONT},
+        values={'synchronizer': {'policy': 'approximate'}},
+    )
+    configuration(drawn)
+    reasons = Counter(read_rows(tmp_path / 'out' / 'frames.parquet', ('camera', 'reason')))
+    assert reasons['rear', 'stale'] == 10
+    assert found['is_met'] is True and found['measured']['others_lost'] == 0
+
+
+def test_copies_after_the_end_of_the_bag_look_like_another_clock(
+    drawn: Path, tmp_path: Path
+) -> None:
+    """So many old stamps in a row are looked at again, which is not the doing of the fault."""
+    [found] = effect(drawn, tmp_path / 'out', {'kind': 'duplicate', 'after_ms': 500})
+    assert found['is_met'] is True
+    assert found['measured']['set_aside'] == 10
+    assert found['measured']['out_of_order'] == 50
+
+
+def test_what_a_wrong_clock_costs_is_not_the_doing_of_others(drawn: Path, tmp_path: Path) -> None:
+    dark, skewed, lost = effect(
+        drawn, tmp_path / 'out', {'kind': 'darken', 'cameras': ['front'], 'from_s': 2},
+        {'kind': 'skew', 'offset_ms': 450, **FRONT}, {'kind': 'drop', 'cameras': ['rear']},
+    )
+    assert skewed['measured']['others_lost'] == 0, 'both that it cost were dark'
+    assert dark['measured']['set_aside'] == 10 and dark['is_met'] is None
+    assert lost['is_met'] is True
+
+
+def test_a_frozen_picture_in_which_something_else_is_found_is_told(
+    drawn: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / 'out'
+    effect(drawn, output, {'kind': 'freeze', **FRONT})
+    names = list(SCHEMAS[DETECTIONS].names)
+    rows = list(read_rows(output / 'detections.parquet', names))
+    at = next(i for i, row in enumerate(rows) if row[:2] == ('front', 2_500_000_000))
+    changed = [*rows[at]]
+    changed[names.index('class')] = 'tree'
+    write_rows(output / 'detections.parquet', DETECTIONS, [*rows[:at], changed, *rows[at + 1 :]])
+    [found] = measure(output)
+    assert (found['measured']['differ'], found['is_met']) == (1, False)
 
 
 def test_cameras_that_count_by_arrival_do_not_mind_a_wrong_clock(
