@@ -21,10 +21,12 @@ _AFTERMATH_NS = 1_000_000_000
 """What is lost so long after a fault may still be its doing."""
 
 _REFUSED = (DropReason.INVALID, DropReason.UNDECODABLE)
-_LOST = (DropReason.FAILED, DropReason.STALE, DropReason.SUPERSEDED, DropReason.STOPPED)
 _DISORDER = (DropReason.OUT_OF_ORDER, DropReason.DUPLICATE)
+_CONFIGURED = (DropReason.RATE, DropReason.UNWANTED)
 _INCOMPLETE = (DropReason.UNMATCHED, DropReason.STALE)
 """Reasons that a policy has which waits for complete sets, however long."""
+_TOO_SLOW = (DropReason.SUPERSEDED, DropReason.STALE, DropReason.STOPPED)
+"""Reasons that a machine has which plays in real time."""
 
 
 @dataclass(slots=True)
@@ -47,9 +49,10 @@ class Figures:
     """Touched frames that were dropped as invalid or undecodable,"""
     out_of_order: int = 0
     duplicate: int = 0
-    unmatched: int = 0
+    passed_over: int = 0
+    """as the configuration has it, or in real time a machine that is too slow;"""
     lost: int = 0
-    """for another reason but that the configuration leaves them out,"""
+    """for any other reason,"""
     vanished: int = 0
     """and those of which nothing is known."""
     alone: int = 0
@@ -77,6 +80,8 @@ class Aftermath:
         config: PerceptionConfig,
         bag: Span,
         end_ns: int,
+        *,
+        is_realtime: bool,
     ) -> None:
         """
         Read them.
@@ -101,7 +106,7 @@ class Aftermath:
         self._shared = {message for message, faults in faults_of.items() if len(faults) > 1}
         self._frames = _Frames(folder, {
             key for found in self._touches.values() for touch in found if (key := self._key(touch))
-        }, config.synchronizer.policy)
+        }, _passed_over(config, is_realtime=is_realtime))
         self._clocks = {
             fault.name: fault for fault in plan.faults if isinstance(fault, (Skew, Jump))
         }
@@ -186,7 +191,7 @@ class Aftermath:
         return touch.camera, touch.stamp_ns or 0
 
     def _count_fates(self, keys: Iterable[Key], found: Figures) -> None:
-        frames = self._frames
+        frames, has_others = self._frames, len(self._config.cameras) > 1
         for key in frames.fates.keys() & set(keys):
             fate = frames.fates[key]
             found.inferred += fate[INFERRED]
@@ -194,9 +199,9 @@ class Aftermath:
             found.refused += sum(fate[reason] for reason in _REFUSED)
             found.out_of_order += fate[DropReason.OUT_OF_ORDER]
             found.duplicate += fate[DropReason.DUPLICATE]
-            found.unmatched += sum(fate[reason] for reason in frames.incomplete)
+            found.passed_over += sum(fate[reason] for reason in frames.passed_over)
             found.lost += sum(fate[reason] for reason in frames.lost)
-            found.alone += len(frames.cameras_beside(key)) == 1
+            found.alone += has_others and frames.cameras_beside(key) == {key[0]}
 
     def _count_vanished(self, keys: Iterable[Key], found: Figures) -> None:
         looked_at = {
@@ -248,9 +253,11 @@ class Aftermath:
 class _Frames:
     """What the table of frames says of those that faults have touched, and of all others."""
 
-    def __init__(self, folder: Path, touched: set[Key], policy: str) -> None:
-        self.incomplete = () if policy == 'deadline' else _INCOMPLETE
-        self.lost = tuple(reason for reason in _LOST if reason not in self.incomplete)
+    def __init__(
+        self, folder: Path, touched: set[Key], passed_over: frozenset[DropReason]
+    ) -> None:
+        self.passed_over = passed_over
+        self.lost = {*DropReason} - passed_over - {*_REFUSED, *_DISORDER}
         self.fates: dict[Key, Counter[str]] = {}
         """How many frames of a touched key were inferred, or dropped for a reason."""
         self.detections: Counter[Key] = Counter()
@@ -283,7 +290,7 @@ class _Frames:
                 self.detections[key] += count or 0
             elif outcome == INFERRED:
                 inferred.add(key)
-            elif reason in (*self.lost, *_DISORDER):
+            elif reason in self.lost or reason in _DISORDER:
                 lost.append(stamp_ns)
         self.others_inferred = [stamp_ns for _, stamp_ns in inferred]
         self.others_lost = lost
@@ -293,6 +300,14 @@ class _Frames:
     def cameras_beside(self, key: Key) -> set[str]:
         """Return the cameras in the set that a frame is in."""
         return self._cameras.get(self._set_of.get(key, -1), set())
+
+
+def _passed_over(config: PerceptionConfig, *, is_realtime: bool) -> frozenset[DropReason]:
+    """Return reasons for which frames are dropped as they should be, fault or no fault."""
+    is_patient = config.synchronizer.policy != 'deadline'
+    return frozenset((
+        *_CONFIGURED, *(_INCOMPLETE if is_patient else ()), *(_TOO_SLOW if is_realtime else ()),
+    ))
 
 
 def _covers(spans: Iterable[Span], stamp_ns: int) -> bool:

@@ -19,8 +19,9 @@ from perception_ros.faults.plan import FaultPlan, read_faults
 from perception_ros.replay import run as run_module
 from perception_ros.replay.effects import measure
 from perception_ros.replay.limits import check, Limit
+from perception_ros.replay.parts import RunFolder
 from perception_ros.replay.run import play, ReplayOptions
-from perception_ros.replay.tables import DETECTIONS, read_rows, SCHEMAS, write_rows
+from perception_ros.replay.tables import DETECTIONS, FRAMES, read_rows, SCHEMAS, write_rows
 from test.faults.build import CAMERAS, plan, small_bag, write_plan
 from test.faults.test_inject import PLANS
 from test.replay.drawn import config, configuration, drawn_bag
@@ -189,14 +190,38 @@ def test_a_frozen_picture_in_which_something_else_is_found_is_told(
 ) -> None:
     output = tmp_path / 'out'
     effect(drawn, output, {'kind': 'freeze', **FRONT})
-    names = list(SCHEMAS[DETECTIONS].names)
-    rows = list(read_rows(output / 'detections.parquet', names))
-    at = next(i for i, row in enumerate(rows) if row[:2] == ('front', 2_500_000_000))
-    changed = [*rows[at]]
-    changed[names.index('class')] = 'tree'
-    write_rows(output / 'detections.parquet', DETECTIONS, [*rows[:at], changed, *rows[at + 1 :]])
+    change_row(output, DETECTIONS, {'class': 'tree'})
     [found] = measure(output)
     assert (found['measured']['differ'], found['is_met']) == (1, False)
+
+
+def change_row(output: Path, table: str, values: dict[str, str]) -> None:
+    """Change what a table says of the front camera at 2.5 s."""
+    names = SCHEMAS[table].names
+    rows = [
+        tuple(values.get(name, value) for name, value in zip(names, row, strict=True))
+        if row[:2] == ('front', 2_500_000_000) else row
+        for row in read_rows(output / f'{table}.parquet', names)
+    ]
+    write_rows(output / f'{table}.parquet', table, rows)
+
+
+def test_frames_that_are_passed_over_are_not_lost_to_a_fault(drawn: Path, tmp_path: Path) -> None:
+    """The model looks at every second one, and in real time the machine may be too slow."""
+    model = {'bundle': str(drawn / 'means'), 'max_rate_hz': 5.0}
+    output = tmp_path / 'out'
+    [found] = effect(
+        drawn, output, {'kind': 'blind', **FRONT}, values={'models': {'colours': model}})
+    configuration(drawn)
+    assert (found['measured']['inferred'], found['measured']['passed_over']) == (5, 5)
+    assert found['is_met'] is True
+    change_row(output, FRAMES, {'outcome': 'dropped', 'reason': 'superseded'})
+    [found] = measure(output)
+    assert (found['measured']['lost'], found['is_met']) == (1, False)
+    folder = RunFolder(output)
+    folder.write_about({**folder.read_about(), 'realtime': {'rate': 1.0}})
+    [found] = measure(output)
+    assert (found['measured']['lost'], found['is_met']) == (0, True)
 
 
 def test_cameras_that_count_by_arrival_do_not_mind_a_wrong_clock(
@@ -222,6 +247,7 @@ def test_a_camera_alone_is_in_nobodys_sets(tmp_path: Path) -> None:
     )
     assert lost['is_met'] and lost['measured']['noticeable'] == 0
     assert late['is_met'] and late['measured']['inferred'] == 10 - lost['messages']
+    assert late['measured']['alone'] == 0
 
 
 def test_files_of_pictures_and_lidars(tmp_path: Path) -> None:
