@@ -62,7 +62,8 @@ def cut(
         # a map without a drive is no part of one, unless it is what was asked for
         if counts.total() == before and not (before and wanted <= latched):
             raise BagError(
-                f'{bag.path}: no message on these topics in this span; the bag lasts '
+                f'{bag.path}: no message on these topics in this span'
+                f'{" is left" if read else ""}; the bag lasts '
                 f'{(bag.end_ns - bag.start_ns) / 1e9:.3f} s'
             )
     return counts

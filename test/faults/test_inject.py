@@ -15,6 +15,7 @@ import pytest
 
 from perception_ros.bags import messages
 from perception_ros.bags.bag import Bag, Message, open_bag
+from perception_ros.bags.frames import image_topics
 from perception_ros.bags.messages import IMAGE
 from perception_ros.bags.types import standard
 from perception_ros.bags.writer import BagWriter
@@ -24,6 +25,7 @@ from perception_ros.faults import pictures
 from perception_ros.faults.inject import ADDED, CHANGED, Injector, REMOVED, Touch
 from perception_ros.faults.plan import FaultPlan, KINDS
 from perception_ros.ros.cdr import read_compressed_image, read_header, read_image
+from test.bags.build import MAKERS, two_cameras
 from test.builders import MS, picture
 from test.faults.build import (
     CAMERAS,
@@ -55,8 +57,7 @@ def came(
     bag: Bag, faults: FaultPlan, *span: int | None
 ) -> tuple[list[Message], list[Touch]]:
     touches: list[Touch] = []
-    cameras = {topic: name for topic, name in CAMERAS.items() if topic in bag.topics}
-    injector = Injector(faults, bag, cameras)
+    injector = Injector(faults, bag, image_topics(bag))
     found = list(injector.messages(None, *(span or (None, None)), touches.append))
     return [message._replace(data=bytes(message.data)) for message in found], touches
 
@@ -134,6 +135,20 @@ def test_the_same_again_is_the_same_and_another_seed_is_not(bag: Bag) -> None:
     )
     assert first == again
     assert first != other
+
+
+@pytest.mark.parametrize('kind', ['mcap-zstd', 'db3-each-message', 'ros1-lz4'])
+def test_the_kind_of_bag_makes_no_difference(tmp_path: Path, kind: str) -> None:
+    several = plan(
+        {'kind': 'freeze', 'to_s': 1}, {'kind': 'jitter', 'max_ms': 300},
+        {'kind': 'corrupt', 'how': 'bytes', 'probability': 0.5},
+    )
+    found = []
+    for name in ('mcap', kind):
+        (tmp_path / name).mkdir()
+        with open_bag(MAKERS[name](tmp_path / name, two_cameras(12))) as opened:
+            found.append(came(opened, several))
+    assert found[0] == found[1]
 
 
 def test_two_faults_of_one_kind_do_not_strike_the_same(bag: Bag) -> None:

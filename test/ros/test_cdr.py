@@ -12,7 +12,7 @@ import pytest
 
 from perception_ros.core.errors import ImageError
 from perception_ros.core.image import Image
-from perception_ros.ros.cdr import read_compressed_image, read_image
+from perception_ros.ros.cdr import read_compressed_image, read_image, write_stamp
 
 READERS = {'Image': read_image, 'CompressedImage': read_compressed_image}
 
@@ -68,6 +68,22 @@ def test_image_fields_at_every_alignment(order: str, frame_id: str, encoding: st
 def test_a_stamp_before_1970_stays_negative() -> None:
     serialised = Writer('<').header(-1, 5, '').string('jpeg').octets(b'').done()
     assert read_compressed_image(serialised).stamp_ns == -999_999_995
+
+
+@pytest.mark.parametrize('order', ['<', '>'], ids=['little endian', 'big endian'])
+@given(stamp_ns=st.integers(-(2**31) * 10**9, 2**31 * 10**9 - 1))
+def test_another_stamp_changes_nothing_else(order: str, stamp_ns: int) -> None:
+    serialised = Writer(order).header(12, 345, 'front').octets(b'rest').done()
+    changed = write_stamp(memoryview(serialised), 'Image', stamp_ns)
+    assert changed == Writer(order).header(
+        stamp_ns // 10**9, stamp_ns % 10**9, 'front').octets(b'rest').done()
+
+
+@pytest.mark.parametrize('stamp_ns', [2**31 * 10**9, -(2**31) * 10**9 - 1])
+def test_a_stamp_that_does_not_fit_is_refused(stamp_ns: int) -> None:
+    serialised = Writer('<').header(12, 345, 'front').done()
+    with pytest.raises(ImageError, match='expected seconds that fit into 32 bits'):
+        write_stamp(serialised, 'Image', stamp_ns)
 
 
 def test_a_second_has_no_more_than_a_thousand_million_nanoseconds() -> None:
