@@ -82,9 +82,12 @@ LAYERS = {
     'ros': {'core', 'bundles', 'backends', 'ros'},
     'nodes': {'core', 'bags', 'bundles', 'backends', 'ros', 'nodes'},
     'demo': {'core', 'bags', 'bundles', 'backends', 'ros', 'demo'},
+    'realtime': {
+        'core', 'bags', 'faults', 'bundles', 'replay', 'ros', 'demo', 'realtime',
+    },
     'cli': {
         'core', 'bags', 'faults', 'bundles', 'backends', 'evaluation', 'recording', 'benchmarks',
-        'quantization', 'replay', 'ros', 'demo', 'cli',
+        'quantization', 'replay', 'ros', 'demo', 'realtime', 'cli',
     },
 }
 

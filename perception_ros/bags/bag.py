@@ -54,6 +54,8 @@ class Topic:
     is_latched: bool
     """Late subscribers get the last message."""
     definitions: Mapping[str, Definition]
+    is_best_effort: bool = False
+    """It was published so, as far as the bag says."""
 
 
 class Bag:
@@ -224,5 +226,6 @@ def _topics(stores: list[Store]) -> dict[str, Topic]:
             sum(counts[channel] for channel in channels),
             name == TF_STATIC or any(channel.is_latched for channel in channels),
             {channel.type: channel.definition for channel in channels},
+            all(channel.is_best_effort for channel in channels),
         )
     return topics

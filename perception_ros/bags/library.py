@@ -12,6 +12,7 @@ from rosbags.interfaces import (
     ConnectionExtRosbag2,
     MessageDefinitionFormat,
     QosDurability,
+    QosReliability,
 )
 from rosbags.rosbag1 import Reader as Reader1
 from rosbags.rosbag2 import Reader as Reader2
@@ -58,6 +59,7 @@ def _channel(connection: Connection) -> Channel:
     definition = Definition(
         _FORMS.get(connection.msgdef.format, ''), connection.msgdef.data
     )
+    is_best_effort = False
     match connection.ext:
         case ConnectionExtRosbag1(latching=latching):
             encoding, is_latched = 'ros1', bool(latching)
@@ -65,7 +67,12 @@ def _channel(connection: Connection) -> Channel:
             is_latched = any(
                 profile.durability == QosDurability.TRANSIENT_LOCAL for profile in profiles
             )
-    return Channel(connection.topic, connection.msgtype, definition, encoding, is_latched)
+            is_best_effort = bool(profiles) and all(
+                profile.reliability == QosReliability.BEST_EFFORT for profile in profiles
+            )
+    return Channel(
+        connection.topic, connection.msgtype, definition, encoding, is_latched, is_best_effort
+    )
 
 
 def _compression(reader: Any) -> str:

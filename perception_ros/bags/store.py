@@ -26,6 +26,8 @@ class Channel(NamedTuple):
     """'cdr' or 'ros1'; others are carried, but nothing is decoded."""
     is_latched: bool
     """Late subscribers get the last message: transient local, latching."""
+    is_best_effort: bool = False
+    """All its publishers were, as far as the file says."""
 
 
 class Record(NamedTuple):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -31,10 +33,23 @@ from perception_ros.replay.run import play, ReplayOptions  # noqa: E402
 from perception_ros.replay.summary import read_summary, summarise, SUMMARY  # noqa: E402
 from perception_ros.replay.verdict import judge, mean_figures  # noqa: E402
 
+if TYPE_CHECKING:
+    from perception_ros.realtime.run import Ending
+
 TRUTH_HELP = (
     'Labels in files instead of those of the bag, [HEAD=]KIND:PATH: coco:FILE, yolo:FOLDER, '
     'camvid:FOLDER or bag:FILE; images are named <camera>/<stamp_ns>. Repeatable.'
 )
+TOPICS_HELP = (
+    'Played besides images, with commas, or none; default: all but labels. With --realtime.'
+)
+NODE_HELP = (
+    'Play against the active node in this namespace, such as /perception, instead of one that is '
+    'started; with --realtime.'
+)
+_SHOWN = ('p50', 'p95', 'p99', 'max')
+"""Percentiles from published to received."""
+
 LIMITS_HELP = 'YAML file with what must hold, such as mAP50 >= 0.4; exit status 1 if it does not.'
 
 
@@ -67,12 +82,26 @@ def replay(
     ] = True,
     resume: Annotated[bool, typer.Option('--resume', help='Go on with a run.')] = False,
     overwrite: Annotated[bool, typer.Option('--overwrite', help='Replace a run.')] = False,
+    realtime: Annotated[
+        bool, typer.Option('--realtime', help='Play through DDS against a running node.')
+    ] = False,
+    rate: Annotated[
+        float | None, typer.Option(min=0.01, max=100, help='Times as fast; with --realtime.')
+    ] = None,
+    loop: Annotated[
+        int | None, typer.Option(min=1, help='How many times; with --realtime.')
+    ] = None,
+    topics: Annotated[str, typer.Option(help=TOPICS_HELP)] = '',
+    node: Annotated[str, typer.Option(metavar='NAMESPACE', help=NODE_HELP)] = '',
 ) -> None:
     """Play a bag through the node's pipeline, in its own time and as fast as the machine goes.
 
     The same bag, bundles and configuration give the same tables. Results of a bag with labels are
-    measured by them; docs/replay.md has files, keys and limits.
+    measured by them; docs/replay.md has files, keys and limits. With --realtime it takes as long
+    as the drive did, and measures what a vehicle would see.
     """
+    if not realtime:
+        _refuse_pace({'--rate': rate, '--loop': loop, '--topics': topics, '--node': node})
     wanted = read_limits(limits) if limits else ()
     source = LabelSource(tuple(ground_truth or ()), class_names(labels), renames(rename))
     if baseline:
@@ -84,11 +113,18 @@ def replay(
         cameras=split_names(cameras), has_results=results, resume=resume, overwrite=overwrite,
         faults=read_faults(faults) if faults else None,
     )
-    try:
-        _replay(options)
-    except KeyboardInterrupt:
-        warn(f'what is done is kept; the same command with --resume goes on with {output}')
-        raise
+    ending = None
+    if realtime:
+        ending = _replay_realtime(
+            options, rate=rate or 1.0, loop=loop or 1, topics=topics, node=node
+        )
+    else:
+        try:
+            with _progress() as tell:
+                play(options, tell)
+        except KeyboardInterrupt:
+            warn(f'what is done is kept; the same command with --resume goes on with {output}')
+            raise
     verdicts = judge(bag, output, source)
     summary = {
         **mean_figures(verdicts), **summarise(output),
@@ -104,19 +140,98 @@ def replay(
     if junit:
         write(junit, as_junit(checks, bag.name))
     _print(Console(), summary, output)
+    if summary['realtime']:
+        _print_realtime(Console(), summary['realtime'])
     for problem in summary['problems']:
         warn(problem)
+    if ending and ending.problem:
+        _end_early(ending, output)
     _end(checks)
 
 
-def _replay(options: ReplayOptions) -> None:
+@contextmanager
+def _progress() -> Iterator[Callable[[float], None]]:
+    """Give what is to be told which share is done."""
     console = Console(stderr=True)
     columns = (BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as progress:
         task = progress.add_task('', total=1.0)
-        play(options, lambda done: progress.update(task, completed=done))
+        yield lambda done: progress.update(task, completed=done)
+
+
+def _refuse_pace(given: dict[str, Any]) -> None:
+    """Raise ReplayError for options that mean nothing where there is no clock on the wall."""
+    if names := [name for name, value in given.items() if value]:
+        raise ReplayError(
+            f'{", ".join(names)} can be had with --realtime only: without it a bag is played '
+            'once, in its own time and as fast as the machine goes, and gives the same results '
+            'at any rate and in each round'
+        )
+
+
+def _replay_realtime(
+    options: ReplayOptions, *, rate: float, loop: int, topics: str, node: str
+) -> Ending:
+    """Play in real time; rclpy and the messages are needed from here on."""
+    try:
+        from perception_ros.demo.processes import DemoError
+        from perception_ros.realtime.run import play_realtime, RealtimeOptions
+    except ModuleNotFoundError as error:
+        raise ReplayError(
+            f'--realtime needs ROS 2, but {error}. Source your distribution, or run `make setup` '
+            'in the root of the source tree and use its .venv'
+        ) from error
+    live = RealtimeOptions(rate, loop, node.rstrip('/'), split_names(topics))
+    try:
+        with _progress() as tell:
+            return play_realtime(options, live, tell)
+    except DemoError as error:
+        if error.details:
+            typer.echo(error.details, err=True)
+        raise
+
+
+def _end_early(ending: Ending, output: Path) -> None:
+    """Say why a run in real time did not come to its end; what came of it is written."""
+    if ending.details:
+        typer.echo(ending.details, err=True)
+    warn(f'what came until then is in {output}')
+    if ending.is_interrupt:
+        raise KeyboardInterrupt
+    raise ReplayError(ending.problem)
+
+
+def _print_realtime(console: Console, figures: dict[str, Any]) -> None:
+    table = Table('camera', box=SIMPLE_HEAD, pad_edge=False)
+    for column in ('published', 'inferred', 'dropped', 'Hz', *(f'{key} ms' for key in _SHOWN)):
+        table.add_column(column, justify='right')
+    for name, item in figures['cameras'].items():
+        times, hz = item.get('end_to_end'), item['achieved_hz']
+        table.add_row(
+            name, *(str(item[key]) for key in ('published', 'inferred', 'dropped')),
+            '-' if hz is None else f'{hz:.2f}',
+            *(f'{times[f"{key}_ms"]:.1f}' if times else '-' for key in _SHOWN),
+        )
+    console.print(table)
+    pace, usage = figures['pace'], figures['node']
+    kept = '-' if pace['rate_kept'] is None else f'{pace["rate_kept"]:g}'
+    used = '' if usage['cpu_cores'] is None else (
+        f'; the node used {usage["cpu_cores"]:.2f} cores and {usage["peak_memory_mb"]:.0f} MiB'
+    )
+    console.print(
+        f'Played in {pace["played_s"]:.1f} s at a rate of {kept}, images up to '
+        f'{pace["late"]["max_ms"]:.1f} ms late{used}',
+        highlight=False, soft_wrap=True,
+    )
+    if pace['images'] and not pace['is_kept']:
+        warn(
+            f'this machine could not play the bag at a rate of {pace["rate"]:g}: one in a hundred '
+            f'images came {pace["late"]["p99_ms"]:.0f} ms late or more. What was dropped, and '
+            'latencies, say little about a vehicle; use a lower --rate, fewer --topics or a '
+            'faster machine'
+        )
 
 
 def _print(console: Console, summary: dict[str, Any], output: Path) -> None:

@@ -273,6 +273,9 @@ class PerceptionConfig(_Frozen):
     summary_file: str = parameter(
         '', 'Where to write the counters as JSON when the node is deactivated; empty: nowhere'
     )
+    frame_log: str = parameter(
+        '', 'Where to write a line about what became of each frame, at once; empty: nowhere'
+    )
 
     @field_validator('cameras', 'models')
     @classmethod

@@ -48,13 +48,20 @@ def load_average() -> float:
     return os.getloadavg()[0]
 
 
-def peak_memory_bytes(proc: Path = _PROC) -> int:
-    """Return the most memory that this process has held so far."""
+def peak_memory_bytes(proc: Path = _PROC, process: int | str = 'self') -> int:
+    """Return the most memory that a process, by default this one, has held; 0 if it is gone."""
     # not getrusage(), which goes on counting from what the parent held when it forked
-    for line in _read(proc / 'self' / 'status').splitlines():
+    for line in _read(proc / str(process) / 'status').splitlines():
         if line.startswith('VmHWM:'):
             return int(line.split()[1]) * 1024
     return 0
+
+
+def cpu_seconds(process: int, proc: Path = _PROC) -> float:
+    """Return how long a process has computed so far, over all cores; 0 if it is gone."""
+    # the name in parentheses may hold anything; utime and stime are fields 14 and 15
+    fields = _read(proc / str(process) / 'stat').rpartition(')')[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf('SC_CLK_TCK') if fields else 0.0
 
 
 def _cpu_entry(key: str, proc: Path) -> str:

@@ -19,6 +19,7 @@ import time
 from perception_ros.core.config import PerceptionConfig
 from perception_ros.core.model import Model
 from perception_ros.core.pipeline import Pipeline, Publish, Running, Wanted
+from perception_ros.core.statistics import Statistics
 from perception_ros.core.synchronizer import Matcher
 from perception_ros.core.types import Batch, Frame
 
@@ -37,9 +38,13 @@ class ThreadedPipeline(Pipeline):
         *,
         wanted: Wanted | None = None,
         synchronizer: Matcher | None = None,
+        statistics: Statistics | None = None,
     ) -> None:
         """Take what a `Pipeline` takes but clocks, which are both the monotonic one."""
-        super().__init__(config, models, publish, wanted=wanted, synchronizer=synchronizer)
+        super().__init__(
+            config, models, publish, wanted=wanted, synchronizer=synchronizer,
+            statistics=statistics,
+        )
         # Guards the synchroniser and the scheduler; its waiters are the models' first threads.
         self._work = threading.Condition()
         self._deadline_ns: int | None = None

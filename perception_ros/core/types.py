@@ -48,6 +48,10 @@ class DropReason(str, Enum):
     """A stage raised an error while it worked on this frame."""
     STOPPED = 'stopped'
     """The pipeline stopped before its turn came."""
+    LOST = 'lost'
+    """It was played in real time, and the node never said what became of it."""
+    UNHEARD = 'unheard'
+    """It was played in real time, and its result was published but did not arrive."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

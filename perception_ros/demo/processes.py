@@ -49,6 +49,11 @@ class NodeProcess:
         )
 
     @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self._process.pid
+
+    @property
     def is_running(self) -> bool:
         """Whether the process is still there."""
         return self._process.poll() is None

@@ -30,6 +30,7 @@ from perception_ros.bundles.bundle import Bundle
 from perception_ros.core.config import PerceptionConfig
 from perception_ros.core.errors import ConfigError, PerceptionError
 from perception_ros.core.files import write_text
+from perception_ros.core.frame_log import FrameLog
 from perception_ros.core.model import Model
 from perception_ros.core.threaded import ThreadedPipeline
 from perception_ros.nodes.signals import on_end
@@ -59,6 +60,7 @@ class PerceptionNode(LifecycleNode, EmptyListsNode):
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._cancel = threading.Event()
         self._models: dict[str, Model] = {}
+        self._frame_log: FrameLog | None = None
         self._pipeline: ThreadedPipeline | None = None
         self._outputs: ResultPublishers | None = None
         self._health: Health | None = None
@@ -144,6 +146,8 @@ class PerceptionNode(LifecycleNode, EmptyListsNode):
             self._models[name] = open_model(
                 name, config, ignore=ignore, current=lambda: self._config, cancel=self._cancel
             )
+        if config.frame_log:
+            self._frame_log = FrameLog(Path(config.frame_log))
         self._outputs = ResultPublishers(self, config, self._models)
         self._pipeline = ThreadedPipeline(
             config,
@@ -151,6 +155,7 @@ class PerceptionNode(LifecycleNode, EmptyListsNode):
             self._outputs.publish,
             wanted=self._outputs.wanted,
             synchronizer=make_matcher(config),
+            statistics=self._frame_log,
         )
         self._health = Health(self, self._pipeline, self._models)
 
@@ -216,7 +221,10 @@ class PerceptionNode(LifecycleNode, EmptyListsNode):
             self._outputs.destroy()
         for model in self._models.values():
             model.engine.close()
+        if self._frame_log:
+            self._frame_log.close()
         self._models = {}
+        self._frame_log = None
         self._pipeline = self._outputs = self._health = None
 
 

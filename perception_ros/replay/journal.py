@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from operator import itemgetter
 
-from perception_ros.core.latency import STAGES
 from perception_ros.core.statistics import Statistics
 from perception_ros.core.types import Drop, DropReason, FrameSet, Result
 from perception_ros.faults.inject import Touch
@@ -23,6 +22,7 @@ from perception_ros.replay.tables import (
     MISSING,
     Row,
     SCHEMAS,
+    TIMED,
     TIMINGS,
 )
 
@@ -80,7 +80,7 @@ class Journal(Statistics):
             len(found) if found else 0,
         )))
         self._rows[TIMINGS].append((place, (
-            *key, *(result.times_ns[stage] for stage in STAGES if stage != 'transport')
+            *key, *(result.times_ns.get(name) for name in TIMED)
         )))
         if found:
             self._rows[DETECTIONS].extend(

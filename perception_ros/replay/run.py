@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from perception_ros.core.errors import BagError, ConfigError, ReplayError
 from perception_ros.core.model import Model
 from perception_ros.core.offline import OfflinePipeline
 from perception_ros.core.types import Frame, Result
-from perception_ros.faults.inject import Injector
+from perception_ros.faults.inject import Injector, Record
 from perception_ros.faults.plan import FaultPlan
 from perception_ros.replay.inputs import choose_cameras, read_inputs, Refused
 from perception_ros.replay.journal import Journal
@@ -80,14 +80,14 @@ def play(options: ReplayOptions, tell: Tell = lambda share: None) -> None:
     :raises PerceptionError: something cannot be read, opened or written.
     """
     with open_bag(options.bag) as bag:
-        config, topics = choose_cameras(bag, _offline(options.config), options.cameras)
-        faults = _injector(options.faults, bag, config, topics)
+        config, topics = choose_cameras(bag, engines_first(options.config), options.cameras)
+        faults = injector(options.faults, bag, config, topics)
         bundles = {
             name: Bundle.load(model.bundle or name) for name, model in config.models.items()
         }
         folder = RunFolder(options.output)
         folder.begin(
-            _about(options, bag, config, topics, bundles),
+            about_run(options, bag, config, topics, bundles),
             resume=options.resume, overwrite=options.overwrite,
         )
         if folder.is_finished:
@@ -96,7 +96,7 @@ def play(options: ReplayOptions, tell: Tell = lambda share: None) -> None:
         parts = folder.parts()
         if not (parts and parts[-1].is_last):
             _Run(options, bag, config, topics, faults, manifests, folder, tell).go(len(parts))
-        _join(folder, config, manifests, has_results=options.has_results)
+        join_parts(folder, config, manifests, has_results=options.has_results)
 
 
 class _Run:
@@ -138,7 +138,13 @@ class _Run:
                 self._config, models, self._publish, wanted=lambda c, m: self._wanted(models[m]),
                 statistics=self._journal,
             )
-            messages = read_inputs(self._messages(), self._config, self._topics)
+            messages = read_inputs(
+                messages_of(
+                    self._options, self._bag, self._faults, self._topics.values(),
+                    self._journal.touched,
+                ),
+                self._config, self._topics,
+            )
             pipeline.is_rehearsal = True
             for _ in range(done * PART_MESSAGES):
                 if (item := next(messages, None)) is not None:
@@ -159,18 +165,6 @@ class _Run:
                         write_rows(part / f'{name}.parquet', name, rows)
                 self._folder.add_part(index, is_last=is_last, problems=list(self._bag.problems))
                 index += 1
-
-    def _messages(self) -> Iterator[Message]:
-        """Return the messages of the span that is replayed, with their faults."""
-        start_ns, end_ns = (
-            None if second is None else self._bag.start_ns + round(second * 1e9)
-            for second in (self._options.start_s, self._options.end_s)
-        )
-        topics = {*self._topics.values()}
-        if self._faults is None:
-            return self._bag.messages(topics, start_ns, end_ns)
-        topics |= self._faults.topics
-        return self._faults.messages(topics, start_ns, end_ns, self._journal.touched)
 
     def _open_models(self, stack: ExitStack) -> dict[str, Model]:
         models, ignore = {}, ignore_masks(self._config)
@@ -250,30 +244,52 @@ class _Run:
         return model.outputs & {'detections'} or model.outputs
 
 
-def _offline(config: PerceptionConfig) -> PerceptionConfig:
-    """Return the configuration with what depends on the machine's clock as it must be here."""
+def messages_of(
+    options: ReplayOptions,
+    bag: Bag,
+    faults: Injector | None,
+    topics: Iterable[str],
+    touched: Record,
+) -> Iterator[Message]:
+    """Return the messages of the span that is replayed, with their faults."""
+    start_ns, end_ns = (
+        None if second is None else bag.start_ns + round(second * 1e9)
+        for second in (options.start_s, options.end_s)
+    )
+    if faults is None:
+        return bag.messages({*topics}, start_ns, end_ns)
+    return faults.messages({*topics} | faults.topics, start_ns, end_ns, touched)
+
+
+def engines_first(config: PerceptionConfig) -> PerceptionConfig:
+    """Return the configuration with engines that are built before the first frame comes."""
     models = {
         name: model.model_copy(update={'build': 'wait'}) for name, model in config.models.items()
     }
     return config.model_copy(update={'models': models})
 
 
-def _injector(
+def injector(
     plan: FaultPlan | None, bag: Bag, config: PerceptionConfig, topics: Mapping[str, str]
 ) -> Injector | None:
+    """Return what lets the faults of a plan loose on a bag; None where there are none."""
     if plan is None:
         return None
     return Injector(plan, bag, {topic: name for name, topic in topics.items()}, config.cameras)
 
 
-def _about(
+def about_run(
     options: ReplayOptions,
     bag: Bag,
     config: PerceptionConfig,
     topics: Mapping[str, str],
     bundles: Mapping[str, Bundle],
+    realtime: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return what decides about the results, ready for JSON."""
+    """Return what decides about the results, ready for JSON.
+
+    :param realtime: how it is played in real time, if it is.
+    """
     return {
         'bag': {
             'name': bag.path.name,
@@ -293,11 +309,12 @@ def _about(
         'faults': options.faults and options.faults.model_dump(mode='json')['faults'],
         'part_messages': PART_MESSAGES,
         'config': config.model_dump(mode='json'),
+        'realtime': realtime,
         'perception_ros': __version__,
     }
 
 
-def _join(
+def join_parts(
     folder: RunFolder,
     config: PerceptionConfig,
     manifests: Mapping[str, Manifest],

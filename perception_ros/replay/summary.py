@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 import pyarrow.parquet as pq
 
 from perception_ros.benchmarks.environment import Environment
@@ -21,11 +22,13 @@ from perception_ros.replay.tables import (
     INFERRED,
     MISSING,
     read_rows,
-    SCHEMAS,
     TIMINGS,
 )
 
 SUMMARY = 'summary.json'
+
+REALTIME_FIGURES = 'realtime_figures'
+"""Key of `run.json` of what was measured while it was played in real time."""
 
 _OF_RUN = (
     'bag', 'start_s', 'end_s', 'cameras', 'bundles', 'engines', 'config', 'problems',
@@ -43,6 +46,7 @@ def summarise(folder: Path) -> dict[str, Any]:
         **_frames(folder / f'{FRAMES}.parquet'),
         'detections': _detections(folder / f'{DETECTIONS}.parquet'),
         'latency': _latency(folder / f'{TIMINGS}.parquet'),
+        'realtime': about.get(REALTIME_FIGURES),
         **{key: about.get(key) for key in _OF_RUN},
         'environment': Environment.here().model_dump(mode='json'),
     }
@@ -102,15 +106,19 @@ def _detections(path: Path) -> dict[str, dict[str, int]]:
 def _latency(path: Path) -> dict[str, dict[str, float]]:
     """Return percentiles in ms of each stage, one column in memory at a time."""
     found = {}
-    for name in SCHEMAS[TIMINGS].names:
+    for name in pq.read_schema(path).names:
         if not name.endswith('_ns') or name == 'stamp_ns':
             continue
-        times_ns = pq.read_table(path, columns=[name])[name].to_numpy()
-        if not len(times_ns):
-            continue
-        percentiles = np.percentile(times_ns, (50, 95, 99, 100), method='inverted_cdf') / 1e6
-        found[name.removesuffix('_ns')] = {
-            f'{key}_ms': round(float(value), 3)
-            for key, value in zip(('p50', 'p95', 'p99', 'max'), percentiles, strict=True)
-        }
+        times_ns = pq.read_table(path, columns=[name])[name].drop_null().to_numpy()
+        if len(times_ns):
+            found[name.removesuffix('_ns')] = percentiles_ms(times_ns)
     return found
+
+
+def percentiles_ms(times_ns: NDArray[np.int64]) -> dict[str, float]:
+    """Return p50, p95, p99 and the largest of times, int64 [N], N of 1 or more."""
+    percentiles = np.percentile(times_ns, (50, 95, 99, 100), method='inverted_cdf') / 1e6
+    return {
+        f'{key}_ms': round(float(value), 3)
+        for key, value in zip(('p50', 'p95', 'p99', 'max'), percentiles, strict=True)
+    }

@@ -26,6 +26,12 @@ DROPPED = 'dropped'
 MISSING = 'missing'
 """Outcomes of a row of `frames`; the last is no frame, but one that a set had been waiting for."""
 
+ON_THE_WAY = ('late', 'end_to_end', 'age')
+"""What is known of a frame that was played in real time, and null of others: how late it was
+played, from there to its last result, and how old it was then, since its stamp."""
+
+TIMED = (*(stage for stage in STAGES if stage != 'transport'), *ON_THE_WAY)
+
 _FRAME = [('camera', pa.string()), ('stamp_ns', pa.int64()), ('model', pa.string())]
 
 SCHEMAS: Mapping[str, pa.Schema] = {
@@ -38,9 +44,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         ('set', pa.int64()), ('width', pa.int32()), ('height', pa.int32()),
         ('detections', pa.int32()),
     ]),
-    TIMINGS: pa.schema([
-        *_FRAME, *((f'{stage}_ns', pa.int64()) for stage in STAGES if stage != 'transport')
-    ]),
+    TIMINGS: pa.schema([*_FRAME, *((f'{name}_ns', pa.int64()) for name in TIMED)]),
     FAULTS: pa.schema([
         ('fault', pa.string()), ('camera', pa.string()), ('topic', pa.string()),
         ('what', pa.string()), ('origin_ns', pa.int64()), ('time_ns', pa.int64()),

@@ -1,0 +1,100 @@
+"""What comes of a run in real time, written part by part into the folder of a replay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from typing_extensions import Self
+
+from perception_ros.bags.messages import IMAGE
+from perception_ros.bags.writer import BagWriter
+from perception_ros.bundles.manifest import Manifest
+from perception_ros.core.config import OverlayConfig, PerceptionConfig
+from perception_ros.core.image import Image
+from perception_ros.core.types import Detections, Frame, Result
+from perception_ros.replay.journal import Journal
+from perception_ros.replay.parts import PART_MESSAGES, RunFolder
+from perception_ros.replay.results import ResultBag, ResultTopics
+from perception_ros.replay.run import RESULTS
+from perception_ros.replay.tables import write_rows
+from perception_ros.ros.cdr import write_stamp
+
+
+class Recorder:
+    """Keeps the rows of a journal, and results as messages under the stamps of the bag.
+
+    A context manager, which throws away a part that was not ended. Overlays are not among them:
+    they would be drawn by the node, whose time is being measured.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        journal: Journal,
+        config: PerceptionConfig,
+        manifests: Mapping[str, Manifest],
+        *,
+        has_results: bool,
+    ) -> None:
+        self._folder = folder
+        self._journal = journal
+        # nothing to draw on: the pictures stay where they are
+        self._config = config.model_copy(update={'overlay': OverlayConfig(enabled=False)})
+        self._manifests = manifests
+        self._topics = ResultTopics(config, manifests)
+        self._has_results = has_results
+        self._parts = 0
+        self._settled = 0
+        self._begin()
+
+    def write_detections(
+        self, camera: str, model: str, stamp_ns: int, frame_id: str, found: Detections
+    ) -> None:
+        """Write boxes, and what Foxglove draws of them."""
+        if self._results:
+            frame = Frame(camera, stamp_ns, stamp_ns, Image(b'', '', 0, 0, 0), frame_id)
+            self._results.write(Result(frame, model, found))
+
+    def write_mask(
+        self, camera: str, model: str, output: str, stamp_ns: int, message: bytes
+    ) -> None:
+        """Write a mask as it came, under another stamp."""
+        if self._writer:
+            topic = self._topics.of(camera, model, output)
+            self._writer.write_cdr(topic, IMAGE, stamp_ns, write_stamp(message, IMAGE, stamp_ns))
+
+    def keep(self, settled: int, problems: list[str]) -> None:
+        """End a part if enough frames are settled, and begin the next one."""
+        if settled - self._settled >= PART_MESSAGES:
+            self._settled = settled
+            self._end(problems, is_last=False)
+            self._begin()
+
+    def finish(self, problems: list[str]) -> None:
+        """End the last part."""
+        self._end(problems, is_last=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._writer:  # a part that was not ended
+            self._writer.__exit__(*exception)
+
+    def _begin(self) -> None:
+        self._part: Path = self._folder.new_part()
+        self._writer: BagWriter | None = None
+        self._results: ResultBag | None = None
+        if self._has_results:
+            self._writer = BagWriter(self._part / RESULTS)
+            self._results = ResultBag(self._writer, self._config, self._manifests)
+
+    def _end(self, problems: list[str], *, is_last: bool) -> None:
+        if self._writer:
+            self._writer.close()
+            self._writer = None
+        for name, rows in self._journal.take().items():
+            write_rows(self._part / f'{name}.parquet', name, rows)
+        self._folder.add_part(self._parts, is_last=is_last, problems=problems)
+        self._parts += 1
