@@ -7,11 +7,15 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from rosbags.interfaces import QosReliability
+from rosbags.rosbag2 import StoragePlugin, Writer
 
 from perception_ros.bags import is_bag, messages
 from perception_ros.bags.bag import open_bag
 from perception_ros.bags.messages import IMAGE
+from perception_ros.bags.qos import offered
 from perception_ros.bags.store import Channel, Definition, in_time_order, Part, Record
+from perception_ros.bags.types import standard
 from perception_ros.core.errors import BagError
 from test.bags.build import (
     COUNT,
@@ -170,3 +174,23 @@ def test_equal_times_keep_their_order(tmp_path: Path) -> None:
 def test_a_span_that_holds_nothing_is_empty(tmp_path: Path) -> None:
     with open_bag(MAKERS['mcap'](tmp_path, two_cameras(4))) as bag:
         assert list(bag.messages(None, time_of(4), time_of(4) + STEP_NS)) == []
+
+
+@pytest.mark.parametrize('plugin', [*StoragePlugin], ids=lambda plugin: plugin.name)
+def test_it_says_what_was_published_as_best_effort(tmp_path: Path, plugin: StoragePlugin) -> None:
+    """Who plays the bag offers the same, so that a subscriber gets no more than on the vehicle."""
+    profiles = [
+        offered(is_latched=False)._replace(reliability=reliability)
+        for reliability in (QosReliability.BEST_EFFORT, QosReliability.RELIABLE)
+    ]
+    writer = Writer(tmp_path / 'bag', version=9, storage_plugin=plugin)
+    with writer:
+        for topic, its in {FRONT: profiles[:1], REAR: profiles}.items():
+            connection = writer.add_connection(
+                topic, IMAGE, typestore=standard(), offered_qos_profiles=its
+            )
+            writer.write(connection, time_of(0), standard().serialize_cdr(image(0), IMAGE))
+    with open_bag(tmp_path / 'bag') as bag:
+        assert {name: topic.is_best_effort for name, topic in bag.topics.items()} == {
+            FRONT: True, REAR: False,
+        }
