@@ -35,7 +35,7 @@ for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):
 
 @pytest.mark.parametrize('package', [
     'core', 'bags', 'faults', 'bundles', 'backends', 'evaluation', 'recording', 'benchmarks',
-    'replay',
+    'labelling', 'replay',
 ])
 def test_it_imports_without_ros_and_torch(package: str) -> None:
     """Replay, evaluation and training use these on machines that have never seen ROS."""
@@ -71,6 +71,7 @@ LAYERS = {
     'backends': {'core', 'bundles', 'backends'},
     'evaluation': {'core', 'bags', 'bundles', 'backends.base', 'evaluation'},
     'recording': {'core', 'bags', 'evaluation', 'recording'},
+    'labelling': {'core', 'bags', 'bundles', 'backends', 'evaluation', 'labelling'},
     'benchmarks': {'core', 'bags', 'bundles', 'backends', 'evaluation', 'benchmarks'},
     'replay': {
         'core', 'bags', 'faults', 'bundles', 'backends', 'evaluation', 'benchmarks', 'ros.cdr',
@@ -87,7 +88,7 @@ LAYERS = {
     },
     'cli': {
         'core', 'bags', 'faults', 'bundles', 'backends', 'evaluation', 'recording', 'benchmarks',
-        'quantization', 'replay', 'ros', 'demo', 'realtime', 'cli',
+        'labelling', 'quantization', 'replay', 'ros', 'demo', 'realtime', 'cli',
     },
 }
 

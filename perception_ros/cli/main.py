@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, Command] = {
     'inspect': Command('inspect:inspect', 'Check a bundle and show what it says about itself.'),
     'quantize': Command('quantize:quantize', 'Make an FP16 or INT8 bundle, if it stays good.'),
     'evaluate': Command('evaluate:evaluate', 'Measure a bundle on labelled images.'),
+    'label': Command('label:label', 'Label pictures with what a bundle says of them.'),
     'bundles': Command('bundles:bundles', 'List the bundles that are there.'),
     'bag': Command('bag:bag', 'Look into bags, cut them, and make labelled ones.'),
     'replay': Command('replay:replay', 'Play a bag through the pipeline, and judge the results.'),

@@ -1,0 +1,141 @@
+"""The pictures of bags, folders and videos, under the names that labels call them by."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+
+from perception_ros.bags import is_bag, need_library
+from perception_ros.core.errors import DatasetError, ImageError
+from perception_ros.core.image import Image
+from perception_ros.core.image_file import read_image
+from perception_ros.core.sources import PICTURES, VIDEOS
+
+_QUALITY = 95
+"""Of JPEG files of pictures that were none, 0..100."""
+_ENCODINGS = {'.jpg': 'jpeg', '.jpeg': 'jpeg', '.png': 'png'}
+
+Tell = Callable[[str], None]
+"""Is told what is damaged and was left out."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """A picture that can be decoded."""
+
+    name: str
+    """With slashes: '<camera>/<stamp_ns>.jpg' of a bag, '<video>/<number>.jpg' of a video, the
+    place below it of a folder."""
+    image: Image
+    """Its pixels, decoded."""
+    source: Image
+    """As it came."""
+
+    def file(self) -> bytes:
+        """Return what a file of its name is to hold: what came, if it is of that kind.
+
+        :raises ImageError: it is too large for that kind.
+        """
+        suffix = PurePosixPath(self.name).suffix.lower()
+        if self.source.encoding == _ENCODINGS.get(suffix):
+            return bytes(self.source.data)
+        bgr = cv2.cvtColor(self.image.rgb(), cv2.COLOR_RGB2BGR)
+        quality = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY] if suffix in ('.jpg', '.jpeg') else []
+        try:
+            _, payload = cv2.imencode(suffix, bgr, quality)
+        except cv2.error as error:
+            raise ImageError(f'{self.name}: cannot be written as {suffix}; {error}') from error
+        return payload.tobytes()
+
+
+def pictures(path: Path, every: int, tell: Tell) -> Iterator[Picture]:
+    """Yield each `every`th picture of a bag (of each of its cameras), a folder or a video.
+
+    What is damaged costs itself and is told.
+
+    :raises PerceptionError: there is none.
+    """
+    if is_bag(path):
+        found = _of_bag(path, every, tell)
+    elif path.suffix.lower() in VIDEOS and path.is_file():
+        found = _of_video(path, every)
+    else:
+        found = _of_files(path, every)
+    is_empty = True
+    for name, read in found:
+        is_empty = False
+        try:
+            source = read()
+            yield Picture(name, Image.from_array(source.rgb()), source)
+        except ImageError as error:
+            tell(f'{path}: {name}: {error}')
+    if is_empty:
+        raise DatasetError(f'{path}: expected pictures, got none')
+
+
+Named = tuple[str, Callable[[], Image]]
+"""A name, and what reads the picture or raises ImageError."""
+
+
+def _of_bag(path: Path, every: int, tell: Tell) -> Iterator[Named]:
+    need_library()
+    from perception_ros.bags.bag import open_bag
+    from perception_ros.bags.frames import camera_topics, frames
+
+    counts: Counter[str] = Counter()
+    with open_bag(path) as bag:
+        for frame in frames(bag, camera_topics(bag)):
+            counts[frame.camera] += 1
+            if (counts[frame.camera] - 1) % every == 0:
+                yield f'{frame.camera}/{frame.stamp_ns}.jpg', partial(_same, frame.image)
+        for problem in bag.problems:
+            tell(f'{path}: {problem}')
+
+
+def _of_files(path: Path, every: int) -> Iterator[Named]:
+    folder = path if path.is_dir() else path.parent
+    files = sorted(path.rglob('*')) if path.is_dir() else [path]
+    found = [file for file in files if file.suffix.lower() in PICTURES and file.is_file()]
+    for file in found[::every]:
+        name = PurePosixPath(file.relative_to(folder))
+        yield str(name), partial(read_image, file)
+
+
+def _of_video(path: Path, every: int) -> Iterator[Named]:
+    capture = cv2.VideoCapture(str(path))
+    try:
+        number = 0
+        while capture.grab():
+            if number % every == 0:
+                more, bgr = capture.retrieve()
+                if not more:
+                    break
+                rgb = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+                yield f'{path.stem}/{number:06d}.jpg', partial(Image.from_array, rgb)
+            number += 1
+    finally:
+        capture.release()
+
+
+def check(paths: Sequence[Path]) -> None:
+    """Raise PerceptionError for the first path at which there are no pictures to be had."""
+    for path in paths:
+        if not path.exists():
+            raise DatasetError(f'{path}: there is no such bag, folder, picture or video')
+        if is_bag(path):
+            need_library()
+        elif path.is_file() and path.suffix.lower() not in PICTURES | VIDEOS:
+            raise DatasetError(
+                f'{path}: expected a bag, a folder of pictures, a picture or a video; the ending '
+                f'{path.suffix!r} is of none'
+            )
+
+
+def _same(image: Image) -> Image:
+    return image
