@@ -53,6 +53,21 @@ class LabelOptions:
     backend: str = 'auto'
     device: str = 'auto'
 
+    def __post_init__(self) -> None:
+        """Raise ConfigError where what is labelled would be written over."""
+        inputs = [path.resolve() for path in self.inputs]
+        for target in (self.output, *([self.images] if self.images else [])):
+            for path in inputs:
+                if path in (target.resolve(), *target.resolve().parents):
+                    raise ConfigError(
+                        f'{target} is or lies in {path}, which is to be labelled: name another '
+                        'place'
+                    )
+        if self.images and self.images.resolve() in {p.parent for p in inputs if p.is_file()}:
+            raise ConfigError(
+                f'{self.images} holds what is to be labelled: name another folder for the pictures'
+            )
+
 
 def label(options: LabelOptions, tell: Tell, track: Track = iter) -> dict[str, Any]:
     """Label pictures, and return what was written as COCO JSON.
@@ -148,11 +163,6 @@ class _Files:
         """
         self._images = options.images
         self._root = options.output.parent
-        folders = [path.resolve() for path in options.inputs]
-        if self._images and self._images.resolve() in folders:
-            raise ConfigError(
-                f'{self._images} is what is labelled: expected another folder for the pictures'
-            )
         try:
             self._root.mkdir(parents=True, exist_ok=True)
             if self._images:

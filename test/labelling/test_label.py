@@ -173,9 +173,12 @@ def test_what_is_damaged_costs_itself_and_the_status(
         (['config.yaml'], "the ending '.yaml' is of none"),
         (['drawn.mcap', '--classes', 'car'], 'has no class car; expected some of red, green'),
         (['nothing'], 'there is no picture that could be labelled'),
-        (['drawn.mcap', '--images', 'drawn.mcap'], 'drawn.mcap is what is labelled'),
+        (['drawn.mcap', '--images', 'drawn.mcap'], 'which is to be labelled: name another place'),
+        (['drawn.mcap', '--images', '.'], 'holds what is to be labelled: name another folder'),
+        (['.'], 'which is to be labelled: name another place'),
     ],
-    ids=['one name twice', 'not there', 'no picture', 'no such class', 'empty', 'into itself'],
+    ids=['one name twice', 'not there', 'no picture', 'no such class', 'empty', 'into itself',
+         'beside itself', 'labels among pictures'],
 )
 def test_what_cannot_be_labelled_is_refused_with_advice(
     tmp_path: Path, teacher: Path, capsys: pytest.CaptureFixture[str],
@@ -187,6 +190,13 @@ def test_what_cannot_be_labelled_is_refused_with_advice(
     Path('nothing').mkdir()
     assert label(teacher, tmp_path / 'labels.json', *arguments) == (1, None)
     assert says in ' '.join(capsys.readouterr().err.split())
+
+
+def test_a_bag_is_not_written_over(tmp_path: Path, teacher: Path) -> None:
+    bag = drawn_bag(tmp_path / 'drawn.mcap', frames=1)
+    before = bag.read_bytes()
+    assert call('label', bag, '--bundle', teacher, '--output', bag, '--backend', 'fake') == 1
+    assert bag.read_bytes() == before
 
 
 def test_a_full_disk_is_said(
