@@ -47,7 +47,7 @@ NODE_HELP = (
     'Play against the active node in this namespace, such as /perception, instead of one that is '
     'started; with --realtime.'
 )
-_SHOWN = ('p50', 'p95', 'p99', 'max')
+_SHOWN = ('p50', 'p99', 'max')
 """Percentiles from published to received."""
 
 LIMITS_HELP = 'YAML file with what must hold, such as mAP50 >= 0.4; exit status 1 if it does not.'
@@ -204,15 +204,16 @@ def _end_early(ending: Ending, output: Path) -> None:
 
 
 def _print_realtime(console: Console, figures: dict[str, Any]) -> None:
-    table = Table('camera', box=SIMPLE_HEAD, pad_edge=False)
-    for column in ('published', 'inferred', 'dropped', 'Hz', *(f'{key} ms' for key in _SHOWN)):
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column('times in ms', no_wrap=True)
+    for column in ('published', 'inferred', 'dropped', 'Hz', *_SHOWN):
         table.add_column(column, justify='right')
     for name, item in figures['cameras'].items():
         times, hz = item.get('end_to_end'), item['achieved_hz']
         table.add_row(
             name, *(str(item[key]) for key in ('published', 'inferred', 'dropped')),
             '-' if hz is None else f'{hz:.2f}',
-            *(f'{times[f"{key}_ms"]:.1f}' if times else '-' for key in _SHOWN),
+            *(f'{times[f"{key}_ms"]:.4g}' if times else '-' for key in _SHOWN),
         )
     console.print(table)
     pace, usage = figures['pace'], figures['node']
