@@ -12,11 +12,8 @@ import pytest
 
 from perception_ros.cli.main import main
 from perception_ros.evaluation.datasets.coco import coco_data, load_coco
-from perception_ros.replay.labels import LabelSource
-from perception_ros.replay.run import play, ReplayOptions
-from perception_ros.replay.verdict import judge
 from test.builders import COLOURS, picture, write_real_bundle
-from test.replay.drawn import config, drawn_bag
+from test.replay.drawn import configuration, drawn_bag
 
 MASKS = {
     'detection': {
@@ -76,9 +73,12 @@ def test_replay_and_evaluate_take_them_for_the_truth(
     """Of the same engine they have full marks: boxes, outlines and label maps."""
     bag, output = drawn_bag(tmp_path / 'drawn.mcap', frames=3), tmp_path / 'labels.json'
     assert label(teacher, output, bag, '--images', tmp_path / 'images')[0] == 0
-    play(ReplayOptions(bag, tmp_path / 'run', config(tmp_path)))
-    verdict = judge(bag, tmp_path / 'run', LabelSource((f'coco:{output}',)))['colours']
-    assert (verdict.images, verdict.as_json()['mAP']) == (6, pytest.approx(1))
+    assert call(
+        'replay', bag, '--config', configuration(tmp_path), '--output', tmp_path / 'run',
+        '--ground-truth', f'coco:{output}',
+    ) == 0
+    verdict = json.loads((tmp_path / 'run/summary.json').read_text())['accuracy']['colours']
+    assert (verdict['images'], verdict['mAP']) == (6, pytest.approx(1))
     figures = tmp_path / 'figures.json'
     status = call(
         'evaluate', teacher, '--backend', 'fake', '--json', figures,
