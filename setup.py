@@ -68,6 +68,8 @@ setup(
         'cuda': requirements('cuda.in'),
         'evaluation': requirements('evaluation.in'),
         'openvino': requirements('openvino.in'),
+        'ray': requirements('bags.in') + requirements('evaluation.in') + requirements('ray.in')
+        + requirements('replay.in'),
         'replay': requirements('bags.in') + requirements('evaluation.in')
         + requirements('replay.in'),
         'tensorrt_rtx': requirements('tensorrt_rtx.in'),

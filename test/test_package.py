@@ -22,7 +22,7 @@ BROUGHT_BY = {'cv2': 'python3-opencv', 'yaml': 'pyyaml'}
 # Runtimes and formats that are looked for and done without.
 OPTIONAL = {
     'apsw', 'backports', 'compression', 'cuda', 'faster_coco_eval', 'google', 'grpc', 'lz4',
-    'openvino', 'pyarrow', 'pycuda', 'rosbags', 'tensorrt', 'tensorrt_rtx', 'tritonclient',
+    'openvino', 'pyarrow', 'pycuda', 'ray', 'rosbags', 'tensorrt', 'tensorrt_rtx', 'tritonclient',
 }
 
 

@@ -14,7 +14,7 @@ from rich.table import Table
 import typer
 
 from perception_ros.cli.answers import as_json, write
-from perception_ros.cli.bag_options import End, Source, Start
+from perception_ros.cli.bag_options import End, Start
 from perception_ros.cli.evaluate import class_names, LABELS_HELP, RENAME_HELP, renames, share
 from perception_ros.cli.faults import Faults, print_effects
 from perception_ros.cli.main import complain, split_names, warn
@@ -26,10 +26,12 @@ need_libraries()
 
 from perception_ros.faults.plan import read_faults  # noqa: E402
 from perception_ros.replay.compare import against, CHANGES  # noqa: E402
+from perception_ros.replay.crew import Crew  # noqa: E402
 from perception_ros.replay.effects import measure  # noqa: E402
 from perception_ros.replay.labels import LabelSource  # noqa: E402
 from perception_ros.replay.limits import as_junit, Check, check, read_limits  # noqa: E402
-from perception_ros.replay.run import play, ReplayOptions  # noqa: E402
+from perception_ros.replay.many import Outcome, play_all  # noqa: E402
+from perception_ros.replay.run import ReplayOptions  # noqa: E402
 from perception_ros.replay.summary import read_summary, summarise, SUMMARY  # noqa: E402
 from perception_ros.replay.verdict import judge, mean_figures  # noqa: E402
 
@@ -54,7 +56,9 @@ LIMITS_HELP = 'YAML file with what must hold, such as mAP50 >= 0.4; exit status 
 
 
 def replay(
-    bag: Source,
+    bag: Annotated[
+        list[Path], typer.Argument(help='One or more: .mcap, .db3, .bag, or a folder of one.')
+    ],
     config: Annotated[
         Path, typer.Option(help="The node's parameter file; without cameras: those of the bag.")
     ],
@@ -80,6 +84,18 @@ def replay(
     results: Annotated[
         bool, typer.Option(help='Write detections, masks and overlays into results.mcap.')
     ] = True,
+    workers: Annotated[
+        int, typer.Option(min=1, help='That share the work here; more than one need Ray.')
+    ] = 1,
+    ray: Annotated[
+        str, typer.Option(metavar='ADDRESS', help='Of a Ray cluster to use: auto, HOST:PORT.')
+    ] = '',
+    worker_cpus: Annotated[
+        float, typer.Option(help='CPUs of the cluster that a worker takes.')
+    ] = 1.0,
+    worker_gpus: Annotated[
+        float, typer.Option(help='GPUs of it; -1: one each, where it has some.')
+    ] = -1.0,
     resume: Annotated[bool, typer.Option('--resume', help='Go on with a run.')] = False,
     overwrite: Annotated[bool, typer.Option('--overwrite', help='Replace a run.')] = False,
     realtime: Annotated[
@@ -94,7 +110,7 @@ def replay(
     topics: Annotated[str, typer.Option(help=TOPICS_HELP)] = '',
     node: Annotated[str, typer.Option(metavar='NAMESPACE', help=NODE_HELP)] = '',
 ) -> None:
-    """Play a bag through the node's pipeline, in its own time and as fast as the machine goes.
+    """Play bags through the node's pipeline, in their own time and as fast as the machine goes.
 
     The same bag, bundles and configuration give the same tables. Results of a bag with labels are
     measured by them; docs/replay.md has files, keys and limits. With --realtime it takes as long
@@ -108,29 +124,40 @@ def replay(
         if baseline.resolve() == output.resolve():
             raise ReplayError(f'{baseline} is the output too: name the folder of another replay')
         read_summary(baseline)  # says what is wrong with it now, not after hours
+    crew = Crew(workers, ray or None, worker_cpus, None if worker_gpus < 0 else worker_gpus)
     options = ReplayOptions(
-        bag, output, read_parameter_file(config), start_s=start, end_s=end,
+        bag[0], output, read_parameter_file(config), start_s=start, end_s=end,
         cameras=split_names(cameras), has_results=results, resume=resume, overwrite=overwrite,
         faults=read_faults(faults) if faults else None,
     )
-    ending = None
+    ending, outcome = None, Outcome({bag[0]: output}, {})
     if realtime:
+        if len(bag) > 1 or not crew.is_alone:
+            raise ReplayError(
+                '--realtime plays one bag, here: expected one bag, and no --workers or --ray'
+            )
         ending = _replay_realtime(
             options, rate=rate or 1.0, loop=loop or 1, topics=topics, node=node
         )
     else:
         try:
             with _progress() as tell:
-                play(options, tell)
+                outcome = play_all(options, bag, crew, tell)
         except KeyboardInterrupt:
             warn(f'what is done is kept; the same command with --resume goes on with {output}')
             raise
-    verdicts = judge(bag, output, source)
+    for path, error in outcome.failed.items():
+        complain(str(error) if str(path) in str(error) else f'{path}: {error}')
+    if not outcome.runs:
+        raise typer.Exit(1)
+    verdicts = judge(outcome.runs, source)
+    folders = [*outcome.runs.values()]
     summary = {
-        **mean_figures(verdicts), **summarise(output),
+        **mean_figures(verdicts), **summarise(folders),
         'accuracy': {name: verdict.as_json() for name, verdict in verdicts.items()},
         'ground_truth': source.as_json(),
-        'faults': measure(output),
+        'faults': [effect for folder in folders for effect in measure(folder)],
+        'failed': {path.name: str(error) for path, error in outcome.failed.items()},
     }
     if baseline:
         summary['comparison'] = against(baseline, output, summary)
@@ -138,7 +165,7 @@ def replay(
     summary['limits'] = [item.as_json() for item in checks]
     write(output / SUMMARY, as_json(summary) + '\n')
     if junit:
-        write(junit, as_junit(checks, bag.name))
+        write(junit, as_junit(checks, summary['bag']['name']))
     _print(Console(), summary, output)
     if summary['realtime']:
         _print_realtime(Console(), summary['realtime'])
@@ -146,7 +173,7 @@ def replay(
         warn(problem)
     if ending and ending.problem:
         _end_early(ending, output)
-    _end(checks)
+    _end(checks, outcome)
 
 
 @contextmanager
@@ -289,11 +316,11 @@ def _distances(model: str, distances: dict[str, Any]) -> Table:
     return table
 
 
-def _end(checks: list[Check]) -> None:
+def _end(checks: list[Check], outcome: Outcome) -> None:
     for item in checks:
         if item.is_kept:
             typer.echo(str(item))
         else:
             complain(str(item))
-    if not all(item.is_kept for item in checks):
+    if outcome.failed or not all(item.is_kept for item in checks):
         raise typer.Exit(1)

@@ -96,5 +96,5 @@ class Recorder:
             self._writer = None
         for name, rows in self._journal.take().items():
             write_rows(self._part / f'{name}.parquet', name, rows)
-        self._folder.add_part(self._parts, is_last=is_last, problems=problems)
+        self._folder.add_part(self._part, self._parts, is_last=is_last, problems=problems)
         self._parts += 1

@@ -7,7 +7,7 @@ is left of any classes. A pair overlaps by at least `PAIR_IOU`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from perception_ros.core.boxes import match, overlaps
 from perception_ros.core.errors import ReplayError
 from perception_ros.replay.answers import Answer, answers, Key
 from perception_ros.replay.limits import look_up
-from perception_ros.replay.parts import RunFolder
+from perception_ros.replay.parts import RunFolder, runs_in
 from perception_ros.replay.summary import read_summary
 
 PAIR_IOU = 0.5
@@ -147,25 +147,36 @@ def against(baseline: Path, folder: Path, summary: Mapping[str, Any]) -> dict[st
 def compare(first: Path, second: Path) -> dict[str, ModelComparison]:
     """Compare the detections of two finished runs, by the models that both have.
 
-    :raises ReplayError: one is no finished run, or no model is in both.
+    Of runs of several bags those of the same names are compared.
+
+    :raises ReplayError: one is no finished run, or no bag or model is in both.
     """
-    models = [tuple(RunFolder(folder).read_about()['bundles']) for folder in (first, second)]
+    runs = [runs_in(folder) for folder in (first, second)]
+    pairs = [(runs[0][name], runs[1][name]) for name in runs[0] if name in runs[1]]
+    if not pairs:
+        raise ReplayError(
+            f'{first} and {second} have no bag in common: expected one of '
+            f'{", ".join(filter(None, runs[0])) or "one bag alone"} in the second, got '
+            f'{", ".join(filter(None, runs[1])) or "one bag alone"}'
+        )
+    models = [tuple(RunFolder(folder).read_about()['bundles']) for folder in pairs[0]]
     common = [name for name in models[0] if name in models[1]]
     if not common:
         raise ReplayError(
             f'{first} and {second} have no model in common: expected one of '
             f'{", ".join(models[0])} in the second, got {", ".join(models[1])}'
         )
-    return {name: _compare(first, second, name) for name in common}
+    return {name: _compare(pairs, name) for name in common}
 
 
-def _compare(first: Path, second: Path, model: str) -> ModelComparison:
+def _compare(pairs: Sequence[tuple[Path, Path]], model: str) -> ModelComparison:
     found = ModelComparison()
-    before = {answer.key: answer for answer in answers(first, model)}
-    for answer in answers(second, model):
-        if (partner := before.pop(answer.key, None)) is None:
-            found.only_second += 1
-        else:
-            found.add(partner, answer)
-    found.only_first = len(before)
+    for first, second in pairs:
+        before = {answer.key: answer for answer in answers(first, model)}
+        for answer in answers(second, model):
+            if (partner := before.pop(answer.key, None)) is None:
+                found.only_second += 1
+            else:
+                found.add(partner, answer)
+        found.only_first += len(before)
     return found

@@ -2,19 +2,20 @@
 
     OUTPUT/run.json        what is run, so that nothing else is gone on with
     OUTPUT/parts/000000/   tables and results of the first so many messages, complete
-    OUTPUT/parts/new/      what is being written
+    OUTPUT/parts/new.*/    what is being written
 
 A part is written beside the others and renamed when it is whole. Parts are cut by messages and not
-by time: the same bag gives the same ones.
+by time: the same bag gives the same ones, whoever makes them and in whatever order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 import json
 from pathlib import Path
 import shutil
+import tempfile
 from typing import Any, NamedTuple
 
 from perception_ros.core.errors import ReplayError
@@ -26,7 +27,7 @@ PART_MESSAGES = 256
 
 _RUN = 'run.json'
 _PARTS = 'parts'
-_NEW = 'new'
+_NEW = 'new.'
 _PART = 'part.json'
 _DONE = '.parts_done'
 
@@ -39,8 +40,61 @@ class Part(NamedTuple):
     problems: tuple[str, ...]
 
 
+class Span(NamedTuple):
+    """Parts that one goes through after the other."""
+
+    first: int
+    end: int | None
+    """The one after the last; None: to the end of the bag."""
+
+
+def undone(parts: Mapping[int, Part]) -> list[Span]:
+    """Return what lies before, between and after the parts that are done."""
+    spans, next_part = [], 0
+    for index in sorted(parts):
+        if index > next_part:
+            spans.append(Span(next_part, index))
+        next_part = index + 1
+    if not any(part.is_last for part in parts.values()):
+        spans.append(Span(next_part, None))
+    return spans
+
+
+def split(spans: Iterable[Span], expected: int, most: int) -> list[Span]:
+    """Cut spans into shorter ones.
+
+    :param expected: parts of the whole bag, as far as one can know.
+    :param most: parts in each, but for the last if there are more than expected.
+    """
+    found = []
+    for span in spans:
+        end = max(expected, span.first + 1) if span.end is None else span.end
+        firsts = range(span.first, end, most)
+        found += [Span(first, min(first + most, end)) for first in firsts]
+        found[-1] = Span(found[-1].first, span.end)
+    return found
+
+
+def is_run(folder: Path) -> bool:
+    """Say whether a folder is that of a run."""
+    return (folder / _RUN).is_file()
+
+
+def runs_in(folder: Path) -> dict[str, Path]:
+    """Return the runs in a folder by name: '' for its own, or those of several bags.
+
+    :raises ReplayError: it is no folder of a replay.
+    """
+    if is_run(folder):
+        return {'': folder}
+    found = {item.name: item for item in sorted(folder.glob('*/')) if is_run(item)}
+    if not found:
+        raise ReplayError(f'{folder}: expected the folder of a replay, it holds none')
+    return found
+
+
 class RunFolder:
-    """The folder of a run; at most one process works on it."""
+    """The folder of a run; one process begins and ends it, several may add parts."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -60,7 +114,7 @@ class RunFolder:
         with self.writing():
             shutil.rmtree(self.path / _DONE, ignore_errors=True)
             there = self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
-            if there and not (self.path / _RUN).is_file():
+            if there and not is_run(self.path):
                 raise ReplayError(
                     f'{self.path} is there already, and no run: name another place'
                 )
@@ -73,12 +127,13 @@ class RunFolder:
                 self._compare(self.read_about(), about)
             elif there:
                 shutil.rmtree(self.path)
-            if not (self.path / _RUN).is_file():
+            if not is_run(self.path):
                 self.path.mkdir(parents=True, exist_ok=True)
                 self.write_about(about)
             if not self.is_finished:
                 self._parts.mkdir(exist_ok=True)
-                shutil.rmtree(self._parts / _NEW, ignore_errors=True)
+                for new in self._parts.glob(f'{_NEW}*'):
+                    shutil.rmtree(new, ignore_errors=True)
 
     def read_about(self) -> dict[str, Any]:
         """Return what `begin` was given, and what was added since.
@@ -98,16 +153,18 @@ class RunFolder:
         with self.writing():
             write_text(self.path / _RUN, json.dumps(about, indent=2, ensure_ascii=False) + '\n')
 
-    def parts(self) -> list[Part]:
+    def parts(self) -> dict[int, Part]:
         """Return the parts that are done, in order.
 
         :raises ReplayError: one is damaged.
         """
-        found: list[Part] = []
-        while (folder := self._parts / f'{len(found):06d}').is_dir():
+        found: dict[int, Part] = {}
+        for folder in sorted(self._parts.glob('[0-9]*')):
             try:
                 known = json.loads((folder / _PART).read_text(encoding='utf-8'))
-                found.append(Part(folder, known['is_last'], tuple(known['problems'])))
+                found[int(folder.name)] = Part(
+                    folder, known['is_last'], tuple(known['problems'])
+                )
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise ReplayError(
                     f'{folder / _PART}: expected what a replay has written; {error}. Begin anew '
@@ -116,19 +173,21 @@ class RunFolder:
         return found
 
     def new_part(self) -> Path:
-        """Return an empty folder to write the next part into."""
-        folder = self._parts / _NEW
+        """Return an empty folder to write a part into."""
         with self.writing():
-            folder.mkdir()
-        return folder
+            return Path(tempfile.mkdtemp(dir=self._parts, prefix=_NEW))
 
-    def add_part(self, index: int, *, is_last: bool, problems: list[str]) -> None:
-        """Keep what has been written into the new part."""
-        new = self._parts / _NEW
-        about = {'is_last': is_last, 'problems': problems}
+    def add_part(self, new: Path, index: int, *, is_last: bool, problems: list[str]) -> None:
+        """Keep what has been written into a new part; of two that are the same the first stays."""
+        about, place = {'is_last': is_last, 'problems': problems}, self._parts / f'{index:06d}'
         with self.writing():
             write_text(new / _PART, json.dumps(about, ensure_ascii=False))
-            new.rename(self._parts / f'{index:06d}')
+            try:
+                new.rename(place)
+            except OSError:  # somebody was thought to be lost, and was not
+                if not place.is_dir():
+                    raise
+                shutil.rmtree(new)
 
     def end(self) -> None:
         """Forget the parts: they have been joined."""

@@ -1,4 +1,4 @@
-"""A bag through the pipeline: `play` is the whole of it."""
+"""A bag through the pipeline: `play` is the whole of it, `Replay` what it is made of."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from perception_ros.faults.inject import Injector, Record
 from perception_ros.faults.plan import FaultPlan
 from perception_ros.replay.inputs import choose_cameras, read_inputs, Refused
 from perception_ros.replay.journal import Journal
-from perception_ros.replay.parts import PART_MESSAGES, RunFolder
+from perception_ros.replay.parts import PART_MESSAGES, RunFolder, Span, undone
 from perception_ros.replay.results import join_bags, ResultBag, ResultTopics
 from perception_ros.replay.tables import join, SCHEMAS, write_rows
 
@@ -52,6 +52,8 @@ class ReplayOptions:
     """What goes wrong on purpose."""
     resume: bool = False
     overwrite: bool = False
+    part_messages: int = PART_MESSAGES
+    """Images that a part takes."""
 
     def __post_init__(self) -> None:
         """Raise ReplayError for what cannot be replayed."""
@@ -79,59 +81,69 @@ def play(options: ReplayOptions, tell: Tell = lambda share: None) -> None:
 
     :raises PerceptionError: something cannot be read, opened or written.
     """
+    with open_replay(options, tell) as replay:
+        for span in replay.begin():
+            replay.go(span)
+        replay.join()
+
+
+@contextmanager
+def open_replay(options: ReplayOptions, tell: Tell = lambda share: None) -> Iterator[Replay]:
+    """Open the bag and see what is to be done with it.
+
+    :raises PerceptionError: something cannot be read.
+    """
     with open_bag(options.bag) as bag:
-        config, topics = choose_cameras(bag, engines_first(options.config), options.cameras)
-        faults = injector(options.faults, bag, config, topics)
-        bundles = {
-            name: Bundle.load(model.bundle or name) for name, model in config.models.items()
-        }
-        folder = RunFolder(options.output)
-        folder.begin(
-            about_run(options, bag, config, topics, bundles),
-            resume=options.resume, overwrite=options.overwrite,
-        )
-        if folder.is_finished:
-            return
-        manifests = {name: bundle.manifest for name, bundle in bundles.items()}
-        parts = folder.parts()
-        if not (parts and parts[-1].is_last):
-            _Run(options, bag, config, topics, faults, manifests, folder, tell).go(len(parts))
-        join_parts(folder, config, manifests, has_results=options.has_results)
+        yield Replay(options, bag, tell)
 
 
-class _Run:
-    """The part of a run that is still to be done."""
+class Replay:
+    """One replay, or a share of it: several processes may each go through spans of it."""
 
-    def __init__(
-        self,
-        options: ReplayOptions,
-        bag: Bag,
-        config: PerceptionConfig,
-        topics: Mapping[str, str],
-        faults: Injector | None,
-        manifests: Mapping[str, Manifest],
-        folder: RunFolder,
-        tell: Tell,
-    ) -> None:
+    def __init__(self, options: ReplayOptions, bag: Bag, tell: Tell) -> None:
         self._options = options
         self._bag = bag
-        self._config = config
-        self._topics = topics
-        self._faults = faults
-        self._manifests = manifests
-        self._folder = folder
         self._tell = tell
+        self._config, self._topics = choose_cameras(
+            bag, engines_first(options.config), options.cameras
+        )
+        self._faults = injector(options.faults, bag, self._config, self._topics)
+        self._bundles = {
+            name: Bundle.load(model.bundle or name) for name, model in self._config.models.items()
+        }
+        self._manifests = {name: bundle.manifest for name, bundle in self._bundles.items()}
+        self._folder = RunFolder(options.output)
         self._taken = 0
         self._journal = Journal()
         self._results: ResultBag | None = None
         self._broken: BagError | None = None
 
-    def go(self, done: int) -> None:
-        """Rehearse the first `done` parts, and do the others.
+    @property
+    def expected_parts(self) -> int:
+        """How many there will be, if the bag is what its index says and nothing is left out."""
+        images = sum(self._bag.topics[topic].count for topic in {*self._topics.values()})
+        return images // self._options.part_messages + 1
+
+    def begin(self) -> list[Span]:
+        """Make the folder ready; return what is to be gone through.
+
+        :raises ReplayError: something else lies there.
+        """
+        about = about_run(self._options, self._bag, self._config, self._topics, self._bundles)
+        self._folder.begin(
+            about, resume=self._options.resume, overwrite=self._options.overwrite
+        )
+        return [] if self._folder.is_finished else undone(self._folder.parts())
+
+    def go(self, span: Span) -> None:
+        """Rehearse the parts before a span, and do those in it.
 
         The rehearsal matches and schedules everything and infers nothing, so that what follows
-        finds all as the run that was cut off would have.
+        finds all as one run through the whole would have.
+
+        :raises PerceptionError: something cannot be opened or written.
         """
+        self._taken, self._journal = 0, Journal()
         with ExitStack() as stack:
             models = self._open_models(stack)
             pipeline = OfflinePipeline(
@@ -145,15 +157,11 @@ class _Run:
                 ),
                 self._config, self._topics,
             )
-            pipeline.is_rehearsal = True
-            for _ in range(done * PART_MESSAGES):
-                if (item := next(messages, None)) is not None:
-                    self._take(pipeline, item)
-            self._journal.take()
-            pipeline.is_rehearsal = False
-            index, is_last = done, False
-            while not is_last:
-                with self._part(index) as part:
+            if not self._rehearse(pipeline, messages, span.first):
+                return
+            index, is_last = span.first, False
+            while not is_last and index != span.end:
+                with self._part() as part:
                     is_last = not self._play(pipeline, messages)
                     if is_last:
                         pipeline.finish()
@@ -163,8 +171,29 @@ class _Run:
                     self._flush()
                     for name, rows in self._journal.take().items():
                         write_rows(part / f'{name}.parquet', name, rows)
-                self._folder.add_part(index, is_last=is_last, problems=list(self._bag.problems))
+                self._folder.add_part(
+                    part, index, is_last=is_last, problems=list(self._bag.problems)
+                )
                 index += 1
+
+    def join(self) -> None:
+        """Make one of the parts, which are all done."""
+        if not self._folder.is_finished:
+            join_parts(
+                self._folder, self._config, self._manifests,
+                has_results=self._options.has_results,
+            )
+
+    def _rehearse(
+        self, pipeline: OfflinePipeline, messages: Iterator[tuple[int, Frame | Refused]],
+        parts: int,
+    ) -> bool:
+        """Go through the first parts; return whether the bag has as many and more to come."""
+        pipeline.is_rehearsal = True
+        is_there = all(self._play(pipeline, messages) for _ in range(parts))
+        self._journal.take()
+        pipeline.is_rehearsal = False
+        return is_there
 
     def _open_models(self, stack: ExitStack) -> dict[str, Model]:
         models, ignore = {}, ignore_masks(self._config)
@@ -180,19 +209,20 @@ class _Run:
             for name, model in models.items()
         }
         about = self._folder.read_about()
-        if about.setdefault('engines', engines) != engines:
+        if 'engines' not in about:
+            self._folder.write_about({**about, 'engines': engines})
+        elif about['engines'] != engines:
             raise ReplayError(
                 f'{self._folder.path} cannot be gone on with: it was run on {about["engines"]}, '
                 f'here are {engines}. Begin anew with --overwrite'
             )
-        self._folder.write_about(about)
         return models
 
     def _play(
         self, pipeline: OfflinePipeline, messages: Iterator[tuple[int, Frame | Refused]]
     ) -> bool:
         """Take as many messages as belong to a part; return whether there may be more."""
-        for _ in range(PART_MESSAGES):
+        for _ in range(self._options.part_messages):
             if (item := next(messages, None)) is None:
                 return False
             self._take(pipeline, item)
@@ -214,8 +244,8 @@ class _Run:
         self._tell(min(max(done_s / max(end_s - start_s, 1e-9), 0.0), 1.0))
 
     @contextmanager
-    def _part(self, index: int) -> Iterator[Path]:
-        """Give the folder of a part, with its bag of results open."""
+    def _part(self) -> Iterator[Path]:
+        """Give the folder of a new part, with its bag of results open."""
         part = self._folder.new_part()
         if not self._options.has_results:
             yield part
@@ -307,7 +337,7 @@ def about_run(
         },
         'has_results': options.has_results,
         'faults': options.faults and options.faults.model_dump(mode='json')['faults'],
-        'part_messages': PART_MESSAGES,
+        'part_messages': options.part_messages,
         'config': config.model_dump(mode='json'),
         'realtime': realtime,
         'perception_ros': __version__,
@@ -321,18 +351,25 @@ def join_parts(
     *,
     has_results: bool,
 ) -> None:
-    """Make one of the parts: the tables, and the bag of results."""
+    """Make one of the parts: the tables, and the bag of results.
+
+    :raises ReplayError: some have not been done.
+    """
     parts, new = folder.parts(), folder.new_part()
+    if left := undone(parts):
+        raise ReplayError(
+            f'{folder.path}: the parts {left[0].first}.. have not been done; go on with --resume'
+        )
     for table in SCHEMAS:
         name = f'{table}.parquet'
-        join((part.folder / name for part in parts), table, new / name)
+        join((part.folder / name for part in parts.values()), table, new / name)
         with folder.writing():
             (new / name).replace(folder.path / name)
     if has_results:
         topics = ResultTopics(config, manifests)
-        join_bags((part.folder / RESULTS for part in parts), topics, new / RESULTS)
+        join_bags((part.folder / RESULTS for part in parts.values()), topics, new / RESULTS)
         with folder.writing():
             (new / RESULTS).replace(folder.path / RESULTS)
-    problems = dict.fromkeys(problem for part in parts for problem in part.problems)
+    problems = dict.fromkeys(problem for part in parts.values() for problem in part.problems)
     folder.write_about({**folder.read_about(), 'problems': list(problems)})
     folder.end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 import json
 from pathlib import Path
 from typing import Any
@@ -31,24 +32,49 @@ REALTIME_FIGURES = 'realtime_figures'
 """Key of `run.json` of what was measured while it was played in real time."""
 
 _OF_RUN = (
-    'bag', 'start_s', 'end_s', 'cameras', 'bundles', 'engines', 'config', 'problems',
+    'start_s', 'end_s', 'bundles', 'engines', 'config',
 )
 """What `run.json` knows and the summary repeats."""
 
 
-def summarise(folder: Path) -> dict[str, Any]:
-    """Return counters, latencies and circumstances of a finished run, ready for JSON.
+def summarise(folders: Sequence[Path]) -> dict[str, Any]:
+    """Return counters, latencies and circumstances of finished runs, ready for JSON.
 
-    :raises ReplayError: it is none.
+    Counters are added up, percentiles are those of all frames together. What was run is that of
+    the first, but for bags and cameras.
+
+    :raises ReplayError: one is none.
     """
-    about = RunFolder(folder).read_about()
+    abouts = {folder.name: RunFolder(folder).read_about() for folder in folders}
+    first, *_ = abouts.values()
     return {
-        **_frames(folder / f'{FRAMES}.parquet'),
-        'detections': _detections(folder / f'{DETECTIONS}.parquet'),
-        'latency': _latency(folder / f'{TIMINGS}.parquet'),
-        'realtime': about.get(REALTIME_FIGURES),
-        **{key: about.get(key) for key in _OF_RUN},
+        **_frames([folder / f'{FRAMES}.parquet' for folder in folders]),
+        'detections': _detections([folder / f'{DETECTIONS}.parquet' for folder in folders]),
+        'latency': _latency([folder / f'{TIMINGS}.parquet' for folder in folders]),
+        'realtime': first.get(REALTIME_FIGURES),
+        **{key: first.get(key) for key in _OF_RUN},
+        'bag': _bags([about['bag'] for about in abouts.values()]),
+        'cameras': {
+            camera: topic
+            for about in abouts.values() for camera, topic in about['cameras'].items()
+        },
+        'problems': [
+            problem if len(abouts) == 1 else f'{name}: {problem}'
+            for name, about in abouts.items() for problem in about.get('problems', ())
+        ],
         'environment': Environment.here().model_dump(mode='json'),
+    }
+
+
+def _bags(bags: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    if len(bags) == 1:
+        return dict(bags[0])
+    return {
+        'name': f'{len(bags)} bags',
+        'files': {name: size for bag in bags for name, size in bag['files'].items()},
+        'start_ns': min(bag['start_ns'] for bag in bags),
+        'end_ns': max(bag['end_ns'] for bag in bags),
+        'messages': sum(bag['messages'] for bag in bags),
     }
 
 
@@ -66,15 +92,17 @@ def read_summary(folder: Path) -> dict[str, Any]:
     return summary
 
 
-def _frames(path: Path) -> dict[str, Any]:
+def _frames(paths: Sequence[Path]) -> dict[str, Any]:
     outcomes: Counter[str] = Counter()
     dropped = Counter({reason.value: 0 for reason in DropReason if reason.value != MISSING})
     inferred: dict[str, int] = {}
     by_camera: dict[str, Counter[str]] = {}
     missing: dict[str, int] = {}
-    sets = 0
+    sets = [0] * len(paths)
     columns = ('camera', 'model', 'outcome', 'reason', 'set')
-    for camera, model, outcome, reason, number in read_rows(path, columns):
+    for run, (camera, model, outcome, reason, number) in (
+        (run, row) for run, path in enumerate(paths) for row in read_rows(path, columns)
+    ):
         outcomes[outcome] += 1
         if outcome == INFERRED:
             inferred[model] = inferred.get(model, 0) + 1
@@ -84,32 +112,36 @@ def _frames(path: Path) -> dict[str, Any]:
         else:
             missing[camera] = missing.get(camera, 0) + 1
         if number is not None:
-            sets = max(sets, number + 1)
+            sets[run] = max(sets[run], number + 1)
     return {
         'frames': {INFERRED: outcomes[INFERRED], DROPPED: outcomes[DROPPED]},
         'frames_inferred': inferred,
         'frames_dropped': dict(dropped),
         'frames_dropped_by_camera': {name: dict(found) for name, found in by_camera.items()},
         'frames_missing': missing,
-        'frame_sets': sets,
+        'frame_sets': sum(sets),
     }
 
 
-def _detections(path: Path) -> dict[str, dict[str, int]]:
-    counts: Counter[tuple[str, str]] = Counter(read_rows(path, ('model', 'class')))
+def _detections(paths: Sequence[Path]) -> dict[str, dict[str, int]]:
+    counts: Counter[tuple[str, str]] = Counter(
+        row for path in paths for row in read_rows(path, ('model', 'class'))
+    )
     found: dict[str, dict[str, int]] = {}
     for (model, name), count in sorted(counts.items()):
         found.setdefault(model, {})[name] = count
     return found
 
 
-def _latency(path: Path) -> dict[str, dict[str, float]]:
+def _latency(paths: Sequence[Path]) -> dict[str, dict[str, float]]:
     """Return percentiles in ms of each stage, one column in memory at a time."""
     found = {}
-    for name in pq.read_schema(path).names:
+    for name in pq.read_schema(paths[0]).names:
         if not name.endswith('_ns') or name == 'stamp_ns':
             continue
-        times_ns = pq.read_table(path, columns=[name])[name].drop_null().to_numpy()
+        times_ns = np.concatenate([
+            pq.read_table(path, columns=[name])[name].drop_null().to_numpy() for path in paths
+        ])
         if len(times_ns):
             found[name.removesuffix('_ns')] = percentiles_ms(times_ns)
     return found

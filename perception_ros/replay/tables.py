@@ -96,6 +96,25 @@ def join(paths: Iterable[Path], name: str, target: Path) -> None:
         raise ReplayError(f'{target}: cannot be written; {error}') from error
 
 
+def join_runs(paths: Mapping[str, Path], name: str, target: Path) -> None:
+    """Write the rows of several runs as one table, whose first column `bag` has their names.
+
+    :raises ReplayError: one cannot be read, or the whole not be written.
+    """
+    schema = SCHEMAS[name].insert(0, pa.field('bag', pa.string()))
+    try:
+        with pq.ParquetWriter(target, schema, compression='zstd') as writer:
+            for bag, path in paths.items():
+                with pq.ParquetFile(path) as file:
+                    for batch in file.iter_batches(_GROUP_ROWS):
+                        names = pa.array([bag] * batch.num_rows, pa.string())
+                        writer.write_batch(
+                            pa.RecordBatch.from_arrays([names, *batch.columns], schema=schema)
+                        )
+    except (OSError, pa.ArrowException) as error:
+        raise ReplayError(f'{target}: cannot be written; {error}') from error
+
+
 def read_rows(path: Path, columns: Iterable[str]) -> Iterator[Row]:
     """Yield some columns of a table row by row.
 

@@ -6,8 +6,8 @@ that got no result counts as one in which nothing was found, unless it was left 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,10 @@ from perception_ros.core.config import load_config, PerceptionConfig
 from perception_ros.core.errors import DatasetError
 from perception_ros.core.types import UNLABELLED
 from perception_ros.evaluation.boxes import BoxAccuracy, BoxScorer
-from perception_ros.evaluation.classes import match_classes
+from perception_ros.evaluation.classes import match_classes, OTHER
 from perception_ros.evaluation.datasets import BoxDataset, MaskDataset
 from perception_ros.evaluation.masks import MaskAccuracy, MaskScorer
-from perception_ros.replay.answers import Answer, answers, Key
+from perception_ros.replay.answers import answers, Key
 from perception_ros.replay.labels import Labels, LabelSource, open_labels, OWN_LABELS
 from perception_ros.replay.parts import RunFolder
 from perception_ros.replay.results import ResultTopics
@@ -37,6 +37,9 @@ DISTANCES_M = {
     'from_80_m': (80.0, np.inf),
 }
 """From the camera to the middle of an object; the farther end belongs to the next one."""
+
+_OTHER_PIXELS = UNLABELLED - 1
+"""Id of what only one side has a class for: it is of no class, and not unknown."""
 
 
 @dataclass(slots=True)
@@ -114,45 +117,44 @@ def mean_figures(verdicts: Mapping[str, ModelVerdict]) -> dict[str, float | None
 
 
 def judge(
-    bag: Path, folder: Path, source: LabelSource = OWN_LABELS
+    runs: Mapping[Path, Path], source: LabelSource = OWN_LABELS
 ) -> dict[str, ModelVerdict]:
-    """Measure a finished run by the labels in its bag or in files; nothing where there are none.
+    """Measure finished runs by the labels of their bags, or of files; without any say nothing.
 
-    :param folder: of the run.
+    Several runs are measured as one: what counts is each detection, not the mean of figures.
+
+    :param runs: bag -> folder of its run; all of the same models.
     :returns: by model.
     :raises PerceptionError: labels or results are damaged, or the labels are of other frames.
     """
-    about = RunFolder(folder).read_about()
+    about = RunFolder(next(iter(runs.values()))).read_about()
     config = load_config(about['config'])
     manifests = {
         name: Bundle.load(model.bundle or name).manifest for name, model in config.models.items()
     }
-    verdicts = {name: ModelVerdict() for name in config.models}
     heads = {head for manifest in manifests.values() for head in manifest.semantic}
-    with open_labels(bag, about['cameras'], heads, source) as known:
-        for labels in known:
-            for name, verdict in verdicts.items():
-                if labels.kind == BOXES and manifests[name].detection:
-                    _judge_boxes(verdict, labels, name, manifests[name], folder)
-                elif (head := labels.kind.removeprefix(SEMANTIC)) in manifests[name].semantic:
-                    if (folder / RESULTS).is_file():
-                        _judge_masks(verdict, labels, (name, head), config, manifests, folder)
-                    else:
-                        verdict.not_measured.append(f'{labels.kind} (the run has no {RESULTS})')
-                else:
-                    verdict.not_measured.append(labels.kind)
-        if source.references and not any(verdict.images for verdict in verdicts.values()):
-            frames = {frame for name in verdicts for frame in _frames(folder, name)}
-            raise DatasetError(
-                f'labels {", ".join(source.references)}: none is of a frame of this run; they are '
-                f'of {_named({key for labels in known for key in labels.images})}, the frames are '
-                f'{_named(frames)}'
-            )
-    return verdicts if known else {}
-
-
-def _frames(folder: Path, model: str) -> Iterator[Key]:
-    return (answer.key for answer in answers(folder, model))
+    judges = {name: _Judge(name, config, manifests) for name in config.models}
+    labelled: set[Key] = set()
+    is_labelled = False
+    for bag, folder in runs.items():
+        cameras = RunFolder(folder).read_about()['cameras']
+        with open_labels(bag, cameras, heads, source) as known:
+            is_labelled |= bool(known)
+            for labels in known:
+                labelled |= labels.images.keys() if source.references else set()
+                for each in judges.values():
+                    each.add(labels, folder)
+    verdicts = {name: each.verdict() for name, each in judges.items()}
+    if source.references and not any(verdict.images for verdict in verdicts.values()):
+        frames = {
+            answer.key for folder in runs.values() for name in verdicts
+            for answer in answers(folder, name)
+        }
+        raise DatasetError(
+            f'labels {", ".join(source.references)}: none is of a frame of this run; they are of '
+            f'{_named(labelled)}, the frames are {_named(frames)}'
+        )
+    return verdicts if is_labelled else {}
 
 
 def _named(keys: Collection[Key]) -> str:
@@ -160,90 +162,152 @@ def _named(keys: Collection[Key]) -> str:
     return f'{first} and others' if len(keys) > 2 else first or 'nothing'
 
 
-def _judge_boxes(
-    verdict: ModelVerdict, labels: Labels, model: str, manifest: Manifest, folder: Path
-) -> None:
-    assert manifest.detection is not None and isinstance(labels.data, BoxDataset), 'it says boxes'
-    names = [item.name for item in manifest.detection.classes]
-    common = match_classes(labels.data.classes, names)
-    verdict.not_measured += [*common.only_data, *common.only_model]
-    if not common.names:
-        return
-    threshold = manifest.detection.score_threshold
-    scorers: dict[str, BoxScorer] = {}
-    distances: dict[str, BoxScorer] = {}
+class _Judge:
+    """Gathers what a model did in all runs; its classes are counted as the model counts them."""
 
-    def add(to: dict[str, BoxScorer], name: str, answer: Answer, crowd: NDArray[np.bool_]) -> None:
-        ids = np.array([names.index(name) for name in answer.classes], np.int64)
-        if name not in to:
-            to[name] = BoxScorer(common.names, threshold)
-        to[name].add(
-            answer.size, truth.boxes, common.of_data[truth.labels], crowd,
-            answer.boxes, common.of_model[ids], answer.scores,
+    def __init__(
+        self, model: str, config: PerceptionConfig, manifests: Mapping[str, Manifest]
+    ) -> None:
+        self._model = model
+        self._config = config
+        self._manifests = manifests
+        self._manifest = manifests[model]
+        self._images: set[tuple[Path, Key]] = set()
+        self._not_measured: dict[str, None] = {}
+        self._boxes: dict[str, BoxScorer] = {}
+        self._distances: dict[str, BoxScorer] = {}
+        self._masks: dict[str, dict[str, MaskScorer]] = {}
+        self._measured: dict[str, set[str]] = {}
+        """Kind -> classes that both sides have."""
+
+    def add(self, labels: Labels, folder: Path) -> None:
+        """Measure a run by one kind of labels."""
+        head = labels.kind.removeprefix(SEMANTIC)
+        if labels.kind == BOXES and self._manifest.detection:
+            self._add_boxes(labels, folder)
+        elif head not in self._manifest.semantic:
+            self._not_measured[labels.kind] = None
+        elif (folder / RESULTS).is_file():
+            self._add_masks(labels, folder, head)
+        else:
+            self._not_measured[f'{labels.kind} (the run has no {RESULTS})'] = None
+
+    def verdict(self) -> ModelVerdict:
+        """Return what all that was added comes to."""
+        boxes = {camera: self._of_boxes(scorer) for camera, scorer in self._boxes.items()}
+        distances = {name: self._of_boxes(scorer) for name, scorer in self._distances.items()}
+        return ModelVerdict(
+            boxes,
+            {name: distances[name] for name in DISTANCES_M if name in distances
+             and distances[name].count},
+            {
+                head: {camera: self._of_masks(head, scorer) for camera, scorer in cameras.items()}
+                for head, cameras in self._masks.items()
+            },
+            len(self._images),
+            [*self._not_measured],
         )
 
-    for answer in answers(folder, model):
-        if answer.key not in labels.images:
-            continue
-        verdict.images += 1
-        truth = labels.data.truth(labels.images[answer.key], answer.size)
-        for camera in ('', answer.key[0]):
-            add(scorers, camera, answer, truth.crowd)
-        if truth.distances_m is not None:
-            for name, (least_m, most_m) in DISTANCES_M.items():
-                is_here = (least_m <= truth.distances_m) & (truth.distances_m < most_m)
-                add(distances, name, answer, truth.crowd | ~is_here)
-    verdict.boxes = {camera: scorer.result() for camera, scorer in scorers.items()}
-    measured = {name: scorer.result() for name, scorer in distances.items()}
-    verdict.distances = {name: item for name, item in measured.items() if item.count}
+    def _of_boxes(self, scorer: BoxScorer) -> BoxAccuracy:
+        result = scorer.result()
+        kept = self._measured[BOXES]
+        return replace(
+            result, classes={n: item for n, item in result.classes.items() if n in kept}
+        )
 
+    def _of_masks(self, head: str, scorer: MaskScorer) -> MaskAccuracy:
+        result = scorer.result()
+        kept = self._measured[SEMANTIC + head]
+        return replace(
+            result, classes={n: item for n, item in result.classes.items() if n in kept}
+        )
 
-def _judge_masks(
-    verdict: ModelVerdict,
-    labels: Labels,
-    output: tuple[str, str],
-    config: PerceptionConfig,
-    manifests: Mapping[str, Manifest],
-    folder: Path,
-) -> None:
-    model, head = output
-    assert isinstance(labels.data, MaskDataset), 'it says label maps'
-    masks = labels.data
-    names = [item.name for item in manifests[model].semantic[head].classes]
-    common = match_classes(masks.classes, names)
-    verdict.not_measured += [*common.only_data, *common.only_model]
-    if not common.names:
-        return
-    topics = {
-        topic: key[0] for topic, key in ResultTopics(config, manifests).masks().items()
-        if key[1:] == output
-    }
-    owed = {
-        answer.key: None for answer in answers(folder, model) if answer.key in labels.images
-    }
-    verdict.images = max(verdict.images, len(owed))
-    scorers: dict[str, MaskScorer] = {}
+    def _classes(
+        self, labels: Labels, names: Sequence[str], unknown: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+        """Return for ids of the labels and of the model the model's own; None: none in common.
 
-    def add(key: Key, found: NDArray[np.uint8] | None) -> None:
-        truth = masks.truth(labels.images[key])
-        if found is None:
-            found = np.full_like(truth, UNLABELLED)
-        if truth.shape != found.shape:
-            raise DatasetError(
-                f'{labels.kind} of {key[0]} at {key[1] / 1e9:.6f} s: expected a label as large as '
-                f'the image, {found.shape[1]}x{found.shape[0]} px, got '
-                f'{truth.shape[1]}x{truth.shape[0]} px'
+        :param unknown: what stands for classes of one side alone.
+        """
+        common = match_classes(labels.data.classes, names)
+        self._not_measured |= dict.fromkeys((*common.only_data, *common.only_model))
+        self._measured.setdefault(labels.kind, set()).update(common.names)
+        if not common.names:
+            return None
+        own = np.array([*map(names.index, common.names), unknown])  # `OTHER` is -1: the last one
+        return own[common.of_data], own[common.of_model]
+
+    def _add_boxes(self, labels: Labels, folder: Path) -> None:
+        detection = self._manifest.detection
+        assert detection is not None and isinstance(labels.data, BoxDataset), 'it says boxes'
+        names = [item.name for item in detection.classes]
+        if (classes := self._classes(labels, names, OTHER)) is None:
+            return
+        of_data, of_model = classes
+
+        def add(to: dict[str, BoxScorer], key: str, crowd: NDArray[np.bool_]) -> None:
+            if key not in to:
+                to[key] = BoxScorer(names, detection.score_threshold)
+            ids = np.array([names.index(name) for name in answer.classes], np.int64)
+            to[key].add(
+                answer.size, truth.boxes, of_data[truth.labels], crowd, answer.boxes,
+                of_model[ids], answer.scores,
             )
-        for camera in ('', key[0]):
-            scorers.setdefault(camera, MaskScorer(common)).add(truth, found)
 
-    with open_bag(folder / RESULTS) as results:
-        there = [topic for topic in topics if topic in results.topics]
-        for message in results.messages(there) if there else ():
-            key = topics[message.topic], read_header(message.data, message.type).stamp_ns
-            if key in owed:
-                del owed[key]
-                add(key, read_label_map(message))
-    for key in owed:
-        add(key, None)
-    verdict.masks[head] = {camera: scorer.result() for camera, scorer in scorers.items()}
+        for answer in answers(folder, self._model):
+            if answer.key not in labels.images:
+                continue
+            self._images.add((folder, answer.key))
+            truth = labels.data.truth(labels.images[answer.key], answer.size)
+            for camera in ('', answer.key[0]):
+                add(self._boxes, camera, truth.crowd)
+            if truth.distances_m is not None:
+                for name, (least_m, most_m) in DISTANCES_M.items():
+                    is_here = (least_m <= truth.distances_m) & (truth.distances_m < most_m)
+                    add(self._distances, name, truth.crowd | ~is_here)
+
+    def _add_masks(self, labels: Labels, folder: Path, head: str) -> None:
+        assert isinstance(labels.data, MaskDataset), 'it says label maps'
+        masks = labels.data
+        names = [item.name for item in self._manifest.semantic[head].classes]
+        if (classes := self._classes(labels, names, _OTHER_PIXELS)) is None:
+            return
+        of_data, of_model = classes
+        of_data[UNLABELLED] = UNLABELLED
+        topics = {
+            topic: key[0]
+            for topic, key in ResultTopics(self._config, self._manifests).masks().items()
+            if key[1:] == (self._model, head)
+        }
+        owed = {
+            answer.key: None for answer in answers(folder, self._model)
+            if answer.key in labels.images
+        }
+        self._images |= {(folder, key) for key in owed}
+        scorers = self._masks.setdefault(head, {})
+
+        def add(key: Key, found: NDArray[np.uint8] | None) -> None:
+            truth = masks.truth(labels.images[key])
+            if found is None:
+                found = np.full_like(truth, UNLABELLED)
+            if truth.shape != found.shape:
+                raise DatasetError(
+                    f'{labels.kind} of {key[0]} at {key[1] / 1e9:.6f} s: expected a label as '
+                    f'large as the image, {found.shape[1]}x{found.shape[0]} px, got '
+                    f'{truth.shape[1]}x{truth.shape[0]} px'
+                )
+            true_ids, found_ids = of_data[truth].astype(np.uint8), of_model[found].astype(np.uint8)
+            for camera in ('', key[0]):
+                if camera not in scorers:
+                    scorers[camera] = MaskScorer(match_classes(names, names))
+                scorers[camera].add(true_ids, found_ids)
+
+        with open_bag(folder / RESULTS) as results:
+            there = [topic for topic in topics if topic in results.topics]
+            for message in results.messages(there) if there else ():
+                key = topics[message.topic], read_header(message.data, message.type).stamp_ns
+                if key in owed:
+                    del owed[key]
+                    add(key, read_label_map(message))
+        for key in owed:
+            add(key, None)

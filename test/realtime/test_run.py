@@ -68,7 +68,7 @@ def once(share: float, act: Callable[[], None]) -> Callable[[float], None]:
 
 def check_counts(folder: Path) -> dict[str, Any]:
     """Say that each frame that was published has a fate, and return the figures."""
-    figures: dict[str, Any] = summarise(folder)['realtime']
+    figures: dict[str, Any] = summarise([folder])['realtime']
     for item in figures['cameras'].values():
         assert item['published'] == item['inferred'] + item['dropped']
         assert item['dropped'] == sum(item['reasons'].values())

@@ -83,7 +83,9 @@ def test_two_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (found['vanished'], found['appeared'], found['difference']) == (3, 0, {'mAP50': -0.75})
     assert compare(first, front)['colours'].only_first == 3
     with pytest.raises(ReplayError, match='expected the folder of a replay'):
-        compare(first, tmp_path)
+        compare(first, tmp_path / 'nothing')
+    with pytest.raises(ReplayError, match='no bag in common'):
+        compare(first, tmp_path)  # which holds several runs
 
 
 @pytest.mark.parametrize(

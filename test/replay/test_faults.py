@@ -16,7 +16,6 @@ from perception_ros.cli.main import main
 from perception_ros.core.errors import ReplayError
 from perception_ros.faults.inject import Injector
 from perception_ros.faults.plan import FaultPlan, read_faults
-from perception_ros.replay import run as run_module
 from perception_ros.replay.effects import measure
 from perception_ros.replay.limits import check, Limit
 from perception_ros.replay.parts import RunFolder
@@ -298,10 +297,9 @@ MANY = (
 
 
 def test_a_run_with_faults_that_was_cut_off_and_resumed_equals_an_undisturbed_one(
-    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    drawn: Path, tmp_path: Path
 ) -> None:
     whole = effect(drawn, tmp_path / 'whole', *MANY)
-    monkeypatch.setattr(run_module, 'PART_MESSAGES', 7)
     for stop in (9, 31):
         calls = iter(range(stop))
 
@@ -311,11 +309,11 @@ def test_a_run_with_faults_that_was_cut_off_and_resumed_equals_an_undisturbed_on
 
         options = ReplayOptions(
             drawn / 'drawn.mcap', tmp_path / 'cut', config(drawn), faults=plan(*MANY),
-            has_results=False, resume=True,
+            has_results=False, resume=True, part_messages=7,
         )
         with pytest.raises(KeyboardInterrupt):
             play(options, tell)
-    assert effect(drawn, tmp_path / 'cut', *MANY, resume=True) == whole
+    assert effect(drawn, tmp_path / 'cut', *MANY, resume=True, part_messages=7) == whole
     for table in TABLES:
         assert (tmp_path / 'cut' / table).read_bytes() == (tmp_path / 'whole' / table).read_bytes()
     assert all(item['messages'] for item in whole)

@@ -74,9 +74,9 @@ def files(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_files_say_what_the_bag_says(run: Path, files: Path, reference: str) -> None:
     """The same labels give the same figures, wherever they lie."""
-    own = judge(run / 'drawn.mcap', run / 'out')['colours'].as_json()
+    own = judge({run / 'drawn.mcap': run / 'out'})['colours'].as_json()
     source = LabelSource((reference.format(files),))
-    figures = judge(run / 'drawn.mcap', run / 'out', source)['colours'].as_json()
+    figures = judge({run / 'drawn.mcap': run / 'out'}, source)['colours'].as_json()
     keys = ('mIoU',) if 'camvid' in reference else ('mAP50', 'mAP')
     assert figures['images'] == 12
     for key in keys:
@@ -89,16 +89,16 @@ def test_files_say_what_the_bag_says(run: Path, files: Path, reference: str) -> 
 def test_boxes_and_maps_together_and_another_bag(run: Path, files: Path) -> None:
     both = LabelSource((f'coco:{files}/labels.json', f'camvid:{files}/maps'))
     other = LabelSource((f'bag:{run}/drawn.mcap',))
-    own = judge(run / 'drawn.mcap', run / 'out')['colours'].as_json()
-    assert judge(run / 'drawn.mcap', run / 'out', both)['colours'].as_json() == own
-    assert judge(run / 'drawn.mcap', run / 'out', other)['colours'].as_json() == own
+    own = judge({run / 'drawn.mcap': run / 'out'})['colours'].as_json()
+    assert judge({run / 'drawn.mcap': run / 'out'}, both)['colours'].as_json() == own
+    assert judge({run / 'drawn.mcap': run / 'out'}, other)['colours'].as_json() == own
 
 
 def test_a_class_may_have_another_name(run: Path, files: Path) -> None:
     source = LabelSource((f'yolo:{files}',), ('crimson', 'green', 'blue'), {'crimson': 'red'})
     (files / 'classes.txt').rename(files / 'names')
     try:
-        figures = judge(run / 'drawn.mcap', run / 'out', source)['colours'].as_json()
+        figures = judge({run / 'drawn.mcap': run / 'out'}, source)['colours'].as_json()
     finally:
         (files / 'names').rename(files / 'classes.txt')
     assert figures['classes'].keys() == {'red', 'green', 'blue'}
@@ -128,14 +128,14 @@ def test_labels_that_do_not_fit_are_told(
             'categories': [{'id': 1, 'name': 'red'}],
         }))
     with pytest.raises(PerceptionError) as error:
-        judge(run / 'drawn.mcap', run / 'out', LabelSource((reference.format(files),)))
+        judge({run / 'drawn.mcap': run / 'out'}, LabelSource((reference.format(files),)))
     assert says in str(error.value)
 
 
 def test_one_thing_is_said_once(run: Path, files: Path) -> None:
     source = LabelSource((f'coco:{files}/labels.json', f'yolo:{files}'))
     with pytest.raises(DatasetError, match='expected one source of detections, got several'):
-        judge(run / 'drawn.mcap', run / 'out', source)
+        judge({run / 'drawn.mcap': run / 'out'}, source)
 
 
 def test_distances_tell_near_from_far(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_distances_tell_near_from_far(tmp_path: Path) -> None:
     configuration(tmp_path)
     settings = config(tmp_path, camera_names=['front'])
     play(ReplayOptions(tmp_path / 'bag.mcap', tmp_path / 'out', settings))
-    verdict = judge(tmp_path / 'bag.mcap', tmp_path / 'out')['colours'].as_json()
+    verdict = judge({tmp_path / 'bag.mcap': tmp_path / 'out'})['colours'].as_json()
     near, far = verdict['distances']['0-20_m'], verdict['distances']['40-80_m']
     assert verdict['distances'].keys() == {'0-20_m', '40-80_m'}
     assert (near['n'], near['recall']) == (3, 1.0)

@@ -27,7 +27,6 @@ from perception_ros.core.errors import ConfigError, ReplayError
 from perception_ros.core.threaded import ThreadedPipeline
 from perception_ros.core.types import Frame, Result
 from perception_ros.replay import parts as parts_module
-from perception_ros.replay import run as run_module
 from perception_ros.replay.answers import answers
 from perception_ros.replay.run import play, ReplayOptions, RESULTS
 from perception_ros.replay.summary import summarise
@@ -110,7 +109,6 @@ from pathlib import Path
 from perception_ros.core.parameter_file import read_parameter_file
 from perception_ros.replay import run
 bag, config, output, kill_at = sys.argv[1:]
-run.PART_MESSAGES = 4
 taken = 0
 
 def tell(share):
@@ -120,7 +118,8 @@ def tell(share):
         os.kill(os.getpid(), signal.SIGKILL)
 
 run.play(run.ReplayOptions(
-    Path(bag), Path(output), read_parameter_file(Path(config)), resume=True), tell)
+    Path(bag), Path(output), read_parameter_file(Path(config)), resume=True, part_messages=4,
+), tell)
 """
 
 
@@ -130,13 +129,12 @@ run.play(run.ReplayOptions(
     ids=['killed in the third part', 'and again while it resumes'],
 )
 def test_a_run_that_was_killed_and_resumed_equals_an_undisturbed_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: tuple[tuple[int, int], ...]
+    tmp_path: Path, kills: tuple[tuple[int, int], ...]
 ) -> None:
     """Kills come at a message, and find so many parts done; sets reach over the cuts."""
-    monkeypatch.setattr(run_module, 'PART_MESSAGES', 4)
     missing = (('rear', 1), ('front', 4))  # so the parts end in the middle of sets
     bag = drawn_bag(tmp_path / 'drawn.mcap', frames=10, missing=missing)
-    whole = run(tmp_path, bag, 'whole', 'onnxruntime')
+    whole = run(tmp_path, bag, 'whole', 'onnxruntime', part_messages=4)
     file = configuration(tmp_path, 'onnxruntime')
     broken = tmp_path / 'broken'
     broken.mkdir()
@@ -147,8 +145,8 @@ def test_a_run_that_was_killed_and_resumed_equals_an_undisturbed_one(
         assert done.returncode == -9
         assert len(list((broken / 'parts').glob('0*'))) == parts
     with pytest.raises(ReplayError, match='pass --resume to go on'):
-        run(tmp_path, bag, 'broken', 'onnxruntime')
-    run(tmp_path, bag, 'broken', 'onnxruntime', resume=True)
+        run(tmp_path, bag, 'broken', 'onnxruntime', part_messages=4)
+    run(tmp_path, bag, 'broken', 'onnxruntime', resume=True, part_messages=4)
     for table in REPEATING:
         assert (whole / table).read_bytes() == (broken / table).read_bytes()
     assert messages_of(whole) == messages_of(broken)
@@ -156,10 +154,9 @@ def test_a_run_that_was_killed_and_resumed_equals_an_undisturbed_one(
         == 18
 
 
-def test_ctrl_c_keeps_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_module, 'PART_MESSAGES', 4)
+def test_ctrl_c_keeps_what_is_done(tmp_path: Path) -> None:
     bag = drawn_bag(tmp_path / 'drawn.mcap', frames=6)
-    whole, broken = run(tmp_path, bag, 'whole'), tmp_path / 'broken'
+    whole, broken = run(tmp_path, bag, 'whole', part_messages=4), tmp_path / 'broken'
     shares: list[float] = []
 
     def tell(share: float) -> None:
@@ -168,10 +165,10 @@ def test_ctrl_c_keeps_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        play(ReplayOptions(bag, broken, config(tmp_path)), tell)
+        play(ReplayOptions(bag, broken, config(tmp_path), part_messages=4), tell)
     assert [path.name for path in sorted((broken / 'parts').glob('0*'))] == ['000000', '000001']
     assert shares == sorted(shares) and 0 <= shares[0] < shares[-1] < 1
-    run(tmp_path, bag, 'broken', resume=True)
+    run(tmp_path, bag, 'broken', resume=True, part_messages=4)
     for table in REPEATING:
         assert (whole / table).read_bytes() == (broken / table).read_bytes()
     assert not (broken / 'parts').exists()
@@ -192,9 +189,7 @@ def test_memory_does_not_grow_with_the_bag(tmp_path: Path) -> None:
     assert max(alive) <= 14
 
 
-def test_rows_do_not_depend_on_the_size_of_parts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_do_not_depend_on_the_size_of_parts(tmp_path: Path) -> None:
     """Batches of several sets under way, drops, sets that reach over the cuts: one order."""
     bag = drawn_bag(tmp_path / 'drawn.mcap', frames=10, missing=(('rear', 2), ('front', 5)))
     values = {
@@ -207,8 +202,9 @@ def test_rows_do_not_depend_on_the_size_of_parts(
     }
     runs = []
     for size in (3, 4, 256):
-        monkeypatch.setattr(run_module, 'PART_MESSAGES', size)
-        runs.append(run(tmp_path, bag, str(size), values=values, has_results=False))
+        runs.append(run(
+            tmp_path, bag, str(size), values=values, has_results=False, part_messages=size
+        ))
     for table in REPEATING:
         assert len({(output / table).read_bytes() for output in runs}) == 1
     stamps = [stamp for stamp, *_ in read_rows(runs[0] / 'timings.parquet', ('stamp_ns',))]
@@ -253,7 +249,7 @@ def test_a_full_disk_is_said_and_costs_no_part_that_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     bag = drawn_bag(tmp_path / 'drawn.mcap')
-    monkeypatch.setattr(run_module, 'PART_MESSAGES', 6)
+    options = {'has_results': False, 'part_messages': 6}
     full = OSError(errno.ENOSPC, 'No space left on device')
     with monkeypatch.context() as patch, pytest.raises(ReplayError, match='No space left'):
         if when == 'end':
@@ -262,9 +258,9 @@ def test_a_full_disk_is_said_and_costs_no_part_that_is_done(
             write = parts_module.write_text
             effects = [full] if when == 'begin' else [DEFAULT, DEFAULT, DEFAULT, full]
             patch.setattr(parts_module, 'write_text', Mock(wraps=write, side_effect=effects))
-        run(tmp_path, bag, has_results=False)
-    resumed = run(tmp_path, bag, has_results=False, resume=True)
-    whole = run(tmp_path, bag, 'whole', has_results=False)
+        run(tmp_path, bag, **options)
+    resumed = run(tmp_path, bag, resume=True, **options)
+    whole = run(tmp_path, bag, 'whole', **options)
     for table in REPEATING:
         assert (resumed / table).read_bytes() == (whole / table).read_bytes()
 
@@ -278,7 +274,7 @@ def test_a_part_of_the_bag(tmp_path: Path) -> None:
     assert stamps == [1200, 1300, 1400, 1500]
     assert not (output / RESULTS).exists()
     nothing = run(tmp_path, bag, 'nothing', start_s=100.0)
-    assert summarise(nothing)['problems'] == ['there is no image of these cameras in this time']
+    assert summarise([nothing])['problems'] == ['there is no image of these cameras in this time']
     with pytest.raises(ConfigError, match='no cameras left: expected some of front, rear'):
         run(tmp_path, bag, 'none', cameras=('left',))
 
@@ -300,7 +296,7 @@ def test_what_cannot_be_used_costs_itself_and_is_told(tmp_path: Path) -> None:
         ('inferred', ''): 2, ('dropped', 'undecodable'): 1, ('dropped', 'invalid'): 2,
         ('missing', 'missing'): 3,
     }
-    assert summarise(output)['problems'] == ['camera rear: there is no topic /rear/image_raw']
+    assert summarise([output])['problems'] == ['camera rear: there is no topic /rear/image_raw']
 
 
 def jpeg() -> bytes:
@@ -318,7 +314,7 @@ def test_a_bag_that_was_cut_off_is_replayed_as_far_as_it_goes(tmp_path: Path) ->
     whole, cut = (run(tmp_path, path, path.stem) for path in (whole_bag, cut_bag))
     assert outcomes(whole) == {('inferred', ''): 8}
     assert outcomes(cut)['inferred', ''] > 0
-    assert any('damaged' in problem for problem in summarise(cut)['problems'])
+    assert any('damaged' in problem for problem in summarise([cut])['problems'])
 
 
 def test_a_configuration_without_cameras_takes_those_of_the_bag(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_camera_that_finds_nothing_is_told_apart(drawn: Path, tmp_path: Path) 
     values: dict[str, Any] = {'cameras': {'rear': {'score_threshold': 0.95}}}
     play(ReplayOptions(drawn / 'drawn.mcap', tmp_path / 'out', config(drawn, **values)))
     configuration(drawn)  # as the other tests have it
-    figures = judge(drawn / 'drawn.mcap', tmp_path / 'out')['colours'].as_json()
+    figures = judge({drawn / 'drawn.mcap': tmp_path / 'out'})['colours'].as_json()
     assert figures['cameras']['front']['mAP50'] == pytest.approx(1)
     assert figures['cameras']['rear']['mAP50'] == 0
     assert 0 < figures['mAP50'] < 0.6
@@ -84,7 +84,7 @@ def test_a_labelled_frame_without_a_result_has_found_nothing(
 
     monkeypatch.setattr(FakeEngine, '_run', failing)
     play(ReplayOptions(drawn / 'drawn.mcap', tmp_path / 'out', config(drawn)))
-    figures = judge(drawn / 'drawn.mcap', tmp_path / 'out')['colours'].as_json()
+    figures = judge({drawn / 'drawn.mcap': tmp_path / 'out'})['colours'].as_json()
     assert figures['images'] == 12
     assert figures['classes']['green']['AP50'] == pytest.approx(0.5, abs=0.01), 'two of four'
     assert figures['heads']['ground']['classes']['green']['IoU'] == pytest.approx(0.5, abs=0.01)
@@ -94,7 +94,7 @@ def test_frames_left_out_on_purpose_do_not_count(drawn: Path, tmp_path: Path) ->
     values = {'models': {'colours': {'bundle': str(drawn / 'means'), 'max_rate_hz': 5.0}}}
     play(ReplayOptions(drawn / 'drawn.mcap', tmp_path / 'out', config(drawn, **values)))
     configuration(drawn)
-    verdict = judge(drawn / 'drawn.mcap', tmp_path / 'out')['colours']
+    verdict = judge({drawn / 'drawn.mcap': tmp_path / 'out'})['colours']
     assert verdict.images == 6
     assert verdict.as_json()['mAP50'] == pytest.approx(1)
 

@@ -1,0 +1,160 @@
+"""Who does the work: this process, or workers of a Ray cluster, which may be lost on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+import os
+from pathlib import Path
+import socket
+from typing import Any, TypeVar
+
+from perception_ros.core.errors import PerceptionError, ReplayError
+
+Item = TypeVar('Item')
+
+RETRIES = 3
+"""How often a task is given to another worker when its own is lost."""
+
+_PATIENCE_S = 10.0
+_OBJECT_STORE_BYTES = 128 << 20
+"""Of a cluster that is started here. Workers read bags and write tables themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """How many work at once, and where.
+
+    A task is called with one item, in any process, and may be called twice with the same one: what
+    it writes must then be the same.
+    """
+
+    workers: int = 1
+    """Of a cluster that is started here; 1 without an address: this process."""
+    address: str | None = None
+    """Of a Ray cluster that is there: auto, HOST:PORT, or ray://HOST:PORT."""
+    cpus: float = 1.0
+    """That a worker takes of the cluster's."""
+    gpus: float | None = None
+    """None: one each where the cluster has any."""
+
+    def __post_init__(self) -> None:
+        """Raise ReplayError for what cannot be."""
+        if self.workers < 1 or self.cpus <= 0 or (self.gpus or 0) < 0:
+            raise ReplayError(
+                f'expected at least one worker with some share of a CPU, got {self.workers} with '
+                f'{self.cpus:g} CPUs and {self.gpus or 0:g} GPUs'
+            )
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether all is done in this process."""
+        return self.workers == 1 and self.address is None
+
+    @contextmanager
+    def at_work(self) -> Iterator[Callable[[Callable[[Any], None], Sequence[Any]], Answers]]:
+        """Give a function that has a task done for each of some items.
+
+        It yields each item once it is done, in any order, with the error that it ended with.
+
+        :raises ReplayError: there is no such cluster.
+        """
+        if self.is_alone:
+            yield _one_by_one
+            return
+        ray = _library()
+        with _connected(ray, self):
+            yield lambda task, items: _spread(ray, self, task, items)
+
+
+Answers = Iterator[tuple[Any, PerceptionError | None]]
+
+
+def _one_by_one(task: Callable[[Any], None], items: Sequence[Any]) -> Answers:
+    for item in items:
+        yield item, _tried(task, item)
+
+
+def _spread(ray: Any, crew: Crew, task: Callable[[Any], None], items: Sequence[Any]) -> Answers:
+    gpus = crew.gpus
+    if gpus is None:
+        gpus = 1.0 if ray.cluster_resources().get('GPU') else 0.0
+    remote = ray.remote(_elsewhere).options(
+        num_cpus=crew.cpus, num_gpus=gpus, max_retries=RETRIES, name='perception_ros'
+    )
+    waiting = {remote.remote(str(Path.cwd()), task, item): item for item in items}
+    while waiting:
+        [done], _ = ray.wait([*waiting], num_returns=1)
+        item = waiting.pop(done)
+        try:
+            yield item, ray.get(done)
+        except ray.exceptions.RayError as error:
+            last = str(error).strip().splitlines()[-1]
+            yield item, ReplayError(
+                f'a worker was lost {RETRIES + 1} times over one task, or cannot do it: {last}'
+            )
+
+
+def _elsewhere(folder: str, task: Callable[[Any], None], item: Any) -> PerceptionError | None:
+    """Do a task in a worker, in the folder that the command was given in."""
+    os.chdir(folder)
+    return _tried(task, item)
+
+
+def _tried(task: Callable[[Any], None], item: Any) -> PerceptionError | None:
+    try:
+        task(item)
+    except PerceptionError as error:
+        return error
+    return None
+
+
+@contextmanager
+def _connected(ray: Any, crew: Crew) -> Iterator[None]:
+    os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
+    # What it will be; as long as nobody says so, a warning does.
+    os.environ.setdefault('RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO', '0')
+    quiet = {'log_to_driver': False, 'logging_level': 'ERROR'}
+    try:
+        _knock(crew.address)
+        if crew.address is None:
+            ray.init(
+                num_cpus=crew.workers * crew.cpus, include_dashboard=False,
+                object_store_memory=_OBJECT_STORE_BYTES, **quiet,
+            )
+        else:
+            ray.init(address=crew.address, **quiet)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ReplayError(
+            f'no Ray cluster at {crew.address or "this machine"}: expected one that runs there, '
+            f'such as `ray start --head` starts; {str(error).strip().splitlines()[0]}'
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _knock(address: str | None) -> None:
+    """See whether anybody is there; Ray itself would try for many minutes.
+
+    :raises OSError: nobody is.
+    :raises ValueError: it is no address.
+    """
+    if address in (None, 'auto', 'local'):
+        return
+    host, colon, port = str(address).removeprefix('ray://').rpartition(':')
+    if not (host and colon and port.isdecimal() and int(port) < 1 << 16):
+        raise ValueError('an address is auto, HOST:PORT or ray://HOST:PORT')
+    socket.create_connection((host, int(port)), _PATIENCE_S).close()
+
+
+def _library() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise ReplayError(
+            f'several workers need Ray: {error}; pip install ray, or the extra perception_ros[ray]'
+        ) from error
+    return ray
