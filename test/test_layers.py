@@ -71,7 +71,7 @@ LAYERS = {
     'backends': {'core', 'bundles', 'backends'},
     'evaluation': {'core', 'bags', 'bundles', 'backends.base', 'evaluation'},
     'recording': {'core', 'bags', 'evaluation', 'recording'},
-    'labelling': {'core', 'bags', 'bundles', 'backends', 'evaluation', 'labelling'},
+    'labelling': {'core', 'bags', 'bundles', 'backends', 'evaluation', 'replay.crew', 'labelling'},
     'benchmarks': {'core', 'bags', 'bundles', 'backends', 'evaluation', 'benchmarks'},
     'replay': {
         'core', 'bags', 'faults', 'bundles', 'backends', 'evaluation', 'benchmarks', 'ros.cdr',

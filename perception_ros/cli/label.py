@@ -15,11 +15,12 @@ from rich.table import Table
 import typer
 
 from perception_ros.cli.answers import write
+from perception_ros.cli.crew_options import crew_of, Ray, WorkerCpus, WorkerGpus, Workers
 from perception_ros.cli.main import complain, split_names
 from perception_ros.core.errors import ConfigError
 from perception_ros.labelling.label import label as label_pictures
 from perception_ros.labelling.label import LabelOptions
-from perception_ros.labelling.pictures import check, Picture
+from perception_ros.labelling.pictures import check
 
 
 def label(
@@ -52,6 +53,10 @@ def label(
     device: Annotated[
         str, typer.Option(help='auto, cpu, or what the backend knows, such as cuda:0.')
     ] = 'auto',
+    workers: Workers = 1,
+    ray: Ray = '',
+    worker_cpus: WorkerCpus = 1.0,
+    worker_gpus: WorkerGpus = -1.0,
 ) -> None:
     """Label pictures with what a bundle says of them.
 
@@ -68,7 +73,7 @@ def label(
         problems += 1
         complain(problem)
 
-    def tracked(pictures: Iterable[Picture]) -> Iterable[Picture]:
+    def tracked(pictures: Iterable[Any]) -> Iterable[Any]:
         return track(
             pictures, total=None, console=console, transient=True,
             disable=not console.is_terminal,
@@ -79,7 +84,7 @@ def label(
             tuple(inputs), bundle, output, images, score_threshold, split_names(classes), every,
             batch, backend, device,
         ),
-        tell, tracked,
+        tell, crew_of(workers, ray, worker_cpus, worker_gpus), tracked,
     )
     write(output, json.dumps(found, ensure_ascii=False) + '\n')
     _print(Console(), found, output)

@@ -15,6 +15,7 @@ import typer
 
 from perception_ros.cli.answers import as_json, write
 from perception_ros.cli.bag_options import End, Start
+from perception_ros.cli.crew_options import crew_of, Ray, WorkerCpus, WorkerGpus, Workers
 from perception_ros.cli.evaluate import class_names, LABELS_HELP, RENAME_HELP, renames, share
 from perception_ros.cli.faults import Faults, print_effects
 from perception_ros.cli.main import complain, split_names, warn
@@ -26,7 +27,6 @@ need_libraries()
 
 from perception_ros.faults.plan import read_faults  # noqa: E402
 from perception_ros.replay.compare import against, CHANGES  # noqa: E402
-from perception_ros.replay.crew import Crew  # noqa: E402
 from perception_ros.replay.effects import measure  # noqa: E402
 from perception_ros.replay.labels import LabelSource  # noqa: E402
 from perception_ros.replay.limits import as_junit, Check, check, read_limits  # noqa: E402
@@ -84,18 +84,10 @@ def replay(
     results: Annotated[
         bool, typer.Option(help='Write detections, masks and overlays into results.mcap.')
     ] = True,
-    workers: Annotated[
-        int, typer.Option(min=1, help='That share the work here; more than one need Ray.')
-    ] = 1,
-    ray: Annotated[
-        str, typer.Option(metavar='ADDRESS', help='Of a Ray cluster to use: auto, HOST:PORT.')
-    ] = '',
-    worker_cpus: Annotated[
-        float, typer.Option(help='CPUs of the cluster that a worker takes.')
-    ] = 1.0,
-    worker_gpus: Annotated[
-        float, typer.Option(help='GPUs of it; -1: one each, where it has some.')
-    ] = -1.0,
+    workers: Workers = 1,
+    ray: Ray = '',
+    worker_cpus: WorkerCpus = 1.0,
+    worker_gpus: WorkerGpus = -1.0,
     resume: Annotated[bool, typer.Option('--resume', help='Go on with a run.')] = False,
     overwrite: Annotated[bool, typer.Option('--overwrite', help='Replace a run.')] = False,
     realtime: Annotated[
@@ -124,7 +116,7 @@ def replay(
         if baseline.resolve() == output.resolve():
             raise ReplayError(f'{baseline} is the output too: name the folder of another replay')
         read_summary(baseline)  # says what is wrong with it now, not after hours
-    crew = Crew(workers, ray or None, worker_cpus, None if worker_gpus < 0 else worker_gpus)
+    crew = crew_of(workers, ray, worker_cpus, worker_gpus)
     options = ReplayOptions(
         bag[0], output, read_parameter_file(config), start_s=start, end_s=end,
         cameras=split_names(cameras), has_results=results, resume=resume, overwrite=overwrite,

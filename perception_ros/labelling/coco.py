@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception_ros import __version__
-from perception_ros.backends.base import EngineInfo
 from perception_ros.bundles.manifest import Manifest
 from perception_ros.core.instances import whole_masks
 from perception_ros.core.types import Result
@@ -56,8 +55,13 @@ def objects(result: Result, wanted: Collection[int]) -> list[dict[str, Any]]:
     return entries
 
 
-def about(manifest: Manifest, engine: EngineInfo, threshold: float | None) -> dict[str, Any]:
-    """Return who has labelled, and on which terms; nothing of the hour or the machine's name."""
+def about(
+    manifest: Manifest, engine: Mapping[str, str], threshold: float | None
+) -> dict[str, Any]:
+    """Return who has labelled, and on which terms; nothing of the hour or the machine's name.
+
+    :param engine: backend, device and precision.
+    """
     own = manifest.detection.score_threshold if manifest.detection else None
     return {
         'info': {
@@ -66,9 +70,7 @@ def about(manifest: Manifest, engine: EngineInfo, threshold: float | None) -> di
                 'name': manifest.name,
                 'sha256': manifest.graph.sha256,
                 'licence': manifest.licence.model_dump(mode='json'),
-                'backend': engine.backend,
-                'device': engine.device,
-                'precision': engine.precision,
+                **engine,
             },
             'score_threshold': own if threshold is None else threshold,
             'semantic': {

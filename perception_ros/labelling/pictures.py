@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -19,9 +20,11 @@ from perception_ros.core.sources import PICTURES, VIDEOS
 
 _QUALITY = 95
 """Of JPEG files of pictures that were none, 0..100."""
+_BLOCK = 32
+"""Pictures that are read one after the other by whoever has a piece."""
 _ENCODINGS = {'.jpg': 'jpeg', '.jpeg': 'jpeg', '.png': 'png'}
 
-Tell = Callable[[str], None]
+Tell = Callable[[str], object]
 """Is told what is damaged and was left out."""
 
 
@@ -54,10 +57,26 @@ class Picture:
         return payload.tobytes()
 
 
-def pictures(path: Path, every: int, tell: Tell) -> Iterator[Picture]:
+class Piece(NamedTuple):
+    """One of several pieces of what there is; pieces are dealt in blocks, in turn."""
+
+    number: int = 0
+    of: int = 1
+
+    def has(self, index: int) -> bool:
+        """Whether the picture at this place is in it."""
+        return index // _BLOCK % self.of == self.number
+
+
+WHOLE = Piece()
+
+def pictures(
+    path: Path, every: int, tell: Tell, piece: Piece = WHOLE
+) -> Iterator[tuple[int, Picture]]:
     """Yield each `every`th picture of a bag (of each of its cameras), a folder or a video.
 
-    What is damaged costs itself and is told.
+    Each with its place among them, of which only those of a piece are read. What is damaged, and
+    what has the name of one before it, costs itself and is told.
 
     :raises PerceptionError: there is none.
     """
@@ -67,16 +86,26 @@ def pictures(path: Path, every: int, tell: Tell) -> Iterator[Picture]:
         found = _of_video(path, every)
     else:
         found = _of_files(path, every)
-    is_empty = True
-    for name, read in found:
-        is_empty = False
+    names: set[PurePosixPath] = set()
+    for index, (name, read) in enumerate(found):
+        if (key := key_of(name)) in names:
+            tell(f'{path}: a second picture {name} was left out')
+            continue
+        names.add(key)
+        if not piece.has(index):
+            continue
         try:
             source = read()
-            yield Picture(name, Image.from_array(source.rgb()), source)
+            yield index, Picture(name, Image.from_array(source.rgb()), source)
         except ImageError as error:
             tell(f'{path}: {name}: {error}')
-    if is_empty:
+    if not names:
         raise DatasetError(f'{path}: expected pictures, got none')
+
+
+def key_of(name: str) -> PurePosixPath:
+    """Return what tells a picture from others: its name without the ending."""
+    return PurePosixPath(name).with_suffix('')
 
 
 Named = tuple[str, Callable[[], Image]]

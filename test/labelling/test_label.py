@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -12,6 +13,10 @@ import pytest
 
 from perception_ros.cli.main import main
 from perception_ros.evaluation.datasets.coco import coco_data, load_coco
+from perception_ros.labelling import pictures as pictures_module
+from perception_ros.labelling.label import label as label_pictures
+from perception_ros.labelling.label import LabelOptions
+from perception_ros.replay.crew import Crew
 from test.builders import COLOURS, picture, write_real_bundle
 from test.replay.drawn import configuration, drawn_bag
 
@@ -168,7 +173,7 @@ def test_what_is_damaged_costs_itself_and_the_status(
 @pytest.mark.parametrize(
     ('arguments', 'says'),
     [
-        (['drawn.mcap', 'drawn.mcap'], 'both have a picture front/1000000000: label them into'),
+        (['drawn.mcap', 'drawn.mcap'], 'two inputs have a picture front/1000000000: label them'),
         (['gone.mcap'], 'there is no such bag, folder, picture or video'),
         (['config.yaml'], "the ending '.yaml' is of none"),
         (['drawn.mcap', '--classes', 'car'], 'has no class car; expected some of red, green'),
@@ -212,3 +217,43 @@ def test_a_full_disk_is_said(
     bag = drawn_bag(tmp_path / 'drawn.mcap', frames=1)
     assert label(teacher, tmp_path / 'labels.json', bag) == (1, None)
     assert 'cannot be written; No space left on device' in capsys.readouterr().err
+
+
+def test_the_same_whoever_labels_what(
+    tmp_path: Path, teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pieces of bags, or several inputs in one go: nothing is lost, doubled or out of order."""
+    monkeypatch.setattr(pictures_module, '_BLOCK', 2)
+    first = drawn_bag(tmp_path / 'first.mcap', frames=7)
+    second = drawn_bag(tmp_path / 'second.mcap', frames=3, cameras=('left',))
+    options = LabelOptions(
+        (first, second), str(teacher), tmp_path / 'labels.json', every=2, backend='fake'
+    )
+    whole = label_pictures(options, print)
+    assert len(whole['images']) == 2 * 4 + 2
+    for workers in (1, 2, 5):
+        crew = Mock(Crew, is_alone=False, workers=workers)
+        crew.at_work = Crew().at_work  # as Ray's workers do it, but here
+        assert label_pictures(options, print, crew) == whole
+    assert not list(tmp_path.glob('.labels*'))
+
+
+def test_workers_of_a_cluster_say_the_same(
+    tmp_path: Path, teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real processes, which know nothing but what is handed to them; real answers, to the byte."""
+    pytest.importorskip('ray', reason='ray is not installed')
+    monkeypatch.setenv('PYTHONPATH', str(Path(__file__).parents[2]))
+    bag = drawn_bag(tmp_path / 'drawn.mcap', frames=40)
+    written = []
+    for workers in ('1', '2'):
+        folder = tmp_path / workers
+        status, _ = label(
+            teacher, folder / 'labels.json', bag, '--workers', workers, backend='onnxruntime'
+        )
+        assert status == 0
+        written.append({
+            file.relative_to(folder): file.read_bytes()
+            for file in folder.rglob('*') if file.is_file()
+        })
+    assert written[0] == written[1] and len(written[0]) == 80 + 2
