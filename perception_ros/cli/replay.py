@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TYPE_CHECKING
@@ -148,7 +148,7 @@ def replay(
         **mean_figures(verdicts), **summarise(folders),
         'accuracy': {name: verdict.as_json() for name, verdict in verdicts.items()},
         'ground_truth': source.as_json(),
-        'faults': [effect for folder in folders for effect in measure(folder)],
+        'faults': _effects(folders),
         'failed': {path.name: str(error) for path, error in outcome.failed.items()},
     }
     if baseline:
@@ -166,6 +166,16 @@ def replay(
     if ending and ending.problem:
         _end_early(ending, output)
     _end(checks, outcome)
+
+
+def _effects(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """Return what faults have caused; of several runs each under the name of its bag."""
+    if len(folders) == 1:
+        return measure(folders[0])
+    return [
+        {**effect, 'name': f'{folder.name}.{effect["name"]}'}
+        for folder in folders for effect in measure(folder)
+    ]
 
 
 @contextmanager
