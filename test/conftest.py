@@ -11,6 +11,7 @@ import pytest
 from perception_ros.backends import Backend, BACKENDS
 from perception_ros.backends.cuda import open_gpu
 from perception_ros.core.errors import BackendError
+from perception_ros.replay.crew import Crew
 from test.device import Device
 
 pytest_plugins = ['pytest_expected_skips', 'pytester']
@@ -23,6 +24,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             open_gpu()
         except BackendError as error:
             pytest.skip(f'needs an NVIDIA GPU: {error}')
+
+
+@pytest.fixture(scope='session')
+def ray_cluster() -> Iterator[None]:
+    """Start two workers, which takes seconds, for all tests that want some."""
+    pytest.importorskip('ray', reason='ray is not installed')
+    with Crew(2).at_work():
+        yield
 
 
 @pytest.fixture

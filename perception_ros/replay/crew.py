@@ -31,7 +31,8 @@ class Crew:
     """
 
     workers: int = 1
-    """Of a cluster that is started here; 1 without an address: this process."""
+    """Of a cluster that is started here, unless this process has one already; 1 without an
+    address: this process."""
     address: str | None = None
     """Of a Ray cluster that is there: auto, HOST:PORT, or ray://HOST:PORT."""
     cpus: float = 1.0
@@ -115,6 +116,9 @@ def _connected(ray: Any, crew: Crew) -> Iterator[None]:
     os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
     # What it will be; as long as nobody says so, a warning does.
     os.environ.setdefault('RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO', '0')
+    if crew.address is None and ray.is_initialized():
+        yield
+        return
     quiet = {'log_to_driver': False, 'logging_level': 'ERROR'}
     try:
         _knock(crew.address)

@@ -239,11 +239,9 @@ def test_the_same_whoever_labels_what(
 
 
 def test_workers_of_a_cluster_say_the_same(
-    tmp_path: Path, teacher: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, teacher: Path, ray_cluster: None
 ) -> None:
     """Real processes, which know nothing but what is handed to them; real answers, to the byte."""
-    pytest.importorskip('ray', reason='ray is not installed')
-    monkeypatch.setenv('PYTHONPATH', str(Path(__file__).parents[2]))
     bag = drawn_bag(tmp_path / 'drawn.mcap', frames=40)
     written = []
     for workers in ('1', '2'):

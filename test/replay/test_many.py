@@ -27,7 +27,6 @@ from perception_ros.replay.run import play, ReplayOptions
 from perception_ros.replay.verdict import judge
 from test.replay.drawn import config, configuration, drawn_bag
 
-ROOT = Path(__file__).parents[2]
 TABLES = ('frames.parquet', 'detections.parquet', 'faults.parquet')
 PARTS = 6
 """Messages in a part: cuts fall into sets."""
@@ -70,9 +69,10 @@ def kill_a_worker(output: Path, killed: list[str]) -> None:
         time.sleep(0.005)
 
 
-def test_a_lost_worker_costs_no_frame_and_doubles_none(bags: list[Path], tmp_path: Path) -> None:
+def test_a_lost_worker_costs_no_frame_and_doubles_none(
+    bags: list[Path], tmp_path: Path, ray_cluster: None
+) -> None:
     """Eight bags, two workers, one of them killed: the tables of one process."""
-    pytest.importorskip('ray', reason='ray is not installed')
     one = play_all(options(bags, tmp_path / 'one'), bags, Crew())
     killed: list[str] = []
     killer = Thread(target=kill_a_worker, args=(tmp_path / 'two', killed))
@@ -99,12 +99,10 @@ def command(*arguments: str | Path) -> int:
 
 def test_one_bag_and_a_damaged_one_by_two_workers(
     bags: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], ray_cluster: None,
 ) -> None:
     """What one process makes of a bag, two make too; a bag that cannot be read costs itself."""
-    pytest.importorskip('ray', reason='ray is not installed')
     (tmp_path / 'broken.mcap').write_bytes(b'no bag')
-    monkeypatch.setenv('PYTHONPATH', str(ROOT))  # the tests import from the folder they run in
     monkeypatch.chdir(bags[7].parent)  # workers find what the command names
     both = ('7.mcap', tmp_path / 'broken.mcap', '--config', 'config.yaml')
     assert command(*both, '--output', tmp_path / 'two', '--workers', '2') == 1
