@@ -11,7 +11,7 @@ OUTPUT ?= out/demo
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format benchmarks train-setup train-test train-demo lock clean distclean
+.PHONY: help setup demo replay-demo test lint format benchmarks train-setup train-test train-demo lock clean distclean
 
 help:  ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ setup:  ## Make .venv: ROS 2 from the sourced distribution, or from wheels
 
 demo: setup  ## Detect and segment in a photograph, or in INPUT=...
 	$(BIN)/perception_ros demo --input '$(INPUT)' --output '$(OUTPUT)' $(ARGS)
+
+replay-demo: setup  ## A labelled bag, a replay that passes, a worse bundle that fails; WORSE=1: its status
+	$(BIN)/python tools/replay_demo.py --data '$(DATA)' $(if $(WORSE),--worse) $(ARGS)
 
 test: setup  ## Linters, types and all tests
 	$(BIN)/python -m pytest $(ARGS)

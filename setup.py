@@ -58,7 +58,12 @@ setup(
     keywords=['ROS'],
     python_requires='>=3.10',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
-    package_data={PACKAGE: ['py.typed', 'backends/cuda/*.cu']},
+    package_data={
+        PACKAGE: ['py.typed', 'backends/cuda/*.cu', *(
+            f'{folder}/*.{suffix}' for folder in ('pages', 'replay/report')
+            for suffix in ('css', 'j2')
+        )],
+    },
     data_files=data_files(),
     zip_safe=False,
     # cv2 has several names on the registry and comes with a ROS 2 distribution: hence an extra.

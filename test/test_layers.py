@@ -73,9 +73,10 @@ LAYERS = {
     'recording': {'core', 'bags', 'evaluation', 'recording'},
     'labelling': {'core', 'bags', 'bundles', 'backends', 'evaluation', 'replay.crew', 'labelling'},
     'benchmarks': {'core', 'bags', 'bundles', 'backends', 'evaluation', 'benchmarks'},
+    'pages': {'pages'},
     'replay': {
         'core', 'bags', 'faults', 'bundles', 'backends', 'evaluation', 'benchmarks', 'ros.cdr',
-        'replay',
+        'pages', 'replay',
     },
     'quantization': {
         'core', 'bags', 'bundles', 'backends', 'evaluation', 'benchmarks', 'quantization'

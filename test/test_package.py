@@ -21,8 +21,9 @@ MANIFEST = ElementTree.parse(ROOT / 'package.xml').getroot()
 BROUGHT_BY = {'cv2': 'python3-opencv', 'yaml': 'pyyaml'}
 # Runtimes and formats that are looked for and done without.
 OPTIONAL = {
-    'apsw', 'backports', 'compression', 'cuda', 'faster_coco_eval', 'google', 'grpc', 'lz4',
-    'openvino', 'pyarrow', 'pycuda', 'ray', 'rosbags', 'tensorrt', 'tensorrt_rtx', 'tritonclient',
+    'apsw', 'backports', 'compression', 'cuda', 'faster_coco_eval', 'google', 'grpc', 'jinja2',
+    'lz4', 'markupsafe', 'matplotlib', 'openvino', 'pyarrow', 'pycuda', 'ray', 'rosbags',
+    'tensorrt', 'tensorrt_rtx', 'tritonclient',
 }
 
 

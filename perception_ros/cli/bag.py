@@ -134,6 +134,9 @@ def make(
     ] = 0.0,
     head: Annotated[str, typer.Option(help='Semantic head that label maps are for.')] = 'scene',
     frames: Annotated[int, typer.Option(min=0, help='Most images of a camera; 0: all.')] = 0,
+    labels: Annotated[
+        str, typer.Option(help='Class names, with commas, of YOLO text that names none.')
+    ] = '',
     overwrite: Overwrite = False,
 ) -> None:
     """Turn pictures, a video or labelled data into a bag, with all that is known of them.
@@ -143,6 +146,7 @@ def make(
     options = RecordOptions(
         camera=camera, rate_hz=rate, start_ns=round(start * 1e9), transport=transport,
         jpeg_quality=quality, horizontal_fov_deg=fov, head=head, frames=frames,
+        labels=split_names(labels),
     )
     console = Console(stderr=True)
     counts = record(

@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, Command] = {
     'bag': Command('bag:bag', 'Look into bags, cut them, and make labelled ones.'),
     'replay': Command('replay:replay', 'Play a bag through the pipeline, and judge the results.'),
     'compare': Command('compare:compare', 'Say what differs between two replays.'),
+    'report': Command('report:report', 'Write the HTML report of a replay anew.'),
     'doctor': Command('doctor:doctor', 'Say what works here, what does not, and what to do.'),
     'demo': Command('demo:demo', 'Play pictures to the perception node over real topics.'),
     'parameters': Command('parameters:parameters', 'Print every parameter of the node.'),

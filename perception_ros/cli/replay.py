@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+import json
 from pathlib import Path
 from typing import Annotated, Any, TYPE_CHECKING
 
@@ -31,6 +32,7 @@ from perception_ros.replay.effects import measure  # noqa: E402
 from perception_ros.replay.labels import LabelSource  # noqa: E402
 from perception_ros.replay.limits import as_junit, Check, check, read_limits  # noqa: E402
 from perception_ros.replay.many import Outcome, play_all  # noqa: E402
+from perception_ros.replay.report.page import DETAILS, write_report  # noqa: E402
 from perception_ros.replay.run import ReplayOptions  # noqa: E402
 from perception_ros.replay.summary import read_summary, summarise, SUMMARY  # noqa: E402
 from perception_ros.replay.verdict import judge, mean_figures  # noqa: E402
@@ -88,6 +90,7 @@ def replay(
     ray: Ray = '',
     worker_cpus: WorkerCpus = 1.0,
     worker_gpus: WorkerGpus = -1.0,
+    report: Annotated[bool, typer.Option(help='Write report.html.')] = True,
     resume: Annotated[bool, typer.Option('--resume', help='Go on with a run.')] = False,
     overwrite: Annotated[bool, typer.Option('--overwrite', help='Replace a run.')] = False,
     realtime: Annotated[
@@ -112,10 +115,12 @@ def replay(
         _refuse_pace({'--rate': rate, '--loop': loop, '--topics': topics, '--node': node})
     wanted = read_limits(limits) if limits else ()
     source = LabelSource(tuple(ground_truth or ()), class_names(labels), renames(rename))
+    before = None
     if baseline:
         if baseline.resolve() == output.resolve():
             raise ReplayError(f'{baseline} is the output too: name the folder of another replay')
-        read_summary(baseline)  # says what is wrong with it now, not after hours
+        # says what is wrong with it now, not after hours
+        before = baseline, read_summary(baseline)
     crew = crew_of(workers, ray, worker_cpus, worker_gpus)
     options = ReplayOptions(
         bag[0], output, read_parameter_file(config), start_s=start, end_s=end,
@@ -156,6 +161,8 @@ def replay(
     checks = check(wanted, summary)
     summary['limits'] = [item.as_json() for item in checks]
     write(output / SUMMARY, as_json(summary) + '\n')
+    details = {name: verdict.details() for name, verdict in verdicts.items()}
+    write(output / DETAILS, json.dumps(details, ensure_ascii=False) + '\n')
     if junit:
         write(junit, as_junit(checks, summary['bag']['name']))
     _print(Console(), summary, output)
@@ -163,6 +170,11 @@ def replay(
         _print_realtime(Console(), summary['realtime'])
     for problem in summary['problems']:
         warn(problem)
+    if report:
+        page = write_report(
+            output, summary, bag=bag[0] if len(bag) == 1 else None, baseline=before,
+        )
+        typer.echo(f'report: {page}')
     if ending and ending.problem:
         _end_early(ending, output)
     _end(checks, outcome)

@@ -40,6 +40,16 @@ class Operating:
         return cls(-levels, np.cumsum(hits).astype(np.int64), np.cumsum(said), count)
 
     @property
+    def found(self) -> int:
+        """True boxes that were found, whatever the score."""
+        return int(self.right[-1]) if len(self.right) else 0
+
+    @property
+    def false(self) -> int:
+        """Found boxes that are not right, whatever the score."""
+        return int(self.said[-1]) - self.found if len(self.said) else 0
+
+    @property
     def best(self) -> OperatingPoint | None:
         """The point of the highest F1, of equal ones that of the highest score; None without."""
         if not self.count or not len(self.scores):

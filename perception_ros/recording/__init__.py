@@ -8,6 +8,7 @@ from pathlib import Path
 from perception_ros.bags.writer import BagWriter
 from perception_ros.core.errors import BagError
 from perception_ros.recording.base import Recorder, RecordOptions, Track
+from perception_ros.recording.boxes import record_boxes
 from perception_ros.recording.camvid import record_camvid
 from perception_ros.recording.kitti import record_kitti
 from perception_ros.recording.nuscenes import record_nuscenes
@@ -21,6 +22,8 @@ KINDS: Mapping[str, Callable[[Path, str, Recorder], None]] = {
     'camvid': record_camvid,
     'kitti': record_kitti,
     'nuscenes': record_nuscenes,
+    'coco': record_boxes('coco'),
+    'yolo': record_boxes('yolo'),
 }
 """What is recorded -> who reads it."""
 

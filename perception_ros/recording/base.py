@@ -51,6 +51,8 @@ class RecordOptions:
     """Semantic head that label maps are for."""
     frames: int = 0
     """Most images of each camera; 0: all."""
+    labels: tuple[str, ...] = ()
+    """Names of the classes, in the order of their ids, of data that do not name them."""
 
     def __post_init__(self) -> None:
         """Raise BagError for what cannot be recorded."""

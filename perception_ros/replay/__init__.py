@@ -2,7 +2,7 @@
 
 `run.play` plays a bag through the pipeline and writes tables and a bag of results,
 `verdict.judge` measures them against what is true, and `limits` says whether that is good enough.
-`docs/replay.md` has the files and keys. The library `pyarrow` is an extra, as `rosbags` is.
+`report.page` shows all of it. `docs/replay.md` has the files and keys. The libraries are an extra.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from importlib.util import find_spec
 from perception_ros.bags import need_library
 from perception_ros.core.errors import ReplayError
 
+_LIBRARIES = ('pyarrow', 'jinja2', 'matplotlib')
+
 
 def need_libraries() -> None:
     """Raise PerceptionError where nothing can be replayed."""
     need_library()
-    if find_spec('pyarrow') is None:
+    if absent := [name for name in _LIBRARIES if find_spec(name) is None]:
         raise ReplayError(
-            'nothing can be replayed here: the library pyarrow is not installed; pip install '
-            'pyarrow, or the extra perception_ros[replay]'
+            f'nothing can be replayed here: {", ".join(absent)} not installed; pip install '
+            f'{" ".join(absent)}, or the extra perception_ros[replay]'
         )

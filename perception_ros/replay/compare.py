@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -83,33 +83,52 @@ class ModelComparison:
     def add(self, first: Answer, second: Answer) -> None:
         """Compare a frame."""
         self.frames += 1
-        shares = overlaps(first.boxes, second.boxes)
-        same = np.array(
-            [[a == b for b in second.classes] for a in first.classes], np.bool_
-        ).reshape(shares.shape)
-        pairs = match(np.where(same, shares, -1.0), PAIR_IOU)
-        left_a = [i for i in range(len(first.classes)) if i not in {a for a, _ in pairs}]
-        left_b = [i for i in range(len(second.classes)) if i not in {b for _, b in pairs}]
-        others = [
-            (left_a[a], left_b[b]) for a, b in match(shares[np.ix_(left_a, left_b)], PAIR_IOU)
-        ]
-        for a, b in pairs:
-            difference = abs(float(first.scores[a] - second.scores[b]))
-            self.score_difference = max(self.score_difference, difference)
-            has_moved = shares[a, b] < SAME_IOU
-            self._count(first.key, first.classes[a], 'moved' if has_moved else 'same')
-        for a, b in others:
-            self.relabelled[first.classes[a], second.classes[b]] += 1
-            self._count(first.key, first.classes[a], 'relabelled')
-        for a in set(left_a) - {a for a, _ in others}:
-            self._count(first.key, first.classes[a], 'vanished')
-        for b in set(left_b) - {b for _, b in others}:
-            self._count(first.key, second.classes[b], 'appeared')
+        for change in changes(first, second):
+            a, b = change.first, change.second
+            if a is not None and b is not None:
+                if change.kind == 'relabelled':
+                    self.relabelled[first.classes[a], second.classes[b]] += 1
+                else:
+                    difference = abs(float(first.scores[a] - second.scores[b]))
+                    self.score_difference = max(self.score_difference, difference)
+            name = second.classes[b] if a is None and b is not None else first.classes[a or 0]
+            self._count(first.key, name, change.kind)
 
     def _count(self, key: Key, name: str, kind: str) -> None:
         self.counts.setdefault(name, Counter())[kind] += 1
         if kind != 'same':
             self.changed[key] = self.changed.get(key, 0) + 1
+
+
+class Change(NamedTuple):
+    """What became of a detection: its places in both answers, None where it has none."""
+
+    kind: str
+    """'same', or one of `CHANGES`."""
+    first: int | None
+    second: int | None
+
+
+def changes(first: Answer, second: Answer) -> list[Change]:
+    """Pair the detections of two answers to one frame, as the head of this module says."""
+    shares = overlaps(first.boxes, second.boxes)
+    same = np.array(
+        [[a == b for b in second.classes] for a in first.classes], np.bool_
+    ).reshape(shares.shape)
+    pairs = match(np.where(same, shares, -1.0), PAIR_IOU)
+    left_a = [i for i in range(len(first.classes)) if i not in {a for a, _ in pairs}]
+    left_b = [i for i in range(len(second.classes)) if i not in {b for _, b in pairs}]
+    others = [
+        (left_a[a], left_b[b]) for a, b in match(shares[np.ix_(left_a, left_b)], PAIR_IOU)
+    ]
+    gone = sorted(set(left_a) - {a for a, _ in others})
+    new = sorted(set(left_b) - {b for _, b in others})
+    return [
+        *(Change('moved' if shares[a, b] < SAME_IOU else 'same', a, b) for a, b in pairs),
+        *(Change('relabelled', a, b) for a, b in others),
+        *(Change('vanished', a, None) for a in gone),
+        *(Change('appeared', None, b) for b in new),
+    ]
 
 
 def figures(

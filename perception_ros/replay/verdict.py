@@ -25,11 +25,13 @@ from perception_ros.evaluation.boxes import BoxAccuracy, BoxScorer
 from perception_ros.evaluation.classes import match_classes, OTHER
 from perception_ros.evaluation.datasets import BoxDataset, MaskDataset
 from perception_ros.evaluation.masks import MaskAccuracy, MaskScorer
+from perception_ros.evaluation.matching import Verdict
 from perception_ros.replay.answers import answers, Key
 from perception_ros.replay.labels import Labels, LabelSource, open_labels, OWN_LABELS
 from perception_ros.replay.parts import RunFolder
 from perception_ros.replay.results import ResultTopics
 from perception_ros.replay.run import RESULTS
+from perception_ros.replay.worst import Worst
 from perception_ros.ros.cdr import read_header
 
 DISTANCES_M = {
@@ -40,6 +42,9 @@ DISTANCES_M = {
 
 _OTHER_PIXELS = UNLABELLED - 1
 """Id of what only one side has a class for: it is of no class, and not unknown."""
+
+LEVELS = tuple(level / 100 for level in range(101))
+"""Recalls and score thresholds of the curves."""
 
 
 @dataclass(slots=True)
@@ -57,6 +62,9 @@ class ModelVerdict:
     not_measured: list[str] = field(default_factory=list)
     """Classes of one side alone, and heads without labels."""
 
+    worst: Worst = field(default_factory=Worst)
+    """The frames to look at first."""
+
     def as_json(self) -> dict[str, Any]:
         """Return it, ready for JSON."""
         whole = self._figures('')
@@ -66,7 +74,11 @@ class ModelVerdict:
             'images': self.images,
             **whole,
             'classes': {
-                name: {'AP50': item.ap50, 'AP': item.ap, 'n': item.count}
+                name: {
+                    'AP50': item.ap50, 'AP': item.ap, 'n': item.count,
+                    'found': item.operating.found if item.operating else 0,
+                    'false': item.operating.false if item.operating else 0,
+                }
                 for name, item in boxes.classes.items()
             } if boxes else {},
             'heads': {
@@ -91,6 +103,20 @@ class ModelVerdict:
             },
             'cameras': {camera: self._figures(camera) for camera in cameras},
             'not_measured': self.not_measured,
+        }
+
+    def details(self) -> dict[str, Any]:
+        """Return what a report draws: curves by class, and the worst frames; ready for JSON."""
+        boxes = self.boxes.get('')
+        return {
+            'curves': {
+                name: {
+                    'precision': item.curve,
+                    'f1': [item.operating.at(score).f1 for score in LEVELS],
+                }
+                for name, item in boxes.classes.items() if item.operating and item.curve
+            } if boxes else {},
+            'worst': self.worst.as_json(),
         }
 
     def _figures(self, camera: str) -> dict[str, float | None]:
@@ -177,6 +203,7 @@ class _Judge:
         self._boxes: dict[str, BoxScorer] = {}
         self._distances: dict[str, BoxScorer] = {}
         self._masks: dict[str, dict[str, MaskScorer]] = {}
+        self._worst = Worst()
         self._measured: dict[str, set[str]] = {}
         """Kind -> classes that both sides have."""
 
@@ -206,6 +233,7 @@ class _Judge:
             },
             len(self._images),
             [*self._not_measured],
+            self._worst,
         )
 
     def _of_boxes(self, scorer: BoxScorer) -> BoxAccuracy:
@@ -245,11 +273,11 @@ class _Judge:
             return
         of_data, of_model = classes
 
-        def add(to: dict[str, BoxScorer], key: str, crowd: NDArray[np.bool_]) -> None:
+        def add(to: dict[str, BoxScorer], key: str, crowd: NDArray[np.bool_]) -> Verdict:
             if key not in to:
                 to[key] = BoxScorer(names, detection.score_threshold)
             ids = np.array([names.index(name) for name in answer.classes], np.int64)
-            to[key].add(
+            return to[key].add(
                 answer.size, truth.boxes, of_data[truth.labels], crowd, answer.boxes,
                 of_model[ids], answer.scores,
             )
@@ -259,8 +287,10 @@ class _Judge:
                 continue
             self._images.add((folder, answer.key))
             truth = labels.data.truth(labels.images[answer.key], answer.size)
-            for camera in ('', answer.key[0]):
-                add(self._boxes, camera, truth.crowd)
+            add(self._boxes, answer.key[0], truth.crowd)
+            self._worst.add_boxes(
+                answer.key, add(self._boxes, '', truth.crowd), truth, labels.data.classes
+            )
             if truth.distances_m is not None:
                 for name, (least_m, most_m) in DISTANCES_M.items():
                     is_here = (least_m <= truth.distances_m) & (truth.distances_m < most_m)
@@ -297,10 +327,13 @@ class _Judge:
                     f'{truth.shape[1]}x{truth.shape[0]} px'
                 )
             true_ids, found_ids = of_data[truth].astype(np.uint8), of_model[found].astype(np.uint8)
-            for camera in ('', key[0]):
+            for camera in (key[0], ''):
                 if camera not in scorers:
                     scorers[camera] = MaskScorer(match_classes(names, names))
-                scorers[camera].add(true_ids, found_ids)
+                alone = scorers[camera].add(true_ids, found_ids)
+            self._worst.add_mask(
+                key, labels.kind, alone.miou, (truth, masks.classes), (found, names)
+            )
 
         with open_bag(folder / RESULTS) as results:
             there = [topic for topic in topics if topic in results.topics]

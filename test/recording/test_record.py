@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
+import json
 from pathlib import Path
 import shutil
 from typing import Any
@@ -355,3 +356,29 @@ def test_the_same_data_give_the_same_bytes(tmp_path: Path, reference: str) -> No
         record(f'{kind}:{root / name}', tmp_path / folder / 'made.mcap', QUICK)
         digests.add(sha256((tmp_path / folder / 'made.mcap').read_bytes()).hexdigest())
     assert len(digests) == 1
+
+
+def test_boxes_of_coco_and_yolo_come_into_a_bag(tmp_path: Path) -> None:
+    """Crowds become regions of which nothing is known; YOLO's classes are named by the user."""
+    for folder in ('images', 'labels'):
+        (tmp_path / folder).mkdir()
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / 'images' / 'a.png'), pixels)
+    (tmp_path / 'labels' / 'a.txt').write_text('1 0.5 0.5 0.25 0.5\n')
+    (tmp_path / 'labels.json').write_text(json.dumps({
+        'images': [{'id': 7, 'file_name': 'a.png', 'width': 64, 'height': 48}],
+        'categories': [{'id': 3, 'name': 'bus'}],
+        'annotations': [
+            {'id': 1, 'image_id': 7, 'category_id': 3, 'bbox': [24, 12, 16, 24], 'iscrowd': 0},
+            {'id': 2, 'image_id': 7, 'category_id': 3, 'bbox': [0, 0, 8, 8], 'iscrowd': 1},
+        ],
+    }))
+    expected = {'coco': ['bus', None], 'yolo': ['bus']}
+    options = RecordOptions(labels=('car', 'bus'))
+    for kind, names in expected.items():
+        source = tmp_path / 'labels.json' if kind == 'coco' else tmp_path
+        record(f'{kind}:{source}', tmp_path / f'{kind}.mcap', options)
+        with LabelledBag(tmp_path / f'{kind}.mcap') as bag:
+            boxes, said, *_ = bag.boxes(bag.frames[0])
+            assert said == names
+            assert boxes[0].tolist() == [24, 12, 40, 36]

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from perception_ros.evaluation.boxes import SIZES
+from perception_ros.pages.plots import curves, Line
+from perception_ros.pages.tables import Cell, number, share, Table, text
 from perception_training.measuring.scores import CURVE_SCORES, principal
 from perception_training.models import MASKS
-from perception_training.reporting.plots import curves, Line
 from perception_training.reporting.runs import RunFolder
-from perception_training.reporting.tables import Cell, number, share, Table, text
 
 NAMES = {'map50': 'mAP50', 'map': 'mAP50-95', 'miou': 'mIoU', 'pixel_accuracy': 'pixel accuracy'}
 MOST_CLASSES = 30

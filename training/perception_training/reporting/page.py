@@ -1,21 +1,18 @@
 """One HTML file of one run or several, that needs no network: pictures and plots lie in it."""
 
-import base64
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 import yaml
 
+from perception_ros.pages import page
+from perception_ros.pages.tables import any_tables, NONE, number
 from perception_training.errors import TrainingError
 from perception_training.measuring.records import FOLDER
 from perception_training.reporting import accuracy, training
 from perception_training.reporting.runs import read_run, RunFolder
-from perception_training.reporting.tables import any_tables, NONE, number
 
 
 def write_report(run_dirs: Sequence[Path], output: Path) -> None:
@@ -24,27 +21,24 @@ def write_report(run_dirs: Sequence[Path], output: Path) -> None:
 
     :raises TrainingError: a folder holds no run, or the page cannot be written.
     """
-    page = render(_named([read_run(path) for path in run_dirs]))
+    text = render(_named([read_run(path) for path in run_dirs]))
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(page, encoding='utf-8')
+        output.write_text(text, encoding='utf-8')
     except OSError as error:
         raise TrainingError(f'{output}: cannot be written; {error.strerror}') from error
 
 
 def render(runs: Sequence[RunFolder]) -> str:
     """Give the page's text."""
-    environment = Environment(
-        loader=PackageLoader('perception_training.reporting', ''), autoescape=True,
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters['svg'] = Markup  # our own plots; everything else is escaped
     several = len(runs) > 1
-    return environment.get_template('report.html.j2').render(
+    return page.render(
+        'perception_training.reporting', 'report.html.j2',
         title=', '.join(run.name for run in runs), runs=[_shown(run) for run in runs],
         several=several, comparison=training.comparison(runs),
         hardware=training.hardware(runs),
         plots_of_all=training.compared_plots(runs) if several else [],
-        compressions=training.compressions(runs), written=_now())
+        compressions=training.compressions(runs))
 
 
 def _named(runs: Sequence[RunFolder]) -> list[RunFolder]:
@@ -106,9 +100,5 @@ def _facts(run: RunFolder, first: dict[str, Any]) -> list[tuple[str, str]]:
 def _pictures(run: RunFolder, items: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """Give images of (file, caption) as (data URI, caption); those that are gone are left out."""
     paths = [(run.path / FOLDER / file, caption) for file, caption in items]
-    return [('data:image/jpeg;base64,' + base64.b64encode(path.read_bytes()).decode('ascii'),
-             caption) for path, caption in paths if path.is_file()]
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).strftime('%Y-%m-%d %H:%M UTC')
+    return [(page.jpeg_uri(path.read_bytes()), caption)
+            for path, caption in paths if path.is_file()]

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from perception_ros.pages.plots import curves, Line, smoothed
+from perception_ros.pages.tables import Cell, change, number, share, Table, text
 from perception_training.measuring.scores import principal
 from perception_training.reporting.accuracy import NAMES
 from perception_training.reporting.compression import LATENCY_MS, PARAMETERS, SIZE_MB
-from perception_training.reporting.plots import curves, Line, smoothed
 from perception_training.reporting.runs import RunFolder
-from perception_training.reporting.tables import Cell, change, number, share, Table, text
 
 Plots = list[tuple[str, str]]
 """Title and SVG of each."""

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from perception_ros.pages.plots import COLOURS, curves, Line, smoothed
 from perception_training.errors import TrainingError
 from perception_training.reporting.page import render, write_report
-from perception_training.reporting.plots import COLOURS, curves, Line, smoothed
 from perception_training.reporting.runs import read_run
 
 NAME = '<b>truck</b>'

@@ -1,9 +1,12 @@
 """Curves as SVG that takes ink and font from the page around it."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 import io
 import re
+import warnings
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -41,12 +44,15 @@ def curves(lines: Sequence[Line], x: str, y: str, *, share: bool = False,
     :param x, y: what the axes say, with their unit.
     :param share: whether y lies in 0..1, all of which is shown; the same for x.
     """
-    with mpl.rc_context({
+    with warnings.catch_warnings(), mpl.rc_context({
         'svg.fonttype': 'none', 'svg.hashsalt': f'{x}{y}{[line.name for line in lines]}',
         'font.size': 8, 'text.color': _INK, 'axes.edgecolor': _INK, 'axes.labelcolor': _INK,
-        'xtick.color': _INK, 'ytick.color': _INK, 'axes.spines.top': False,
-        'axes.spines.right': False, 'legend.frameon': False,
+        'text.parse_math': False, 'xtick.color': _INK,
+        'ytick.color': _INK, 'axes.spines.top': False, 'axes.spines.right': False,
+        'legend.frameon': False,
     }):
+        # The page's own font draws what the one that measures lacks.
+        warnings.filterwarnings('ignore', 'Glyph', UserWarning)
         figure = Figure(figsize=_SIZE_INCH, layout='constrained')
         axes = figure.subplots()
         named = [line.name for line in lines if not line.faint]
@@ -58,7 +64,7 @@ def curves(lines: Sequence[Line], x: str, y: str, *, share: bool = False,
             axes.plot(line.x[::step], line.y[::step], dash, color=colour,
                       alpha=0.3 if line.faint else 1.0, linewidth=0.8 if line.faint else 1.6,
                       marker='o' if line.marks else None, markersize=3,
-                      label='_' if line.faint else line.name)
+                      label='_' if line.faint else _entry(line.name))
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         axes.grid(color=_INK, alpha=0.13, linewidth=0.6)
@@ -72,6 +78,11 @@ def curves(lines: Sequence[Line], x: str, y: str, *, share: bool = False,
             axes.legend(loc='upper center', bbox_to_anchor=(0.5, -0.2),
                         ncols=min(max(columns, 1), 3), fontsize=7.5, handlelength=2.4)
         return _svg(figure)
+
+
+def _entry(name: str) -> str:
+    """Give a name as the legend shows it, which leaves out those that begin with _."""
+    return f' {name}' if name.startswith('_') else name
 
 
 def smoothed(values: Sequence[float], window: int) -> list[float]:

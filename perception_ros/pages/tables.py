@@ -66,7 +66,9 @@ def any_tables(value: Any, title: str = '') -> list[tuple[str, Table]]:
     do lists.
     """
     if isinstance(value, Mapping):
-        single, alike, tables = {}, {}, []
+        single: dict[str, Any] = {}
+        alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        tables: list[tuple[str, Table]] = []
         for key, item in value.items():
             if isinstance(item, Mapping):
                 flat = _flat(item)
