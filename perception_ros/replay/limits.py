@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 import operator
 from pathlib import Path
 import re
@@ -21,6 +22,7 @@ _COMPARE = {
 }
 _LIMIT = re.compile(r'(.+?)\s*(>=|<=|==|>|<)\s*([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*(%?)')
 _FRAMES = 'frames'
+_SUGGESTED = 8
 _NO_FIGURES = ('accuracy', 'environment', 'config', 'bag', 'engines')
 """Parts of a summary that no limits are made for, or that are searched of themselves."""
 
@@ -136,9 +138,10 @@ def _value(limit: Limit, summary: Mapping[str, Any]) -> float | None:
             f'limit {limit.text!r}: several models have {limit.key}; say which: {options}'
         )
     if not found:
-        known = ', '.join(_paths({**summary, **_first(summary.get('accuracy', {}))}))
+        known = _paths({**summary, **_first(summary.get('accuracy', {}))})
         raise ReplayError(
-            f'limit {limit.text!r}: the summary has no figure {limit.key}; expected one of {known}'
+            f'limit {limit.text!r}: the summary has no figure {limit.key}; expected one such as '
+            f'{", ".join(_nearest(limit.key, known))}, or another of summary.json'
         )
     value = found[0]
     if value is None or not limit.is_percent:
@@ -147,6 +150,18 @@ def _value(limit: Limit, summary: Mapping[str, Any]) -> float | None:
         whole = sum(summary[_FRAMES].values())
         return 100.0 * value / whole if whole else None
     return 100.0 * value
+
+
+def _nearest(key: str, known: Sequence[str]) -> list[str]:
+    """Return the keys that somebody may have meant: of most words in common, then most alike."""
+    words = set(key.split('.'))
+    alike = SequenceMatcher(b=key)
+
+    def likeness(name: str) -> tuple[int, float]:
+        alike.set_seq1(name)
+        return len(words & set(name.split('.'))), alike.ratio()
+
+    return sorted(known, key=likeness, reverse=True)[:_SUGGESTED]
 
 
 def look_up(key: str, tree: Any) -> list[float | None]:

@@ -161,10 +161,11 @@ def test_limits(line: str, is_kept: bool, says: str) -> None:
     ('line', 'says'),
     [
         ('mAP50 about 0.4', 'expected KEY SIGN NUMBER'),
-        ('mAP51 >= 0.4', 'no figure mAP51; expected one of mAP50, frames.inferred'),
+        ('mAP51 >= 0.4', 'no figure mAP51; expected one such as mAP50, '),
+        ('accuracy.car.AP50 >= 0.4', 'no figure accuracy.car.AP50; expected one such as classes.car'),
         ('classes.car.AP50 >= 0.4', 'say which: accuracy.a.classes.car.AP50, accuracy.b'),
     ],
-    ids=['no sign', 'misspelt', 'of two models'],
+    ids=['no sign', 'misspelt', 'a part left out', 'of two models'],
 )
 def test_a_wrong_limit_is_refused_with_advice(line: str, says: str) -> None:
     with pytest.raises(ReplayError, match=says):
