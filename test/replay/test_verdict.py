@@ -162,7 +162,7 @@ def test_limits(line: str, is_kept: bool, says: str) -> None:
     [
         ('mAP50 about 0.4', 'expected KEY SIGN NUMBER'),
         ('mAP51 >= 0.4', 'no figure mAP51; expected one such as mAP50, '),
-        ('accuracy.car.AP50 >= 0.4', 'no figure accuracy.car.AP50; expected one such as classes.car'),
+        ('accuracy.car.AP50 >= 0.4', 'no figure accuracy.car.AP50; expected one such as cl'),
         ('classes.car.AP50 >= 0.4', 'say which: accuracy.a.classes.car.AP50, accuracy.b'),
     ],
     ids=['no sign', 'misspelt', 'a part left out', 'of two models'],
