@@ -72,8 +72,9 @@ def _bags(bags: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         'name': f'{len(bags)} bags',
         'files': {name: size for bag in bags for name, size in bag['files'].items()},
-        'start_ns': min(bag['start_ns'] for bag in bags),
-        'end_ns': max(bag['end_ns'] for bag in bags),
+        # Of different days, perhaps: how long they are together.
+        'start_ns': 0,
+        'end_ns': sum(bag['end_ns'] - bag['start_ns'] for bag in bags),
         'messages': sum(bag['messages'] for bag in bags),
     }
 

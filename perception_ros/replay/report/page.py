@@ -84,9 +84,9 @@ def _page(
         more=len(broken[_WORST_FIRST:]), tiles=_tiles(summary, baseline), limits=_limits(found),
         what=_what(summary), accuracy=_accuracy(summary, details), shots=shots,
         why_none=why_none, colors=pictures.COLORS, latency=times.latency_by_camera(folder),
-        latency_plots=times.latency_plots(folder, length_ns),
+        latency_plots=times.latency_plots(folder, length_ns) if about else [],
         realtime=_realtime(summary), drops=_drops(summary),
-        drop_plots=times.drop_plots(folder, length_ns),
+        drop_plots=times.drop_plots(folder, length_ns) if about else [],
         comparison=_comparison(summary, baseline), faults=_faults(summary),
         settings=yaml.safe_dump(summary['config'], sort_keys=False, allow_unicode=True, width=96),
     )
@@ -319,7 +319,10 @@ def _shots(
     ][: (pictures.MOST - len(wanted)) // 2] if baseline else []
     keys = {(item['camera'], item['stamp_ns']) for _, item in wanted} | {row[1] for row in moved}
     if about is None:
-        return {}, 'No pictures: several bags were replayed; `perception_ros replay` each alone.'
+        return {}, (
+            'No pictures, as several bags were replayed: the same command with one of them alone, '
+            '`--output` its own folder here and `--resume` draws those of that one.'
+        )
     if not keys:
         return {}, 'No frame is known to be worse than others: nothing was labelled or is wrong.'
     config = load_config(about['config'])
