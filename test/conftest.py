@@ -30,7 +30,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def ray_cluster() -> Iterator[None]:
     """Start two workers, which takes seconds, for all tests that want some."""
     pytest.importorskip('ray', reason='ray is not installed')
-    with Crew(2).at_work():
+    with Crew(3, cpus=0.5).at_work():  # two whole CPUs: Ray has no machines with parts of one
         yield
 
 

@@ -102,10 +102,10 @@ def label(
             f'{manifest.name} has no class {", ".join(unknown)}; expected some of '
             f'{", ".join(known) or "none, for it finds no boxes"}'
         )
-    with _scratch(options) as folder, crew.at_work() as spread:
-        shares = _shares(options, folder, 1 if crew.is_alone else SHARES * crew.workers)
+    with _scratch(options) as folder, crew.at_work() as team:
+        shares = _shares(options, folder, 1 if crew.is_alone else SHARES * team.workers)
         task = partial(go, track=track) if crew.is_alone else go
-        for _, error in spread(task, shares):
+        for _, error in team.spread(task, shares):
             if error:
                 raise error
         parts = [json.loads(share.file.read_text(encoding='utf-8')) for share in shares]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+import math
 import os
 from pathlib import Path
 import socket
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from perception_ros.core.errors import PerceptionError, ReplayError
 
@@ -54,22 +56,31 @@ class Crew:
         return self.workers == 1 and self.address is None
 
     @contextmanager
-    def at_work(self) -> Iterator[Callable[[Callable[[Any], None], Sequence[Any]], Answers]]:
-        """Give a function that has a task done for each of some items.
+    def at_work(self) -> Iterator[Team]:
+        """Give those who do tasks.
 
-        It yields each item once it is done, in any order, with the error that it ended with.
-
-        :raises ReplayError: there is no such cluster.
+        :raises ReplayError: there is no such cluster, or it has no room for a worker.
         """
         if self.is_alone:
-            yield _one_by_one
+            yield Team(1, _one_by_one)
             return
         ray = _library()
         with _connected(ray, self):
-            yield lambda task, items: _spread(ray, self, task, items)
+            needs = _needs(ray, self)
+            yield Team(_room(ray, needs), partial(_spread, ray, needs))
 
 
 Answers = Iterator[tuple[Any, PerceptionError | None]]
+
+
+class Team(NamedTuple):
+    """A crew at work."""
+
+    workers: int
+    """That there is room for now; more may join."""
+    spread: Callable[[Callable[[Any], None], Sequence[Any]], Answers]
+    """Has a task done for each of some items, and yields each once it is done, in any order, with
+    the error that it ended with."""
 
 
 def _one_by_one(task: Callable[[Any], None], items: Sequence[Any]) -> Answers:
@@ -77,12 +88,46 @@ def _one_by_one(task: Callable[[Any], None], items: Sequence[Any]) -> Answers:
         yield item, _tried(task, item)
 
 
-def _spread(ray: Any, crew: Crew, task: Callable[[Any], None], items: Sequence[Any]) -> Answers:
+class _Needs(NamedTuple):
+    """What a worker takes of a machine."""
+
+    cpus: float
+    gpus: float
+
+
+def _needs(ray: Any, crew: Crew) -> _Needs:
     gpus = crew.gpus
     if gpus is None:
         gpus = 1.0 if ray.cluster_resources().get('GPU') else 0.0
+    return _Needs(crew.cpus, gpus)
+
+
+def _room(ray: Any, needs: _Needs) -> int:
+    """Return how many workers can be at work at once.
+
+    :raises ReplayError: not one can; Ray itself would wait for a machine for ever.
+    """
+    machines = [node['Resources'] for node in ray.nodes() if node['Alive']]
+    has = [(machine.get('CPU', 0.0), machine.get('GPU', 0.0)) for machine in machines]
+    room = sum(
+        int(min(cpus / needs.cpus, gpus / needs.gpus if needs.gpus else math.inf))
+        for cpus, gpus in has
+    )
+    if not room:
+        found = ', '.join(f'{cpus:g} and {gpus:g}' for cpus, gpus in has)
+        raise ReplayError(
+            f'a worker takes {needs.cpus:g} CPUs and {needs.gpus:g} GPUs, and no machine of the '
+            f'cluster has as many: they have {found}. Give less with --worker-cpus and '
+            '--worker-gpus, or add a machine'
+        )
+    return room
+
+
+def _spread(
+    ray: Any, needs: _Needs, task: Callable[[Any], None], items: Sequence[Any]
+) -> Answers:
     remote = ray.remote(_elsewhere).options(
-        num_cpus=crew.cpus, num_gpus=gpus, max_retries=RETRIES, name='perception_ros'
+        num_cpus=needs.cpus, num_gpus=needs.gpus, max_retries=RETRIES, name='perception_ros'
     )
     waiting = {remote.remote(str(Path.cwd()), task, item): item for item in items}
     while waiting:
@@ -124,7 +169,7 @@ def _connected(ray: Any, crew: Crew) -> Iterator[None]:
         _knock(crew.address)
         if crew.address is None:
             ray.init(
-                num_cpus=crew.workers * crew.cpus, include_dashboard=False,
+                num_cpus=math.ceil(crew.workers * crew.cpus), include_dashboard=False,
                 object_store_memory=_OBJECT_STORE_BYTES, **quiet,
             )
         else:

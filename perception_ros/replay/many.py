@@ -95,7 +95,7 @@ def _together(
 ) -> dict[Path, PerceptionError]:
     """Share the bags out; return what went wrong with which."""
     failed: dict[Path, PerceptionError] = {}
-    with crew.at_work() as spread:
+    with crew.at_work() as team:
         spans: dict[Path, list[Span]] = {}
         parts: dict[Path, int] = {}
         for bag, options in every.items():
@@ -104,17 +104,17 @@ def _together(
                     spans[bag], parts[bag] = replay.begin(), replay.expected_parts
             except PerceptionError as error:
                 failed[bag] = error
-        most = math.ceil(sum(parts.values()) / (_SHARES * crew.workers)) or 1
+        most = math.ceil(sum(parts.values()) / (_SHARES * team.workers)) or 1
         shares = [
             Share(every[bag], span)
             for bag, found in spans.items() for span in split(found, parts[bag], most)
         ]
-        for number, (share, problem) in enumerate(spread(go, shares), 1):
+        for number, (share, problem) in enumerate(team.spread(go, shares), 1):
             if problem:
                 failed.setdefault(share.options.bag, problem)
             tell(number / len(shares))
         whole = [options for bag, options in every.items() if bag not in failed]
-        for options, problem in spread(_join, whole):
+        for options, problem in team.spread(_join, whole):
             if problem:
                 failed[options.bag] = problem
     return failed

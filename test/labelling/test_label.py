@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 import json
 from pathlib import Path
 from typing import Any
@@ -232,8 +233,9 @@ def test_the_same_whoever_labels_what(
     whole = label_pictures(options, print)
     assert len(whole['images']) == 2 * 4 + 2
     for workers in (1, 2, 5):
-        crew = Mock(Crew, is_alone=False, workers=workers)
-        crew.at_work = Crew().at_work  # as Ray's workers do it, but here
+        crew = Mock(Crew, is_alone=False)
+        with Crew().at_work() as alone:  # as Ray's workers do it, but here
+            crew.at_work.return_value = nullcontext(alone._replace(workers=workers))
         assert label_pictures(options, print, crew) == whole
     assert not list(tmp_path.glob('.labels*'))
 

@@ -52,15 +52,24 @@ def tables(folder: Path) -> Mapping[str, bytes]:
     return {name: (folder / name).read_bytes() for name in TABLES}
 
 
+def is_below(process: Path, ancestor: int) -> bool:
+    """Whether a process in /proc was started by another, or by one that it has started."""
+    pid = int(process.name)
+    while pid > 1 and pid != ancestor:
+        stat = (process.parent / str(pid) / 'stat').read_text()
+        pid = int(stat.rpartition(')')[2].split()[1])
+    return pid == ancestor
+
+
 def kill_a_worker(output: Path, killed: list[str]) -> None:
-    """Kill the first worker that is seen at work once a part is done."""
+    """Kill the first worker of this very test that is seen at work once a part is done."""
     end = time.monotonic() + 60
     while time.monotonic() < end and not killed:
         if any(output.glob('*/parts/0*')):
             for process in Path('/proc').glob('[0-9]*'):
                 try:
                     title = (process / 'cmdline').read_bytes()
-                    if title.startswith(b'ray::perception_ros'):
+                    if title.startswith(b'ray::perception_ros') and is_below(process, os.getpid()):
                         os.kill(int(process.name), signal.SIGKILL)
                         killed.append(process.name)
                         return
@@ -187,6 +196,24 @@ def test_a_cluster_that_is_not_there_is_told_at_once(
     pytest.importorskip('ray', reason='ray is not installed')
     with pytest.raises(ReplayError, match=says):
         play_all(options(bags, tmp_path / 'out'), bags, crew)
+
+
+def test_shares_are_made_for_the_cluster_that_is_there(ray_cluster: None) -> None:
+    """Whoever names an address says nothing of how many work there."""
+    with Crew(7).at_work() as team:
+        assert team.workers == 2
+    with Crew(7, cpus=0.5).at_work() as team:
+        assert team.workers == 4
+
+
+@pytest.mark.parametrize('crew', [Crew(2, cpus=64), Crew(2, gpus=99)], ids=['CPUs', 'GPUs'])
+def test_a_cluster_without_room_for_a_worker_is_told_at_once(
+    bags: list[Path], tmp_path: Path, crew: Crew, ray_cluster: None
+) -> None:
+    """Ray would wait for ever for a machine that is large enough."""
+    with pytest.raises(ReplayError, match='no machine of the cluster has as many: they have 2 '):
+        play_all(options(bags, tmp_path / 'out'), bags, crew)
+    assert not (tmp_path / 'out').exists()
 
 
 def test_without_ray_it_is_said_what_to_install(
