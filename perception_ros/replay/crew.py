@@ -20,6 +20,8 @@ RETRIES = 3
 """How often a task is given to another worker when its own is lost."""
 
 _PATIENCE_S = 10.0
+_KNOCKS = 1
+"""Of Ray at what answers, but is no Ray: 40 s each. It would knock 20 times."""
 _OBJECT_STORE_BYTES = 128 << 20
 """Of a cluster that is started here. Workers read bags and write tables themselves."""
 
@@ -173,6 +175,7 @@ def _connected(ray: Any, crew: Crew) -> Iterator[None]:
                 object_store_memory=_OBJECT_STORE_BYTES, **quiet,
             )
         else:
+            os.environ.setdefault('RAY_gcs_server_port_wait_time_s', str(_KNOCKS))
             ray.init(address=crew.address, **quiet)
     except (OSError, ValueError, RuntimeError) as error:
         raise ReplayError(
