@@ -383,7 +383,7 @@ def test_the_command_says_what_was_expected_and_what_came(
         tmp_path / 'out', '--faults', file, '--limits', limits, '--no-results', '--resume',
     )
     assert status == 1
-    assert 'expected one of' in (said := capsys.readouterr().err)
+    assert 'expected one such as faults.cut_off' in (said := capsys.readouterr().err)
     assert 'faults.cut_off.is_met' in said
 
 
