@@ -35,6 +35,8 @@ class Answer:
     boxes: NDArray[np.float64]
     scores: NDArray[np.float64]
     classes: tuple[str, ...]
+    is_result: bool = True
+    """Whether it said anything: not about a frame that was dropped."""
 
 
 def answers(folder: Path, model: str) -> Iterator[Answer]:
@@ -68,4 +70,4 @@ def answers(folder: Path, model: str) -> Iterator[Answer]:
             silent[key] = None
     for key in silent:
         if key not in seen:
-            yield Answer(key, (1, 1), np.zeros((0, 4)), np.zeros(0), ())
+            yield Answer(key, (1, 1), np.zeros((0, 4)), np.zeros(0), (), is_result=False)

@@ -367,4 +367,5 @@ def _worst(
             colors = pictures.class_colors(Palette.of(manifest), head, names)
         except PerceptionError:  # it has gone since
             colors = {}
-        yield f'Worst masks {head}: {model}', pictures.wrong_mask(frames[key], item, colors)
+        shot = pictures.wrong_mask(frames[key], item, said[key], colors)
+        yield f'Worst masks {head}: {model}', shot

@@ -116,11 +116,13 @@ def wrong_boxes(picture: Picture, item: Mapping[str, Any], answer: Answer) -> Sh
         elif whose == FALSE:
             boxes.append((box, f'false {name} {score:.2f}', 'false'))
     said = f'{item["missed"]} missed, {item["false"]} false'
+    if not answer.is_result:
+        said += ', for it got no result'
     return Shot([('', _jpeg(_drawn(picture, boxes)))], f'{_named(item)}: {said}')
 
 
 def wrong_mask(
-    picture: Picture, item: Mapping[str, Any], palette: Mapping[str, Color]
+    picture: Picture, item: Mapping[str, Any], answer: Answer, palette: Mapping[str, Color]
 ) -> Shot:
     """Draw the true and the found mask of a frame."""
     sides = []
@@ -131,6 +133,8 @@ def wrong_mask(
         draw_semantic(pixels, mask, colors, 0.6)
         sides.append((side, _jpeg(pixels)))
     said = 'nothing found' if item['mIoU'] is None else f'mIoU {item["mIoU"]:.3f}'
+    if not answer.is_result:
+        said += ', for it got no result'
     return Shot(sides, f'{_named(item)}: {said}')
 
 
