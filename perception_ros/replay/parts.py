@@ -2,6 +2,7 @@
 
     OUTPUT/run.json        what is run, so that nothing else is gone on with
     OUTPUT/parts/000000/   tables and results of the first so many messages, complete
+    OUTPUT/parts/engines/  on what; whoever comes first says so
     OUTPUT/parts/new.*/    what is being written
 
 A part is written beside the others and renamed when it is whole. Parts are cut by messages and not
@@ -30,6 +31,8 @@ _PARTS = 'parts'
 _NEW = 'new.'
 _PART = 'part.json'
 _DONE = '.parts_done'
+_ENGINES = 'engines'
+_AGREED = 'engines.json'
 
 
 class Part(NamedTuple):
@@ -182,12 +185,30 @@ class RunFolder:
         about, place = {'is_last': is_last, 'problems': problems}, self._parts / f'{index:06d}'
         with self.writing():
             write_text(new / _PART, json.dumps(about, ensure_ascii=False))
-            try:
-                new.rename(place)
-            except OSError:  # somebody was thought to be lost, and was not
-                if not place.is_dir():
-                    raise
-                shutil.rmtree(new)
+            _keep_first(new, place)  # somebody was thought to be lost, and was not
+
+    def agree(self, engines: Mapping[str, Any]) -> Any:
+        """Return the engines of the run: those of the first who says what it has."""
+        new, place = self.new_part(), self._parts / _ENGINES
+        with self.writing():
+            write_text(new / _AGREED, json.dumps(engines, ensure_ascii=False))
+            _keep_first(new, place)
+        return self.agreed()
+
+    def agreed(self) -> Any:
+        """Return what was agreed on; None: nothing yet.
+
+        :raises ReplayError: it is damaged.
+        """
+        path = self._parts / _ENGINES / _AGREED
+        if not path.exists():
+            return None
+        try:
+            return json.loads(path.read_text(encoding='utf-8'))
+        except (OSError, ValueError) as error:
+            raise ReplayError(
+                f'{path}: expected what a replay has written; {error}. Begin anew with --overwrite'
+            ) from error
 
     def end(self) -> None:
         """Forget the parts: they have been joined."""
@@ -211,6 +232,16 @@ class RunFolder:
                     f'{_difference(before.get(key), value)}. Begin anew with --overwrite, or '
                     'name another place'
                 )
+
+
+def _keep_first(new: Path, place: Path) -> None:
+    """Move a folder to its place in one step, unless one is there already."""
+    try:
+        new.rename(place)
+    except OSError:
+        if not place.is_dir():
+            raise
+        shutil.rmtree(new)
 
 
 def _difference(before: Any, now: Any) -> str:

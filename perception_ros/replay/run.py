@@ -208,13 +208,10 @@ class Replay:
             }
             for name, model in models.items()
         }
-        about = self._folder.read_about()
-        if 'engines' not in about:
-            self._folder.write_about({**about, 'engines': engines})
-        elif about['engines'] != engines:
+        if (agreed := self._folder.agree(engines)) != engines:
             raise ReplayError(
-                f'{self._folder.path} cannot be gone on with: it was run on {about["engines"]}, '
-                f'here are {engines}. Begin anew with --overwrite'
+                f'{self._folder.path} cannot be gone on with: it was run on {agreed}, here are '
+                f'{engines}. Begin anew with --overwrite'
             )
         return models
 
@@ -371,5 +368,8 @@ def join_parts(
         with folder.writing():
             (new / RESULTS).replace(folder.path / RESULTS)
     problems = dict.fromkeys(problem for part in parts.values() for problem in part.problems)
-    folder.write_about({**folder.read_about(), 'problems': list(problems)})
+    about = folder.read_about()
+    if engines := folder.agreed():
+        about['engines'] = engines
+    folder.write_about({**about, 'problems': list(problems)})
     folder.end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 import json
 import os
 from pathlib import Path
@@ -22,7 +23,7 @@ from perception_ros.cli.main import main
 from perception_ros.core.errors import ReplayError
 from perception_ros.replay.crew import Crew
 from perception_ros.replay.many import play_all
-from perception_ros.replay.parts import Part, Span, split, undone
+from perception_ros.replay.parts import Part, RunFolder, Span, split, undone
 from perception_ros.replay.run import play, ReplayOptions
 from perception_ros.replay.verdict import judge
 from test.replay.drawn import config, configuration, drawn_bag
@@ -222,6 +223,16 @@ def test_without_ray_it_is_said_what_to_install(
     monkeypatch.setitem(sys.modules, 'ray', None)
     with pytest.raises(ReplayError, match=r'perception_ros\[ray\]'):
         play_all(options(bags, tmp_path / 'out'), bags, Crew(2))
+
+
+def test_workers_that_begin_at_once_agree_on_one_kind_of_engine(tmp_path: Path) -> None:
+    """What each has read before any has written says nothing: one of a mixed cluster must end."""
+    folder = RunFolder(tmp_path / 'run')
+    folder.begin({}, resume=False, overwrite=False)
+    with ThreadPoolExecutor(8) as pool:
+        answers = [*pool.map(folder.agree, ({'model': str(i)} for i in range(8)))]
+    assert answers == [folder.agreed()] * 8
+    assert folder.parts() == {}
 
 
 def test_folders_that_cannot_be_told_apart_are_refused(bags: list[Path], tmp_path: Path) -> None:
