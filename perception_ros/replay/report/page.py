@@ -145,7 +145,7 @@ def _limits(found: Sequence[Reason]) -> Table | None:
     if not found:
         return None
     rows = [[
-        text(item.key, 'head'), text(item.wanted), text(item.got),
+        text(item.key, 'head'), Cell(item.wanted, number=True), Cell(item.got, number=True),
         text('✓ kept', 'good') if item.is_kept else text('✗ BROKEN', 'bad'), text(item.why),
     ] for item in found]
     return Table(['limit', 'wanted', 'got', '', 'why'], rows)
