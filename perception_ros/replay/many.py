@@ -59,7 +59,7 @@ def play_all(
     if len(bags) == 1 and failed:
         raise failed[bags[0]]
     runs = {bag: folder for bag, folder in folders.items() if bag not in failed}
-    if len(bags) > 1:
+    if len(bags) > 1 and runs:
         for table in SCHEMAS:
             names = {folder.name: folder / f'{table}.parquet' for folder in runs.values()}
             join_runs(names, table, options.output / f'{table}.parquet')
