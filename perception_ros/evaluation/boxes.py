@@ -62,7 +62,7 @@ class ClassPrecision(Precision):
     @property
     def found(self) -> int:
         """True boxes that were found, whatever the score."""
-        return int(self.operating.right[-1]) if self.operating and len(self.operating.right) else 0
+        return self.operating.found if self.operating else 0
 
     @property
     def recall(self) -> float | None:

@@ -75,8 +75,7 @@ class ModelVerdict:
             **whole,
             'classes': {
                 name: {
-                    'AP50': item.ap50, 'AP': item.ap, 'n': item.count,
-                    'found': item.operating.found if item.operating else 0,
+                    'AP50': item.ap50, 'AP': item.ap, 'n': item.count, 'found': item.found,
                     'false': item.operating.false if item.operating else 0,
                 }
                 for name, item in boxes.classes.items()
