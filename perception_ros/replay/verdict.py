@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,8 @@ _OTHER_PIXELS = UNLABELLED - 1
 
 LEVELS = tuple(level / 100 for level in range(101))
 """Recalls and score thresholds of the curves."""
+
+Accuracy = TypeVar('Accuracy', BoxAccuracy, MaskAccuracy)
 
 
 @dataclass(slots=True)
@@ -220,14 +222,21 @@ class _Judge:
 
     def verdict(self) -> ModelVerdict:
         """Return what all that was added comes to."""
-        boxes = {camera: self._of_boxes(scorer) for camera, scorer in self._boxes.items()}
-        distances = {name: self._of_boxes(scorer) for name, scorer in self._distances.items()}
+        distances = {
+            name: self._of_common(BOXES, self._distances[name].result())
+            for name in DISTANCES_M if name in self._distances
+        }
         return ModelVerdict(
-            boxes,
-            {name: distances[name] for name in DISTANCES_M if name in distances
-             and distances[name].count},
             {
-                head: {camera: self._of_masks(head, scorer) for camera, scorer in cameras.items()}
+                camera: self._of_common(BOXES, scorer.result())
+                for camera, scorer in self._boxes.items()
+            },
+            {name: accuracy for name, accuracy in distances.items() if accuracy.count},
+            {
+                head: {
+                    camera: self._of_common(SEMANTIC + head, scorer.result())
+                    for camera, scorer in cameras.items()
+                }
                 for head, cameras in self._masks.items()
             },
             len(self._images),
@@ -235,18 +244,11 @@ class _Judge:
             self._worst,
         )
 
-    def _of_boxes(self, scorer: BoxScorer) -> BoxAccuracy:
-        result = scorer.result()
-        kept = self._measured[BOXES]
+    def _of_common(self, kind: str, accuracy: Accuracy) -> Accuracy:
+        """Return it without the classes that only one side has."""
+        kept = self._measured[kind]
         return replace(
-            result, classes={n: item for n, item in result.classes.items() if n in kept}
-        )
-
-    def _of_masks(self, head: str, scorer: MaskScorer) -> MaskAccuracy:
-        result = scorer.result()
-        kept = self._measured[SEMANTIC + head]
-        return replace(
-            result, classes={n: item for n, item in result.classes.items() if n in kept}
+            accuracy, classes={n: item for n, item in accuracy.classes.items() if n in kept}
         )
 
     def _classes(
@@ -275,10 +277,8 @@ class _Judge:
         def add(to: dict[str, BoxScorer], key: str, crowd: NDArray[np.bool_]) -> Verdict:
             if key not in to:
                 to[key] = BoxScorer(names, detection.score_threshold)
-            ids = np.array([names.index(name) for name in answer.classes], np.int64)
             return to[key].add(
-                answer.size, truth.boxes, of_data[truth.labels], crowd, answer.boxes,
-                of_model[ids], answer.scores,
+                answer.size, truth.boxes, true_ids, crowd, answer.boxes, found_ids, answer.scores
             )
 
         for answer in answers(folder, self._model):
@@ -286,6 +286,8 @@ class _Judge:
                 continue
             self._images.add((folder, answer.key))
             truth = labels.data.truth(labels.images[answer.key], answer.size)
+            true_ids = of_data[truth.labels]
+            found_ids = of_model[np.array([*map(names.index, answer.classes)], np.int64)]
             add(self._boxes, answer.key[0], truth.crowd)
             self._worst.add_boxes(
                 answer.key, add(self._boxes, '', truth.crowd), truth, labels.data.classes
