@@ -34,12 +34,9 @@ from perception_ros.core.model import Model
 from perception_ros.core.types import Frame, Result
 from perception_ros.labelling.coco import about, categories, objects
 from perception_ros.labelling.pictures import key_of, Picture, pictures, Piece, Tell
-from perception_ros.replay.crew import Crew
+from perception_ros.replay.crew import Crew, SHARES
 
 ALONE = Crew()
-
-SHARES = 4
-"""Of each worker: enough that none has to wait long for the last one."""
 
 Track = Callable[[Iterable[Any]], Iterable[Any]]
 """Hands on what it is given, perhaps with a progress bar."""

@@ -16,6 +16,8 @@ from perception_ros.core.errors import PerceptionError, ReplayError
 
 Item = TypeVar('Item')
 
+SHARES = 4
+"""Of the work for each worker: enough that none has to wait long for the last one."""
 RETRIES = 3
 """How often a task is given to another worker when its own is lost."""
 

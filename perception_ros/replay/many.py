@@ -14,13 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from perception_ros.core.errors import PerceptionError, ReplayError
-from perception_ros.replay.crew import Crew
+from perception_ros.replay.crew import Crew, SHARES
 from perception_ros.replay.parts import is_run, Span, split
 from perception_ros.replay.run import open_replay, play, ReplayOptions, Tell
 from perception_ros.replay.tables import join_runs, SCHEMAS
-
-_SHARES = 4
-"""Of each worker: enough that none has to wait long for the last one."""
 
 
 class Share(NamedTuple):
@@ -104,7 +101,7 @@ def _together(
                     spans[bag], parts[bag] = replay.begin(), replay.expected_parts
             except PerceptionError as error:
                 failed[bag] = error
-        most = math.ceil(sum(parts.values()) / (_SHARES * team.workers)) or 1
+        most = math.ceil(sum(parts.values()) / (SHARES * team.workers)) or 1
         shares = [
             Share(every[bag], span)
             for bag, found in spans.items() for span in split(found, parts[bag], most)
