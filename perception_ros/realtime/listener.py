@@ -11,6 +11,7 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray
 
+from perception_ros.bags.messages import DETECTIONS_2D, IMAGE
 from perception_ros.demo.station import Check, Station
 from perception_ros.ros.cdr import read_header
 from perception_ros.ros.qos import make_qos
@@ -36,8 +37,10 @@ class ResultListener(Station):
     def listen(self, topics: Mapping[tuple[str, str, str], str], hear: Hear) -> None:
         """Subscribe to topics, by camera, model and output."""
         for (camera, model, output), topic in topics.items():
-            kind = Detection2DArray if output == 'detections' else Image
-            take = partial(self._take, hear, camera, model, output, _type_name(kind))
+            kind, name = (
+                (Detection2DArray, DETECTIONS_2D) if output == 'detections' else (Image, IMAGE)
+            )
+            take = partial(self._take, hear, camera, model, output, name)
             qos = make_qos('reliable', _DEPTH)
             self._node.create_subscription(kind, topic, take, qos, raw=True)
 
@@ -53,9 +56,3 @@ def unpack(message: bytes) -> Detection2DArray:
     """Return detections as an object."""
     found: Detection2DArray = deserialize_message(message, Detection2DArray)
     return found
-
-
-def _type_name(kind: type) -> str:
-    return 'vision_msgs/msg/Detection2DArray' if kind is Detection2DArray else (
-        'sensor_msgs/msg/Image'
-    )
