@@ -70,6 +70,7 @@ class Piece(NamedTuple):
 
 WHOLE = Piece()
 
+
 def pictures(
     path: Path, every: int, tell: Tell, piece: Piece = WHOLE
 ) -> Iterator[tuple[int, Picture]]:
