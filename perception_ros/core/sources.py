@@ -117,6 +117,25 @@ def picture_files(folder: Path) -> list[Path]:
     return found
 
 
+def video_frames(path: Path, every: int = 1) -> Iterator[Frame]:
+    """Yield each `every`th frame of a video, up to one that cannot be decoded.
+
+    Those between are not decoded. Of what is no video there are none.
+    """
+    capture = cv2.VideoCapture(str(path))
+    try:
+        number = 0
+        while capture.grab():
+            if number % every == 0:
+                more, frame = capture.retrieve()
+                if not more:
+                    break
+                yield frame.astype(np.uint8, copy=False)
+            number += 1
+    finally:
+        capture.release()
+
+
 def virtual_view(still_size: tuple[int, int], turn: float) -> tuple[int, int, int, int]:
     """Return where a virtual camera looks: x, y, width, height in pixels of the picture.
 
@@ -232,22 +251,15 @@ class _Video:
         self._path = path
 
     def __iter__(self) -> Iterator[Frame]:
-        capture = cv2.VideoCapture(str(self._path))
-        try:
-            count = 0
-            while True:
-                more, frame = capture.read()
-                if not more:
-                    break
-                count += 1
-                yield frame.astype(np.uint8, copy=False)
-            if count == 0:
-                raise ImageError(
-                    f'{self._path} is no video that OpenCV reads. Convert it, for example to '
-                    'H.264 in an .mp4 file'
-                )
-        finally:
-            capture.release()
+        is_empty = True
+        for frame in video_frames(self._path):
+            is_empty = False
+            yield frame
+        if is_empty:
+            raise ImageError(
+                f'{self._path} is no video that OpenCV reads. Convert it, for example to H.264 '
+                'in an .mp4 file'
+            )
 
 
 def _sequence(path: Path) -> _Pictures | _Video:

@@ -16,7 +16,7 @@ from perception_ros.bags import is_bag, need_library
 from perception_ros.core.errors import DatasetError, ImageError
 from perception_ros.core.image import Image
 from perception_ros.core.image_file import read_image
-from perception_ros.core.sources import PICTURES, VIDEOS
+from perception_ros.core.sources import PICTURES, video_frames, VIDEOS
 
 _QUALITY = 95
 """Of JPEG files of pictures that were none, 0..100."""
@@ -138,19 +138,9 @@ def _of_files(path: Path, every: int) -> Iterator[Named]:
 
 
 def _of_video(path: Path, every: int) -> Iterator[Named]:
-    capture = cv2.VideoCapture(str(path))
-    try:
-        number = 0
-        while capture.grab():
-            if number % every == 0:
-                more, bgr = capture.retrieve()
-                if not more:
-                    break
-                rgb = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
-                yield f'{path.stem}/{number:06d}.jpg', partial(Image.from_array, rgb)
-            number += 1
-    finally:
-        capture.release()
+    for index, bgr in enumerate(video_frames(path, every)):
+        rgb = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+        yield f'{path.stem}/{index * every:06d}.jpg', partial(Image.from_array, rgb)
 
 
 def check(paths: Sequence[Path]) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import cv2
 
+from perception_ros.core.sources import video_frames
 from perception_training.config.labels import LabelsConfig
 from perception_training.config.sources import VideoConfig
 from perception_training.data.files import folder_of
@@ -40,17 +41,10 @@ class Video:
 
 
 def _frames(path: Path, every: int) -> list[Sample]:
-    video = cv2.VideoCapture(str(path))
-    samples = []
-    index = 0
-    while video.grab():
-        if index % every == 0:
-            ok, frame = video.retrieve()
-            if not ok:
-                break
-            image = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-            samples.append(Sample(f'{path.stem}_{index:04d}', image))
-        index += 1
+    samples = [
+        Sample(f'{path.stem}_{index * every:04d}', cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+        for index, bgr in enumerate(video_frames(path, every))
+    ]
     if not samples:
         raise DataError(f'{path}: expected a video, no frame can be decoded')
     return samples
