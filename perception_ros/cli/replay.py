@@ -32,8 +32,8 @@ from perception_ros.replay.effects import measure  # noqa: E402
 from perception_ros.replay.labels import LabelSource  # noqa: E402
 from perception_ros.replay.limits import as_junit, Check, check, read_limits  # noqa: E402
 from perception_ros.replay.many import Outcome, play_all  # noqa: E402
+from perception_ros.replay.options import ReplayOptions  # noqa: E402
 from perception_ros.replay.report.page import DETAILS, write_report  # noqa: E402
-from perception_ros.replay.run import ReplayOptions  # noqa: E402
 from perception_ros.replay.summary import read_summary, summarise, SUMMARY  # noqa: E402
 from perception_ros.replay.verdict import judge, mean_figures  # noqa: E402
 
@@ -218,7 +218,8 @@ def _replay_realtime(
     """Play in real time; rclpy and the messages are needed from here on."""
     try:
         from perception_ros.demo.processes import DemoError
-        from perception_ros.realtime.run import play_realtime, RealtimeOptions
+        from perception_ros.realtime.options import RealtimeOptions
+        from perception_ros.realtime.run import play_realtime
     except ModuleNotFoundError as error:
         raise ReplayError(
             f'--realtime needs ROS 2, but {error}. Source your distribution, or run `make setup` '

@@ -11,7 +11,7 @@ Lines are written at once, so that those of a process that dies are there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 import json
 import logging
 from pathlib import Path
@@ -82,3 +82,23 @@ class FrameLog(Statistics):
             except OSError as error:
                 _log.error('frame_log %s: cannot be written; %s', self._path, error)
                 self._file.close()
+
+
+class FrameLogReader:
+    """Reads such a file while it grows."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read_bytes = 0
+
+    def lines(self) -> Iterator[list[Any]]:
+        """Yield what has been written since the last time; nothing as long as there is no file."""
+        if not self._path.exists():
+            return
+        with self._path.open('rb') as file:
+            file.seek(self._read_bytes)
+            for line in file:
+                if not line.endswith(b'\n'):  # it is still being written
+                    return
+                self._read_bytes += len(line)
+                yield json.loads(line)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray
 
-from perception_ros.bags.messages import DETECTIONS_2D, IMAGE
+from perception_ros.bags.messages import boxes_of, DETECTIONS_2D, IMAGE
+from perception_ros.bundles.manifest import Manifest
+from perception_ros.core.types import Detections
 from perception_ros.demo.station import Check, Station
 from perception_ros.ros.cdr import read_header
 from perception_ros.ros.qos import make_qos
@@ -19,8 +22,28 @@ from perception_ros.ros.qos import make_qos
 _DEPTH = 200
 """More than the publishers hold."""
 
-Hear = Callable[[str, str, str, int, str, int, bytes], None]
-"""(camera, model, output, stamp_ns, frame_id, received_ns, message) -> nothing."""
+Key = tuple[str, str, str]
+"""Camera, model and output."""
+
+
+
+class Heard(NamedTuple):
+    """A result that has arrived."""
+
+    camera: str
+    model: str
+    output: str
+    """One of those of `Manifest.outputs`."""
+    stamp_ns: int
+    """As the frame was played."""
+    frame_id: str
+    received_ns: int
+    """On the machine's monotonic clock."""
+    message: bytes
+    """Serialised."""
+
+
+Hear = Callable[[Heard], None]
 
 
 class ResultListener(Station):
@@ -34,25 +57,30 @@ class ResultListener(Station):
         """The ROS node, for whoever publishes from it."""
         return self._node
 
-    def listen(self, topics: Mapping[tuple[str, str, str], str], hear: Hear) -> None:
+    def listen(self, topics: Mapping[Key, str], hear: Hear) -> None:
         """Subscribe to topics, by camera, model and output."""
-        for (camera, model, output), topic in topics.items():
+        for key, topic in topics.items():
             kind, name = (
-                (Detection2DArray, DETECTIONS_2D) if output == 'detections' else (Image, IMAGE)
+                (Detection2DArray, DETECTIONS_2D) if key[2] == 'detections' else (Image, IMAGE)
             )
-            take = partial(self._take, hear, camera, model, output, name)
+            take = partial(self._take, hear, key, name)
             qos = make_qos('reliable', _DEPTH)
             self._node.create_subscription(kind, topic, take, qos, raw=True)
 
-    def _take(
-        self, hear: Hear, camera: str, model: str, output: str, kind: str, message: bytes
-    ) -> None:
+    def _take(self, hear: Hear, key: Key, kind: str, message: bytes) -> None:
         received_ns = time.monotonic_ns()
         stamp_ns, frame_id = read_header(message, kind)
-        hear(camera, model, output, stamp_ns, frame_id, received_ns, message)
+        hear(Heard(*key, stamp_ns, frame_id, received_ns, message))
 
 
-def unpack(message: bytes) -> Detection2DArray:
-    """Return detections as an object."""
-    found: Detection2DArray = deserialize_message(message, Detection2DArray)
-    return found
+def detections_of(message: bytes, manifest: Manifest) -> Detections:
+    """Return a Detection2DArray as the core has it; labels count the classes of the bundle."""
+    assert manifest.detection is not None, 'it has such a topic'
+    names = tuple(item.name for item in manifest.detection.classes)
+    content = deserialize_message(message, Detection2DArray)
+    boxes, classes = boxes_of(content)
+    scores = [item.results[0].hypothesis.score for item in content.detections]
+    return Detections(
+        np.asarray(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32),
+        np.array([names.index(str(name)) for name in classes], np.int32), names,
+    )

@@ -10,10 +10,9 @@ Each further round has stamps that go on where the last one has ended.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from pathlib import Path
 from queue import SimpleQueue
 import threading
 import time
@@ -26,7 +25,10 @@ from perception_ros.bags.bag import Bag, Message, open_bag, Topic
 from perception_ros.bags.messages import IMAGE
 from perception_ros.core.errors import ImageError
 from perception_ros.core.latency import Histogram
+from perception_ros.faults.inject import Touch
 from perception_ros.realtime.ledger import Publication
+from perception_ros.realtime.options import RealtimeOptions
+from perception_ros.replay.job import Job
 from perception_ros.ros.cameras import CLOCKS_DISAGREE_NS
 from perception_ros.ros.cdr import read_compressed_image, read_header, read_image, write_stamp
 from perception_ros.ros.messages import to_stamp
@@ -43,9 +45,6 @@ _SINGLE_FRAME_NS = 100_000_000
 """A round of one frame lasts so long."""
 _OF_SENSORS = 'sensor_msgs/'
 """Types whose stamps go on in later rounds; those of others stay."""
-
-Read = Callable[[Bag, int], Iterator[Message]]
-"""(bag, round) -> what is played in that round."""
 
 
 @dataclass(slots=True)
@@ -70,26 +69,20 @@ class Pace:
 class Player:
     """A thread that plays; `start` begins, `stop` ends it early.
 
-    :param cameras: image topic -> camera.
-    :param by_arrival: cameras whose stamps are the times of recording.
-    :param read: gives the messages of a round, of a bag that is opened in the player's thread.
-    :param latched_before_ns: latched messages from before this time go out first.
-    :param told: is given each image before it goes out.
+    Latched messages from before the span that is played go out first.
+
+    :param node: publishes.
+    :param beside: topics that are played besides the images of the cameras.
+    :param told: is given each image before it goes out, and what faults have touched.
     """
 
     def __init__(
         self,
         node: Node,
-        path: Path,
-        topics: Mapping[str, Topic],
-        cameras: Mapping[str, str],
-        by_arrival: Collection[str],
-        read: Read,
-        told: SimpleQueue[Any],
-        *,
-        rate: float,
-        rounds: int,
-        latched_before_ns: int | None,
+        job: Job,
+        live: RealtimeOptions,
+        beside: Mapping[str, Topic],
+        told: SimpleQueue[Publication | Touch],
     ) -> None:
         self.pace = Pace()
         self.problems: list[str] = []
@@ -97,18 +90,20 @@ class Player:
         self.now_ns = 0
         """Time of recording of what was played last, in the bag."""
         self.round = 0
-        self._path = path
-        self._topics = topics
-        self._cameras = cameras
-        self._by_arrival = by_arrival
-        self._read = read
+        self._job = job
+        self._rate = live.rate
+        self._rounds = live.loop
         self._told = told
-        self._rate = rate
-        self._rounds = rounds
-        self._latched_before_ns = latched_before_ns
+        self._cameras = {topic: camera for camera, topic in job.topics.items()}
+        self._topics = {**beside, **{name: job.bag.topics[name] for name in self._cameras}}
+        self._by_arrival = frozenset(
+            name for name, camera in job.config.cameras.items()
+            if camera.stamp_source == 'arrival'
+        )
+        """Cameras whose stamps are the times of recording."""
         self._clock = node.create_publisher(Clock, '/clock', make_qos('best_effort', 1))
         self._publishers: dict[tuple[str, str], Any] = {}
-        for name, topic in topics.items():
+        for name, topic in self._topics.items():
             self._announce(node, name, topic)
         self._halt = threading.Event()
         self._thread = threading.Thread(target=self._run, name='player', daemon=True)
@@ -160,7 +155,7 @@ class Player:
 
     def _run(self) -> None:
         try:
-            with open_bag(self._path) as bag:
+            with open_bag(self._job.options.bag) as bag:
                 try:
                     self._play(bag)
                 finally:
@@ -169,11 +164,10 @@ class Player:
             self.error = error
 
     def _play(self, bag: Bag) -> None:
-        if self._latched_before_ns is not None:
-            latched = {name for name, topic in self._topics.items() if topic.is_latched}
-            if latched:
-                for message in bag.messages(latched, None, self._latched_before_ns):
-                    self._publish(message)
+        latched = {name for name, topic in self._topics.items() if topic.is_latched}
+        if self._job.start_ns is not None and latched:
+            for message in bag.messages(latched, None, self._job.start_ns):
+                self._publish(message)
         due_ns = 0
         for turn in range(self._rounds):
             self.round = turn
@@ -191,6 +185,11 @@ class Player:
             length_ns = self.now_ns - self._base_ns + interval_ns
             due_ns = self._begun_ns + round(length_ns / self._rate)
             self._shift_ns += length_ns
+
+    def _read(self, bag: Bag, turn: int) -> Iterator[Message]:
+        """Return what is played in a round, with its faults, which are told of once."""
+        touched = (lambda touch: None) if turn else self._told.put
+        return self._job.messages(self._topics, touched, bag)
 
     def _paced(self, messages: Iterator[Message], begin_ns: int) -> Iterator[Message]:
         """Yield each message when it is due, and read ahead while there is time."""

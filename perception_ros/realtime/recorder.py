@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from typing_extensions import Self
 
 from perception_ros.bags.messages import IMAGE
 from perception_ros.bags.writer import BagWriter
-from perception_ros.bundles.manifest import Manifest
-from perception_ros.core.config import OverlayConfig, PerceptionConfig
+from perception_ros.core.config import OverlayConfig
 from perception_ros.core.image import Image
 from perception_ros.core.types import Detections, Frame, Result
+from perception_ros.realtime.listener import Heard
+from perception_ros.replay.job import Job
 from perception_ros.replay.journal import Journal
-from perception_ros.replay.parts import PART_MESSAGES, RunFolder
-from perception_ros.replay.results import ResultBag, ResultTopics
-from perception_ros.replay.run import RESULTS
-from perception_ros.replay.tables import write_rows
+from perception_ros.replay.parts import PART_MESSAGES
+from perception_ros.replay.results import ResultBag, RESULTS, ResultTopics
+from perception_ros.replay.tables import write_tables
 from perception_ros.ros.cdr import write_stamp
 
 
@@ -28,41 +27,29 @@ class Recorder:
     they would be drawn by the node, whose time is being measured.
     """
 
-    def __init__(
-        self,
-        folder: RunFolder,
-        journal: Journal,
-        config: PerceptionConfig,
-        manifests: Mapping[str, Manifest],
-        *,
-        has_results: bool,
-    ) -> None:
-        self._folder = folder
+    def __init__(self, job: Job, journal: Journal) -> None:
+        self._job = job
         self._journal = journal
         # nothing to draw on: the pictures stay where they are
-        self._config = config.model_copy(update={'overlay': OverlayConfig(enabled=False)})
-        self._manifests = manifests
-        self._topics = ResultTopics(config, manifests)
-        self._has_results = has_results
+        self._config = job.config.model_copy(update={'overlay': OverlayConfig(enabled=False)})
+        self._topics = ResultTopics(job.config, job.manifests)
         self._parts = 0
         self._settled = 0
         self._begin()
 
-    def write_detections(
-        self, camera: str, model: str, stamp_ns: int, frame_id: str, found: Detections
-    ) -> None:
-        """Write boxes, and what Foxglove draws of them."""
+    def write_detections(self, heard: Heard, stamp_ns: int, found: Detections) -> None:
+        """Write boxes, and what Foxglove draws of them, under the stamp of the bag."""
         if self._results:
-            frame = Frame(camera, stamp_ns, stamp_ns, Image(b'', '', 0, 0, 0), frame_id)
-            self._results.write(Result(frame, model, found))
+            nothing = Image(b'', '', 0, 0, 0)
+            frame = Frame(heard.camera, stamp_ns, stamp_ns, nothing, heard.frame_id)
+            self._results.write(Result(frame, heard.model, found))
 
-    def write_mask(
-        self, camera: str, model: str, output: str, stamp_ns: int, message: bytes
-    ) -> None:
-        """Write a mask as it came, under another stamp."""
+    def write_mask(self, heard: Heard, stamp_ns: int) -> None:
+        """Write a mask as it came, under the stamp of the bag."""
         if self._writer:
-            topic = self._topics.of(camera, model, output)
-            self._writer.write_cdr(topic, IMAGE, stamp_ns, write_stamp(message, IMAGE, stamp_ns))
+            topic = self._topics.of(heard.camera, heard.model, heard.output)
+            message = write_stamp(heard.message, IMAGE, stamp_ns)
+            self._writer.write_cdr(topic, IMAGE, stamp_ns, message)
 
     def keep(self, settled: int, problems: list[str]) -> None:
         """End a part if enough frames are settled, and begin the next one."""
@@ -83,18 +70,17 @@ class Recorder:
             self._writer.__exit__(*exception)
 
     def _begin(self) -> None:
-        self._part: Path = self._folder.new_part()
+        self._part: Path = self._job.folder.new_part()
         self._writer: BagWriter | None = None
         self._results: ResultBag | None = None
-        if self._has_results:
+        if self._job.options.has_results:
             self._writer = BagWriter(self._part / RESULTS)
-            self._results = ResultBag(self._writer, self._config, self._manifests)
+            self._results = ResultBag(self._writer, self._config, self._job.manifests)
 
     def _end(self, problems: list[str], *, is_last: bool) -> None:
         if self._writer:
             self._writer.close()
             self._writer = None
-        for name, rows in self._journal.take().items():
-            write_rows(self._part / f'{name}.parquet', name, rows)
-        self._folder.add_part(self._part, self._parts, is_last=is_last, problems=problems)
+        write_tables(self._part, self._journal.take())
+        self._job.folder.add_part(self._part, self._parts, is_last=is_last, problems=problems)
         self._parts += 1

@@ -1,8 +1,9 @@
 """Bag in, verdict out: the node's pipeline on a recording, in its own time.
 
-`run.play` plays a bag through the pipeline and writes tables and a bag of results,
-`verdict.judge` measures them against what is true, and `limits` says whether that is good enough.
-`report.page` shows all of it. `docs/replay.md` has the files and keys. The libraries are an extra.
+`run.play` plays a bag through the pipeline and writes tables and a bag of results; `job.Job` is
+what it has in common with a run in real time. `verdict.judge` measures them against what is true,
+and `limits` says whether that is good enough. `report.page` shows all of it. `docs/replay.md` has
+the files and keys. The libraries are an extra.
 """
 
 from __future__ import annotations

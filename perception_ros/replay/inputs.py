@@ -12,10 +12,8 @@ from perception_ros.core.config import CameraConfig, PerceptionConfig
 from perception_ros.core.errors import ConfigError, ImageError, ReplayError
 from perception_ros.core.offline import RecordedTime
 from perception_ros.core.types import Frame
+from perception_ros.replay.results import NAMESPACE
 from perception_ros.ros.cdr import read_compressed_image, read_image
-
-_NAMESPACE = '/perception'
-"""Of the node, to which topics without a leading slash belong."""
 
 
 class Refused(NamedTuple):
@@ -115,7 +113,7 @@ def _read(
 
 def _topic(bag: Bag, name: str) -> str:
     """Return the topic of the bag that a camera's is, raw or compressed; '' if there is none."""
-    whole = name if name.startswith('/') else f'{_NAMESPACE}/{name.removeprefix("~/")}'
+    whole = name if name.startswith('/') else f'{NAMESPACE}/{name.removeprefix("~/")}'
     raw = whole.removesuffix('/compressed')
     options = (whole, raw, f'{raw}/compressed')
     return next((option for option in options if option in bag.topics), '')

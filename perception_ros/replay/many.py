@@ -15,8 +15,10 @@ from typing import NamedTuple
 
 from perception_ros.core.errors import PerceptionError, ReplayError
 from perception_ros.replay.crew import Crew, SHARES
+from perception_ros.replay.job import Tell
+from perception_ros.replay.options import ReplayOptions
 from perception_ros.replay.parts import is_run, Span, split
-from perception_ros.replay.run import open_replay, play, ReplayOptions, Tell
+from perception_ros.replay.run import open_replay, play
 from perception_ros.replay.tables import join_runs, SCHEMAS
 
 

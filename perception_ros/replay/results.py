@@ -26,6 +26,8 @@ from perception_ros.core.types import Result
 _log = logging.getLogger(__name__)
 
 NAMESPACE = '/perception'
+"""Of the node, to which topics without a leading slash belong."""
+RESULTS = 'results.mcap'
 _ANNOTATIONS = 'annotations'
 _SEMANTIC = 'semantic/'
 

@@ -28,7 +28,8 @@ from perception_ros.core.machine import peak_memory_bytes
 from perception_ros.core.parameter_file import read_parameter_file
 from perception_ros.core.types import Frame
 from perception_ros.replay.inputs import choose_cameras, read_inputs
-from perception_ros.replay.run import play, ReplayOptions
+from perception_ros.replay.options import ReplayOptions
+from perception_ros.replay.run import play
 
 Name = Literal['bare', 'tables', 'results']
 """A loop that decodes, letterboxes and infers; a replay that writes tables alone; a whole one."""

@@ -76,6 +76,15 @@ def write_rows(path: Path, name: str, rows: list[Row]) -> None:
         raise ReplayError(f'{path}: cannot be written; {error}') from error
 
 
+def write_tables(folder: Path, tables: Mapping[str, list[Row]]) -> None:
+    """Write tables into a folder, each into a file of its name.
+
+    :raises ReplayError: one cannot be written.
+    """
+    for name, rows in tables.items():
+        write_rows(folder / f'{name}.parquet', name, rows)
+
+
 def join(paths: Iterable[Path], name: str, target: Path) -> None:
     """Write the rows of several tables as one, which is the same however they were cut.
 

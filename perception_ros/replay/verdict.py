@@ -29,8 +29,7 @@ from perception_ros.evaluation.matching import Verdict
 from perception_ros.replay.answers import answers, Key
 from perception_ros.replay.labels import Labels, LabelSource, open_labels, OWN_LABELS
 from perception_ros.replay.parts import RunFolder
-from perception_ros.replay.results import ResultTopics
-from perception_ros.replay.run import RESULTS
+from perception_ros.replay.results import RESULTS, ResultTopics
 from perception_ros.replay.worst import Worst
 from perception_ros.ros.cdr import read_header
 

@@ -15,7 +15,9 @@ from vision_msgs.msg import Detection2DArray
 
 from perception_ros.bags.bag import open_bag
 from perception_ros.bags.messages import boxes_of
-from perception_ros.replay.run import play, ReplayOptions, RESULTS
+from perception_ros.replay.options import ReplayOptions
+from perception_ros.replay.results import RESULTS
+from perception_ros.replay.run import play
 from test.builders import MS
 from test.nodes.bench import Bench, wait_until
 from test.replay.drawn import config, drawn_bag

@@ -17,10 +17,12 @@ pytest.importorskip('rclpy', reason='needs rclpy')
 from perception_ros.cli.main import main
 from perception_ros.demo.processes import DemoError, NodeProcess
 from perception_ros.faults.plan import FaultPlan
-from perception_ros.realtime import run
-from perception_ros.realtime.run import Ending, play_realtime, RealtimeOptions
+from perception_ros.realtime import node
+from perception_ros.realtime.options import RealtimeOptions
+from perception_ros.realtime.run import Ending, play_realtime
 from perception_ros.replay.answers import Answer, answers, Key
-from perception_ros.replay.run import play, ReplayOptions
+from perception_ros.replay.options import ReplayOptions
+from perception_ros.replay.run import play
 from perception_ros.replay.summary import summarise
 from perception_ros.replay.tables import FRAMES, INFERRED, read_rows
 from test.nodes.bench import Bench
@@ -43,7 +45,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         PIDS.append(process.pid)
         return process
 
-    monkeypatch.setattr(run, 'NodeProcess', start)
+    monkeypatch.setattr(node, 'NodeProcess', start)
     monkeypatch.delenv('ROS_DOMAIN_ID', raising=False)
     return tmp_path
 
@@ -149,7 +151,7 @@ def test_a_node_that_ends_at_once_is_told_of_with_its_log(
     def start(module: str, *others: Any) -> NodeProcess:
         return NodeProcess('no_such_module', *others)
 
-    monkeypatch.setattr(run, 'NodeProcess', start)
+    monkeypatch.setattr(node, 'NodeProcess', start)
     with pytest.raises(DemoError, match='ended with status 1') as caught:
         play_realtime(options(folder, 'none'), RealtimeOptions())
     assert 'no_such_module' in caught.value.details

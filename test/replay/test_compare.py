@@ -12,7 +12,8 @@ from perception_ros.cli.main import main
 from perception_ros.core.errors import ReplayError
 from perception_ros.replay.answers import Answer
 from perception_ros.replay.compare import against, compare, ModelComparison
-from perception_ros.replay.run import play, ReplayOptions
+from perception_ros.replay.options import ReplayOptions
+from perception_ros.replay.run import play
 from test.replay.drawn import config, configuration, drawn_bag
 
 Box = tuple[float, float, float, float]

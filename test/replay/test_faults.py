@@ -18,8 +18,9 @@ from perception_ros.faults.inject import Injector
 from perception_ros.faults.plan import FaultPlan, read_faults
 from perception_ros.replay.effects import measure
 from perception_ros.replay.limits import check, Limit
+from perception_ros.replay.options import ReplayOptions
 from perception_ros.replay.parts import RunFolder
-from perception_ros.replay.run import play, ReplayOptions
+from perception_ros.replay.run import play
 from perception_ros.replay.tables import DETECTIONS, FRAMES, read_rows, SCHEMAS, write_rows
 from test.faults.build import CAMERAS, plan, small_bag, write_plan
 from test.faults.test_inject import PLANS

@@ -14,7 +14,8 @@ from perception_ros.bags.writer import BagWriter
 from perception_ros.core.errors import DatasetError, PerceptionError
 from perception_ros.recording import Recorder, RecordOptions
 from perception_ros.replay.labels import LabelSource
-from perception_ros.replay.run import play, ReplayOptions
+from perception_ros.replay.options import ReplayOptions
+from perception_ros.replay.run import play
 from perception_ros.replay.verdict import judge
 from test.builders import COLOURS, picture
 from test.replay.drawn import config, configuration, drawn_bag, SIZE

@@ -23,8 +23,9 @@ from perception_ros.cli.main import main
 from perception_ros.core.errors import ReplayError
 from perception_ros.replay.crew import Crew
 from perception_ros.replay.many import play_all
+from perception_ros.replay.options import ReplayOptions
 from perception_ros.replay.parts import Part, RunFolder, Span, split, undone
-from perception_ros.replay.run import play, ReplayOptions
+from perception_ros.replay.run import play
 from perception_ros.replay.verdict import judge
 from test.replay.drawn import config, configuration, drawn_bag
 

@@ -28,7 +28,9 @@ from perception_ros.core.threaded import ThreadedPipeline
 from perception_ros.core.types import Frame, Result
 from perception_ros.replay import parts as parts_module
 from perception_ros.replay.answers import answers
-from perception_ros.replay.run import play, ReplayOptions, RESULTS
+from perception_ros.replay.options import ReplayOptions
+from perception_ros.replay.results import RESULTS
+from perception_ros.replay.run import play
 from perception_ros.replay.summary import summarise
 from perception_ros.replay.tables import FRAMES, read_rows
 from test.bags.build import MAKERS, two_cameras

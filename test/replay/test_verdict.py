@@ -13,7 +13,8 @@ import pytest
 from perception_ros.cli.main import main
 from perception_ros.core.errors import ReplayError
 from perception_ros.replay.limits import check, Limit, read_limits
-from perception_ros.replay.run import play, ReplayOptions
+from perception_ros.replay.options import ReplayOptions
+from perception_ros.replay.run import play
 from perception_ros.replay.verdict import judge
 from test.replay.drawn import config, configuration, drawn_bag
 
