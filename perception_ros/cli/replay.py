@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 import json
 from pathlib import Path
 from typing import Annotated, Any, TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
-from rich.table import Table
 import typer
 
 from perception_ros.cli.answers import as_json, write
 from perception_ros.cli.bag_options import End, Start
 from perception_ros.cli.crew_options import crew_of, Ray, WorkerCpus, WorkerGpus, Workers
-from perception_ros.cli.evaluate import class_names, LABELS_HELP, RENAME_HELP, renames, share
-from perception_ros.cli.faults import Faults, print_effects
+from perception_ros.cli.evaluate import class_names, LABELS_HELP, RENAME_HELP, renames
+from perception_ros.cli.faults import Faults
 from perception_ros.cli.main import complain, split_names, warn
 from perception_ros.core.errors import ReplayError
 from perception_ros.core.parameter_file import read_parameter_file
@@ -26,16 +24,18 @@ from perception_ros.replay import need_libraries
 
 need_libraries()
 
+from perception_ros.cli.replay_tables import print_summary  # noqa: E402
 from perception_ros.faults.plan import read_faults  # noqa: E402
-from perception_ros.replay.compare import against, CHANGES  # noqa: E402
+from perception_ros.replay.compare import against, read_baseline  # noqa: E402
+from perception_ros.replay.crew import Crew  # noqa: E402
 from perception_ros.replay.effects import measure  # noqa: E402
 from perception_ros.replay.labels import LabelSource  # noqa: E402
 from perception_ros.replay.limits import as_junit, Check, check, read_limits  # noqa: E402
 from perception_ros.replay.many import Outcome, play_all  # noqa: E402
 from perception_ros.replay.options import ReplayOptions  # noqa: E402
 from perception_ros.replay.report.page import DETAILS, write_report  # noqa: E402
-from perception_ros.replay.summary import read_summary, summarise, SUMMARY  # noqa: E402
-from perception_ros.replay.verdict import judge, mean_figures  # noqa: E402
+from perception_ros.replay.summary import summarise, SUMMARY  # noqa: E402
+from perception_ros.replay.verdict import judge, mean_figures, ModelVerdict  # noqa: E402
 
 if TYPE_CHECKING:
     from perception_ros.realtime.run import Ending
@@ -51,9 +51,6 @@ NODE_HELP = (
     'Play against the active node in this namespace, such as /perception, instead of one that is '
     'started; with --realtime.'
 )
-_SHOWN = ('p50', 'p99', 'max')
-"""Percentiles from published to received."""
-
 LIMITS_HELP = 'YAML file with what must hold, such as mAP50 >= 0.4; exit status 1 if it does not.'
 
 
@@ -117,10 +114,8 @@ def replay(
     source = LabelSource(tuple(ground_truth or ()), class_names(labels), renames(rename))
     before = None
     if baseline:
-        if baseline.resolve() == output.resolve():
-            raise ReplayError(f'{baseline} is the output too: name the folder of another replay')
         # says what is wrong with it now, not after hours
-        before = baseline, read_summary(baseline)
+        before = baseline, read_baseline(baseline, output, 'output')
     crew = crew_of(workers, ray, worker_cpus, worker_gpus)
     options = ReplayOptions(
         bag[0], output, read_parameter_file(config), start_s=start, end_s=end,
@@ -133,29 +128,13 @@ def replay(
             raise ReplayError(
                 '--realtime plays one bag, here: expected one bag, and no --workers or --ray'
             )
-        ending = _replay_realtime(
+        ending = _play_realtime(
             options, rate=rate or 1.0, loop=loop or 1, topics=topics, node=node
         )
     else:
-        try:
-            with _progress() as tell:
-                outcome = play_all(options, bag, crew, tell)
-        except KeyboardInterrupt:
-            warn(f'what is done is kept; the same command with --resume goes on with {output}')
-            raise
-    for path, error in outcome.failed.items():
-        complain(str(error) if str(path) in str(error) else f'{path}: {error}')
-    if not outcome.runs:
-        raise typer.Exit(1)
+        outcome = _play(options, bag, crew)
     verdicts = judge(outcome.runs, source)
-    folders = [*outcome.runs.values()]
-    summary = {
-        **mean_figures(verdicts), **summarise(folders),
-        'accuracy': {name: verdict.as_json() for name, verdict in verdicts.items()},
-        'ground_truth': source.as_json(),
-        'faults': _effects(folders),
-        'failed': {path.name: str(error) for path, error in outcome.failed.items()},
-    }
+    summary = _summary(outcome, verdicts, source)
     if baseline:
         summary['comparison'] = against(baseline, output, summary)
     checks = check(wanted, summary)
@@ -165,9 +144,7 @@ def replay(
     write(output / DETAILS, json.dumps(details, ensure_ascii=False) + '\n')
     if junit:
         write(junit, as_junit(checks, summary['bag']['name']))
-    _print(Console(), summary, output)
-    if summary['realtime']:
-        _print_realtime(Console(), summary['realtime'])
+    print_summary(Console(), summary, output)
     for problem in summary['problems']:
         warn(problem)
     if report:
@@ -178,6 +155,39 @@ def replay(
     if ending and ending.problem:
         _end_early(ending, output)
     _end(checks, outcome)
+
+
+def _play(options: ReplayOptions, bags: Sequence[Path], crew: Crew) -> Outcome:
+    """Play bags in their own time, and say which could not be."""
+    try:
+        with _progress() as tell:
+            outcome = play_all(options, bags, crew, tell)
+    except KeyboardInterrupt:
+        warn(
+            'what is done is kept; the same command with --resume goes on with '
+            f'{options.output}'
+        )
+        raise
+    for path, error in outcome.failed.items():
+        complain(str(error) if str(path) in str(error) else f'{path}: {error}')
+    if not outcome.runs:
+        raise typer.Exit(1)
+    return outcome
+
+
+def _summary(
+    outcome: Outcome, verdicts: Mapping[str, ModelVerdict], source: LabelSource
+) -> dict[str, Any]:
+    """Return what all runs come to, ready for JSON."""
+    folders = [*outcome.runs.values()]
+    accuracy = {name: verdict.as_json() for name, verdict in verdicts.items()}
+    return {
+        **mean_figures(accuracy), **summarise(folders),
+        'accuracy': accuracy,
+        'ground_truth': source.as_json(),
+        'faults': _effects(folders),
+        'failed': {path.name: str(error) for path, error in outcome.failed.items()},
+    }
 
 
 def _effects(folders: Sequence[Path]) -> list[dict[str, Any]]:
@@ -212,7 +222,7 @@ def _refuse_pace(given: dict[str, Any]) -> None:
         )
 
 
-def _replay_realtime(
+def _play_realtime(
     options: ReplayOptions, *, rate: float, loop: int, topics: str, node: str
 ) -> Ending:
     """Play in real time; rclpy and the messages are needed from here on."""
@@ -243,92 +253,6 @@ def _end_early(ending: Ending, output: Path) -> None:
     if ending.is_interrupt:
         raise KeyboardInterrupt
     raise ReplayError(ending.problem)
-
-
-def _print_realtime(console: Console, figures: dict[str, Any]) -> None:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column('times in ms', no_wrap=True)
-    for column in ('published', 'inferred', 'dropped', 'Hz', *_SHOWN):
-        table.add_column(column, justify='right')
-    for name, item in figures['cameras'].items():
-        times, hz = item.get('end_to_end'), item['achieved_hz']
-        table.add_row(
-            name, *(str(item[key]) for key in ('published', 'inferred', 'dropped')),
-            '-' if hz is None else f'{hz:.2f}',
-            *(f'{times[f"{key}_ms"]:.4g}' if times else '-' for key in _SHOWN),
-        )
-    console.print(table)
-    pace, usage = figures['pace'], figures['node']
-    kept = '-' if pace['rate_kept'] is None else f'{pace["rate_kept"]:g}'
-    used = '' if usage['cpu_cores'] is None else (
-        f'; the node used {usage["cpu_cores"]:.2f} cores and {usage["peak_memory_mb"]:.0f} MiB'
-    )
-    console.print(
-        f'Played in {pace["played_s"]:.1f} s at a rate of {kept}, images up to '
-        f'{pace["late"]["max_ms"]:.1f} ms late{used}',
-        highlight=False, soft_wrap=True,
-    )
-    if pace['images'] and not pace['is_kept']:
-        warn(
-            f'this machine could not play the bag at a rate of {pace["rate"]:g}: one in a hundred '
-            f'images came {pace["late"]["p99_ms"]:.0f} ms late or more. What was dropped, and '
-            'latencies, say little about a vehicle; use a lower --rate, fewer --topics or a '
-            'faster machine'
-        )
-
-
-def _print(console: Console, summary: dict[str, Any], output: Path) -> None:
-    frames = summary['frames']
-    dropped = ', '.join(
-        f'{count} {reason}' for reason, count in summary['frames_dropped'].items() if count
-    )
-    console.print(
-        f'{output}: {frames["inferred"]} frames inferred in {summary["frame_sets"]} sets, '
-        f'{frames["dropped"]} dropped{f" ({dropped})" if dropped else ""}',
-        style='bold', highlight=False, soft_wrap=True, markup=False,
-    )
-    for model, counts in summary['detections'].items():
-        table = Table(model, box=SIMPLE_HEAD, pad_edge=False)
-        for column in ('detections', 'true boxes', 'AP50', 'AP50-95'):
-            table.add_column(column, justify='right')
-        known = summary['accuracy'].get(model, {}).get('classes', {})
-        for name in sorted({*counts, *known}):
-            item = known.get(name, {})
-            table.add_row(
-                name, str(counts.get(name, 0)), str(item.get('n', '-')),
-                share(item.get('AP50')), share(item.get('AP')),
-            )
-        console.print(table)
-    for model, figures in summary['accuracy'].items():
-        table = Table(f'{model} by camera', box=SIMPLE_HEAD, pad_edge=False)
-        for column in ('mAP50', 'mAP', 'mIoU'):
-            table.add_column(column, justify='right')
-        for name, row in {**figures['cameras'], 'all': figures}.items():
-            table.add_row(name, share(row['mAP50']), share(row['mAP']), share(row['mIoU']))
-        console.print(table)
-        if figures['distances']:
-            console.print(_distances(model, figures['distances']))
-    print_effects(console, summary['faults'])
-    if found := summary.get('comparison'):
-        changes = ', '.join(f'{found[kind]} {kind}' for kind in CHANGES)
-        differences = ', '.join(
-            f'{key} {value:+.3f}' for key, value in found['difference'].items()
-        )
-        console.print(
-            f'Since {found["baseline"]}: {changes}; {differences}', highlight=False,
-            soft_wrap=True, markup=False,
-        )
-
-
-def _distances(model: str, distances: dict[str, Any]) -> Table:
-    table = Table(f'{model} by distance', box=SIMPLE_HEAD, pad_edge=False)
-    for column in ('true boxes', 'recall', 'mAP50'):
-        table.add_column(column, justify='right')
-    for name, row in distances.items():
-        table.add_row(
-            name.replace('_', ' '), str(row['n']), share(row['recall']), share(row['mAP50'])
-        )
-    return table
 
 
 def _end(checks: list[Check], outcome: Outcome) -> None:

@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from perception_ros.core.errors import ReplayError
 from perception_ros.replay import need_libraries
 
 need_libraries()
 
-from perception_ros.replay.compare import against  # noqa: E402
+from perception_ros.replay.compare import against, read_baseline  # noqa: E402
 from perception_ros.replay.report.page import write_report  # noqa: E402
 from perception_ros.replay.summary import read_summary  # noqa: E402
 
@@ -33,8 +32,6 @@ def report(
     summary = read_summary(run)
     before = None
     if baseline:
-        if baseline.resolve() == run.resolve():
-            raise ReplayError(f'{baseline} is the run too: name the folder of another replay')
-        before = baseline, read_summary(baseline)
+        before = baseline, read_baseline(baseline, run, 'run')
         summary['comparison'] = against(baseline, run, summary)
     typer.echo(write_report(run, summary, bag=bag, baseline=before))

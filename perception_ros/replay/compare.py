@@ -143,6 +143,17 @@ def figures(
     return found
 
 
+def read_baseline(folder: Path, run: Path, role: str) -> dict[str, Any]:
+    """Return the summary of an earlier run, with which another is compared.
+
+    :param role: what the folder of the other is called.
+    :raises ReplayError: it is the same folder, or that of no replay.
+    """
+    if folder.resolve() == run.resolve():
+        raise ReplayError(f'{folder} is the {role} too: name the folder of another replay')
+    return read_summary(folder)
+
+
 def against(baseline: Path, folder: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return what has changed since another run, for the summary of this one.
 

@@ -132,12 +132,14 @@ class ModelVerdict:
         }
 
 
-def mean_figures(verdicts: Mapping[str, ModelVerdict]) -> dict[str, float | None]:
-    """Return mAP50, mAP and mIoU, each the mean of the models that have it."""
-    figures = [verdict.as_json() for verdict in verdicts.values()]
+def mean_figures(accuracy: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
+    """Return mAP50, mAP and mIoU, each the mean of the models that have it.
+
+    :param accuracy: by model, what its verdict is as JSON.
+    """
     means = {}
     for name in ('mAP50', 'mAP', 'mIoU'):
-        known = [item[name] for item in figures if item[name] is not None]
+        known = [item[name] for item in accuracy.values() if item[name] is not None]
         means[name] = sum(known) / len(known) if known else None
     return means
 
