@@ -14,11 +14,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+import threading
 from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+MAX_SCRATCHES = 32
+"""Sizes of images that a thread keeps memory for between the resize and the conversion."""
+
+
+class _Scratches(threading.local):
+    def __init__(self) -> None:
+        self.kept: dict[tuple[int, ...], NDArray[np.uint8]] = {}
+
+
+_scratches = _Scratches()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +75,20 @@ class Letterbox:
         :param pixels: uint8 [h, w, C] or [h, w], as `Image.pixels` gives them.
         :param to_rgb: OpenCV's code for the conversion to RGB that is still to be done, or None.
         """
-        (x, y), (width, height) = self.offset, self.scaled_size
+        (x, y), size = self.offset, self.scaled_size
+        width, height = size
         window = out[y : y + height, x : x + width]
-        if pixels.shape[1::-1] != (width, height):
-            resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
-            pixels = np.asarray(resized, np.uint8)
-        if to_rgb is not None:  # after the resize: fewer pixels to convert
-            pixels = np.asarray(cv2.cvtColor(pixels, to_rgb), np.uint8)
-        np.copyto(window, pixels)
+        if to_rgb is None:
+            if pixels.shape[1::-1] == size:
+                np.copyto(window, pixels)
+            else:
+                cv2.resize(pixels, size, dst=window, interpolation=cv2.INTER_LINEAR)
+        else:
+            if pixels.shape[1::-1] != size:  # first: fewer pixels to convert
+                small = _scratch((height, width, *pixels.shape[2:]))
+                cv2.resize(pixels, size, dst=small, interpolation=cv2.INTER_LINEAR)
+                pixels = small
+            cv2.cvtColor(pixels, to_rgb, dst=window)
         out[:y] = self.pad_value
         out[y + height :] = self.pad_value
         out[y : y + height, :x] = self.pad_value
@@ -105,6 +123,17 @@ class Letterbox:
         rows, columns = _mask_lookup(self, mask.shape[1], mask.shape[0])
         # Rows last: gathering whole rows of the widened mask is a plain memory copy.
         return mask.take(columns, axis=1).take(rows, axis=0)
+
+
+def _scratch(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return memory of this thread alone, uint8, which its next call of this shape gets too."""
+    kept = _scratches.kept
+    array = kept.get(shape)
+    if array is None:
+        if len(kept) >= MAX_SCRATCHES:  # of cameras whose sizes keep changing
+            kept.clear()
+        array = kept[shape] = np.empty(shape, np.uint8)
+    return array
 
 
 @lru_cache(maxsize=256)

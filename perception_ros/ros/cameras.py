@@ -9,12 +9,14 @@ from typing import Any
 
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
+from typing_extensions import Buffer
 
 from perception_ros.core.config import CameraConfig
 from perception_ros.core.pipeline import Pipeline
 from perception_ros.core.types import Frame
 from perception_ros.ros.bridge import understood
 from perception_ros.ros.cdr import read_compressed_image, read_image
+from perception_ros.ros.intake import Intake
 from perception_ros.ros.qos import explain_mismatch, make_qos
 
 try:
@@ -41,26 +43,35 @@ class CameraSubscriptions:
         self._on_mismatch = on_mismatch
         self._subscriptions: list[Any] = []
         self._last_arrival_ns: dict[str, int] = {}
+        self._intake = Intake()
         try:
             for name, camera in pipeline.config.cameras.items():
-                self._subscriptions.append(self._subscribe(name, camera))
+                receive = partial(self._receive, name, camera)
+                subscription = self._subscribe(name, camera, receive)
+                self._subscriptions.append(subscription)
+                self._intake.add(subscription, receive)
         except Exception:
             self.destroy()
             raise
+        self._intake.start()
 
     def destroy(self) -> None:
-        """Unsubscribe."""
+        """Unsubscribe; no frame is handed on after this."""
+        self._intake.stop()
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions = []
 
-    def _subscribe(self, name: str, camera: CameraConfig) -> Any:
+    def _subscribe(
+        self, name: str, camera: CameraConfig, receive: Callable[[Buffer], None]
+    ) -> Any:
         subscribe = partial(
             self._node.create_subscription,
             CompressedImage if camera.transport == 'compressed' else Image,
             camera.topic_for(name),
-            partial(self._receive, name, camera),
+            receive,
             make_qos(camera.reliability, camera.queue_depth),
+            callback_group=self._intake.group,
             raw=True,
         )
         events = SubscriptionEventCallbacks(incompatible_qos=partial(self._explain, name, camera))
@@ -69,8 +80,8 @@ class CameraSubscriptions:
         except UnsupportedEventTypeError:  # by this RMW: then a mismatch shows as silence alone
             return subscribe()
 
-    def _receive(self, name: str, camera: CameraConfig, serialised: bytes) -> None:
-        """Make a frame of a message. Whatever is in it, the executor must go on."""
+    def _receive(self, name: str, camera: CameraConfig, serialised: Buffer) -> None:
+        """Make a frame of a message. Whatever is in it, the other cameras' must go on."""
         received_ns, stamp_ns = time.monotonic_ns(), 0
         read = read_compressed_image if camera.transport == 'compressed' else read_image
         try:

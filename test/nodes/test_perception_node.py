@@ -252,11 +252,11 @@ def test_a_failing_activate_leaves_nothing_behind(
     bench.launch('front', 'left')
     original, calls = CameraSubscriptions._subscribe, []
 
-    def fail_once(self: Any, name: str, camera: Any) -> Any:
+    def fail_once(self: Any, name: str, camera: Any, receive: Any) -> Any:
         calls.append(name)
         if calls == ['front', 'left']:
             raise RuntimeError('no more sockets')
-        return original(self, name, camera)
+        return original(self, name, camera, receive)
 
     monkeypatch.setattr(CameraSubscriptions, '_subscribe', fail_once)
     assert bench.transition(Transition.TRANSITION_CONFIGURE)
