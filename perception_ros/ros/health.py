@@ -10,8 +10,9 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.lifecycle import LifecycleNode
 
-from perception_ros.core.latency import Histogram, merge_cameras, STAGES
+from perception_ros.core.latency import Histogram, Key, merge_by
 from perception_ros.core.model import Model
+from perception_ros.core.passage import STAGES
 from perception_ros.core.pipeline import Pipeline
 from perception_ros.ros.messages import to_diagnostics
 from perception_ros.ros.qos import make_qos
@@ -43,7 +44,7 @@ class Health:
         self._timer: Any = None
         self._last = pipeline.statistics.snapshot()
         self._mismatches: dict[str, str] = {}
-        self.totals: dict[tuple[str, str], Histogram] = {}
+        self.totals: dict[Key, Histogram] = {}
 
     def start(self) -> None:
         """Publish from now on, once a second of real time, also while a simulated clock stands."""
@@ -92,7 +93,7 @@ class Health:
             )
         )
 
-    def collect(self) -> dict[tuple[str, str], Histogram]:
+    def collect(self) -> dict[Key, Histogram]:
         """Take the latencies since the last call, and add them to the totals."""
         taken = self._pipeline.latency.take()
         for key, histogram in taken.items():
@@ -103,18 +104,26 @@ class Health:
         """Return all counters, latencies and engines since the pipeline began, ready for JSON."""
         self.collect()
         cameras = list(self._pipeline.config.cameras)
+        by_stage = merge_by(lambda key: key.stage, self.totals)
+        by_camera = merge_by(lambda key: (key.camera, key.stage), self.totals)
+        by_model = merge_by(lambda key: (key.model, key.stage), self.totals)
         return {
             'cameras': cameras,
             'clock_jumps': self._pipeline.clock_jumps,
             **self._pipeline.statistics.snapshot(),
-            'latency_ms': merge_cameras(self.totals, 'total').summary_ms(),
+            'latency_ms': by_stage.get('total', Histogram()).summary_ms(),
             'latency_ms_by_stage': {
-                stage: merge_cameras(self.totals, stage).summary_ms() for stage in STAGES
+                stage: by_stage.get(stage, Histogram()).summary_ms() for stage in STAGES
             },
             'latency_ms_by_camera': {
-                camera: self.totals[(camera, 'total')].summary_ms()
+                camera: by_camera[camera, 'total'].summary_ms()
                 for camera in cameras
-                if (camera, 'total') in self.totals
+                if (camera, 'total') in by_camera
+            },
+            'latency_ms_by_model': {
+                model: by_model[model, 'total'].summary_ms()
+                for model in self._models
+                if (model, 'total') in by_model
             },
             'models': [
                 {
@@ -199,15 +208,22 @@ class Health:
         return int(counters[table].get(key, 0)) - int(self._last[table].get(key, 0))
 
 
-def latency_values(
-    histograms: Mapping[tuple[str, str], Histogram],
-) -> dict[str, dict[str, object]]:
-    """Return a status for each camera and stage with p50, p95, p99, max in ms and the count."""
-    ordered = sorted(histograms.items(), key=lambda item: (item[0][0], STAGES.index(item[0][1])))
+def latency_values(histograms: Mapping[Key, Histogram]) -> dict[str, dict[str, object]]:
+    """Return a status for each camera and stage with p50, p95, p99, max in ms and the count.
+
+    Where there are several models, each has one for the total of its frames.
+    """
+    by_camera = merge_by(lambda key: (key.camera, key.stage), histograms)
+    ordered = sorted(by_camera, key=lambda pair: (pair[0], STAGES.index(pair[1])))
+    named = {f'{camera}/{stage}': by_camera[camera, stage] for camera, stage in ordered}
+    totals = {key: histogram for key, histogram in histograms.items() if key.stage == 'total'}
+    by_model = merge_by(lambda key: key.model, totals)
+    if len(by_model) > 1:
+        named |= {f'model {model}/total': by_model[model] for model in sorted(by_model)}
     return {
-        f'{camera}/{stage}': {
-            **{f'{name}_ms': value for name, value in histogram.summary_ms().items()},
+        name: {
+            **{f'{key}_ms': value for key, value in histogram.summary_ms().items()},
             'count': histogram.total,
         }
-        for (camera, stage), histogram in ordered
+        for name, histogram in named.items()
     }
