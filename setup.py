@@ -72,6 +72,7 @@ setup(
         'bags': requirements('bags.in'),
         'cuda': requirements('cuda.in'),
         'evaluation': requirements('evaluation.in'),
+        'nvml': requirements('nvml.in'),
         'openvino': requirements('openvino.in'),
         'ray': requirements('bags.in') + requirements('evaluation.in') + requirements('ray.in')
         + requirements('replay.in'),

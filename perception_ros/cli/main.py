@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, Command] = {
     'doctor': Command('doctor:doctor', 'Say what works here, what does not, and what to do.'),
     'demo': Command('demo:demo', 'Play pictures to the perception node over real topics.'),
     'parameters': Command('parameters:parameters', 'Print every parameter of the node.'),
+    'top': Command('top:top', 'Show what a running node does, live.'),
     'bench': Command('bench:bench', 'Measure engines side by side: speed, memory, answers.'),
     'build': Command('build:build', 'Build TensorRT engines ahead of time.'),
     'cache': Command('cache:cache', 'List the engines that were built, or remove old ones.'),

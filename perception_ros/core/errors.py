@@ -54,3 +54,7 @@ class NoSuchDeviceError(BackendError):
 
 class QuantizationError(PerceptionError):
     """A bundle cannot be put into another precision, or would lose too much by it."""
+
+
+class WatchError(PerceptionError):
+    """The node that was to be watched is not heard."""

@@ -4,9 +4,10 @@ Each line is a JSON list; its first item says what the others are:
 
     ["set", [[camera, stamp_ns], ...]]
     ["dropped", camera, stamp_ns, model, reason, detail]
-    ["inferred", camera, stamp_ns, model, {stage: ns, ...}]
+    ["inferred", camera, stamp_ns, model, {point in time: ns, ...}]
 
-Lines are written at once, so that those of a process that dies are there.
+Points in time are those of `passage.Passage`, on the machine's monotonic clock. Lines are written
+at once, so that those of a process that dies are there.
 """
 
 from __future__ import annotations
@@ -62,10 +63,11 @@ class FrameLog(Statistics):
             )
 
     def inferred(self, result: Result) -> None:
-        """Write how long each stage of a frame's way has taken."""
+        """Write when a frame was where on its way."""
         super().inferred(result)
-        frame = result.frame
-        self._write(INFERRED, frame.camera, frame.stamp_ns, result.model, dict(result.times_ns))
+        frame, passage = result.frame, result.passage
+        assert passage, 'it is published'
+        self._write(INFERRED, frame.camera, frame.stamp_ns, result.model, passage._asdict())
 
     def close(self) -> None:
         """Close the file; what comes later is counted and not written."""

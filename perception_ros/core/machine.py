@@ -13,16 +13,18 @@ CPU_FEATURES = (
 """Instructions that decide which precision is fast, by the names of the Linux kernel: x86-64 up to
 amx_bf16, then aarch64."""
 
-_PROC = Path('/proc')
+PROC = Path('/proc')
+SYS = Path('/sys')
+"""Where the kernel says what it knows."""
 _GOVERNOR = Path('/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor')
 
 
-def cpu_name(proc: Path = _PROC) -> str:
+def cpu_name(proc: Path = PROC) -> str:
     """Return the CPU's name."""
     return _cpu_entry('model name', proc) or platform.processor() or platform.machine()
 
 
-def cpu_features(proc: Path = _PROC) -> tuple[str, ...]:
+def cpu_features(proc: Path = PROC) -> tuple[str, ...]:
     """Return those of `CPU_FEATURES` that this CPU has."""
     has = set(f'{_cpu_entry("flags", proc)} {_cpu_entry("Features", proc)}'.split())
     return tuple(name for name in CPU_FEATURES if name in has)
@@ -30,7 +32,7 @@ def cpu_features(proc: Path = _PROC) -> tuple[str, ...]:
 
 def cpu_governor() -> str | None:
     """Return the kernel's frequency policy; None where it has none, as in a virtual machine."""
-    return _read(_GOVERNOR).strip() or None
+    return read_text(_GOVERNOR).strip() or None
 
 
 def usable_cores() -> int:
@@ -48,31 +50,32 @@ def load_average() -> float:
     return os.getloadavg()[0]
 
 
-def peak_memory_bytes(proc: Path = _PROC, process: int | str = 'self') -> int:
+def peak_memory_bytes(proc: Path = PROC, process: int | str = 'self') -> int:
     """Return the most memory that a process, by default this one, has held; 0 if it is gone."""
     # not getrusage(), which goes on counting from what the parent held when it forked
-    for line in _read(proc / str(process) / 'status').splitlines():
+    for line in read_text(proc / str(process) / 'status').splitlines():
         if line.startswith('VmHWM:'):
             return int(line.split()[1]) * 1024
     return 0
 
 
-def cpu_seconds(process: int, proc: Path = _PROC) -> float:
+def cpu_seconds(process: int, proc: Path = PROC) -> float:
     """Return how long a process has computed so far, over all cores; 0 if it is gone."""
     # the name in parentheses may hold anything; utime and stime are fields 14 and 15
-    fields = _read(proc / str(process) / 'stat').rpartition(')')[2].split()
+    fields = read_text(proc / str(process) / 'stat').rpartition(')')[2].split()
     return sum(map(int, fields[11:13])) / os.sysconf('SC_CLK_TCK') if fields else 0.0
 
 
 def _cpu_entry(key: str, proc: Path) -> str:
-    for line in _read(proc / 'cpuinfo').splitlines():
+    for line in read_text(proc / 'cpuinfo').splitlines():
         name, _, value = line.partition(':')
         if name.strip() == key:
             return value.strip()
     return ''
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Return what a file of the kernel's says; '' where there is none, or it cannot be read."""
     try:
         return path.read_text(encoding='utf-8', errors='replace')
     except OSError:

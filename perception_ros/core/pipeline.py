@@ -28,6 +28,7 @@ from perception_ros.core.drop_log import DropLog
 from perception_ros.core.errors import ImageError
 from perception_ros.core.latency import LatencyRecorder
 from perception_ros.core.model import InFlight, Model
+from perception_ros.core.passage import Passage
 from perception_ros.core.scheduler import Scheduler
 from perception_ros.core.statistics import Statistics
 from perception_ros.core.synchronizer import Matcher, Synchronizer
@@ -44,13 +45,32 @@ Wanted = Callable[[str, str], frozenset[str]]
 
 @dataclass(slots=True)
 class Running:
-    """A batch in its engine: when it was scheduled, and when its preparation began and ended."""
+    """A batch in its engine, and when it came there: ns on the stopwatch.
+
+    `shift_ns` later it is on the clock; where that is a recording's, work begins when scheduled.
+    """
 
     flight: InFlight
-    matched_ns: Mapping[Frame, int]
-    scheduled_ns: int
+    batch: Batch
     begun_ns: int
-    started_ns: int
+    engine_in_ns: int
+    shift_ns: int
+
+    def passage(self, index: int, engine_out_ns: int, restored_ns: int) -> Passage:
+        """Return the way of frame `index` of those in flight, up to where it is restored."""
+        frame, shift_ns = self.flight.frames[index], self.shift_ns
+        transport_ns = frame.transport_ns
+        return Passage(
+            None if transport_ns is None else frame.received_ns - transport_ns,
+            frame.received_ns,
+            self.batch.matched_ns[self.batch.frames.index(frame)],
+            self.batch.scheduled_ns,
+            self.begun_ns + shift_ns,
+            self.engine_in_ns + shift_ns,
+            engine_out_ns + shift_ns,
+            restored_ns + shift_ns,
+            restored_ns + shift_ns,
+        )
 
 
 class Pipeline:
@@ -62,7 +82,7 @@ class Pipeline:
     :param publish: called for each result. It may raise: that costs the one result.
     :param wanted: which outputs of a model anybody listens to, for a camera; by default all.
     :param clock: nanoseconds, on the clock of `Frame.received_ns`: what waits is measured on it.
-    :param stopwatch: nanoseconds, on which work is measured.
+    :param stopwatch: nanoseconds, on which work is measured; None: the clock itself.
     :param statistics: where everything that becomes of a frame is counted.
     """
 
@@ -75,7 +95,7 @@ class Pipeline:
         wanted: Wanted | None = None,
         synchronizer: Matcher | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
-        stopwatch: Callable[[], int] = time.monotonic_ns,
+        stopwatch: Callable[[], int] | None = None,
         statistics: Statistics | None = None,
     ) -> None:
         offsets_ms = {name: camera.time_offset_ms for name, camera in config.cameras.items()}
@@ -94,7 +114,7 @@ class Pipeline:
         self._publish = publish
         self._wanted = wanted
         self._clock = clock
-        self._stopwatch = stopwatch
+        self._stopwatch = stopwatch or clock
         self._drop_log = DropLog()
 
     @property
@@ -144,66 +164,48 @@ class Pipeline:
         begun_ns = self._stopwatch()
         with self._guard('prepare', batch.frames, model, request):
             flight = model.prepare(request, batch.frames)
-            started_ns = self._stopwatch()  # a fast engine is done before `start` returns
+            engine_in_ns = self._stopwatch()  # a fast engine is done before `start` returns
             flight.start()
             for frame, error in flight.failed:
                 self._reject(frame.camera, frame.stamp_ns, 'prepare', error, model.name)
             if flight.frames:
-                matched_ns = dict(zip(batch.frames, batch.matched_ns, strict=True))
-                return Running(flight, matched_ns, batch.scheduled_ns, begun_ns, started_ns)
+                is_one_clock = self._stopwatch is self._clock
+                shift_ns = 0 if is_one_clock else batch.scheduled_ns - begun_ns
+                return Running(flight, batch, begun_ns, engine_in_ns, shift_ns)
             request.release()
         return None
 
     def _finish(self, model: Model, running: Running) -> None:
         """Wait for the engine, restore each frame's results into its own pixels, publish them."""
         request, frames = running.flight.request, running.flight.frames
-        results: list[Result] = []
+        results: list[tuple[Result, Passage]] = []
         with self._guard('infer', frames, model):
             outputs = request.result()
-            inferred_ns = self._stopwatch()
+            engine_out_ns = self._stopwatch()
             self.statistics.called(model.name)
             for index, frame in enumerate(frames):
                 with self._guard('restore', [frame], model):
                     wanted = self._wanted_outputs(frame.camera, model.name)
                     result = model.restore(running.flight, outputs, index, wanted)
-                    times_ns = self._times_ns(running, frame, inferred_ns)
-                    results.append(replace(result, times_ns=times_ns))
+                    passage = running.passage(index, engine_out_ns, self._stopwatch())
+                    results.append((result, passage))
         request.release()  # before publishing, so that the next batch can have the slot
-        for result in results:
+        for result, passage in results:
             with self._guard('publish', [result.frame], model):
-                self._send(result, running)
+                self._publish(result)
+                published_ns = self._stopwatch() + running.shift_ns
+                self._account(replace(result, passage=passage._replace(published_ns=published_ns)))
 
     def _wanted_outputs(self, camera: str, model: str) -> frozenset[str]:
         if self._wanted is None:
             return self._models[model].outputs
         return self._wanted(camera, model)
 
-    def _send(self, result: Result, running: Running) -> None:
-        """Publish one result and account for its frame's time."""
-        frame, begun_ns = result.frame, self._stopwatch()
-        self._publish(result)
-        published_ns = self._stopwatch()
-        waited_ns = running.scheduled_ns - frame.received_ns + (frame.transport_ns or 0)
-        times_ns = {
-            **result.times_ns,
-            'publish': published_ns - begun_ns,
-            'total': waited_ns + published_ns - running.begun_ns,
-        }
-        self.latency.record(frame.camera, times_ns)
-        self.statistics.inferred(replace(result, times_ns=times_ns))
-
-    def _times_ns(self, running: Running, frame: Frame, inferred_ns: int) -> dict[str, int]:
-        """Return how long each stage of the frame's way took so far."""
-        matched_ns = running.matched_ns[frame]
-        times_ns = {} if frame.transport_ns is None else {'transport': frame.transport_ns}
-        times_ns |= {
-            'synchronize': matched_ns - frame.received_ns,
-            'schedule': running.scheduled_ns - matched_ns,
-            'prepare': running.started_ns - running.begun_ns,
-            'infer': inferred_ns - running.started_ns,
-            'restore': self._stopwatch() - inferred_ns,
-        }
-        return times_ns
+    def _account(self, result: Result) -> None:
+        """Count a frame that has its result, and how long each stage of its way has taken."""
+        assert result.passage, 'it is published'
+        self.latency.record(result.frame.camera, result.model, result.passage)
+        self.statistics.inferred(result)
 
     # ----------------------------------------------------------------- what goes wrong on the way
 

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 import threading
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from perception_ros.core.types import Drop, DropReason, FrameSet, Result
 
 
@@ -23,7 +26,9 @@ class Statistics:
         self._missing: Counter[str] = Counter()
         self._dropped: Counter[tuple[str, str, str]] = Counter()
         self._inferred: Counter[tuple[str, str]] = Counter()
-        self._detections: Counter[tuple[str, str]] = Counter()
+        self._detections: dict[str, NDArray[np.int64]] = {}
+        self._class_names: dict[str, tuple[str, ...]] = {}
+        """By model; its detections are counted in the order of these."""
         self._engine_calls: Counter[str] = Counter()
         self._frame_sets = 0
 
@@ -53,11 +58,19 @@ class Statistics:
 
     def inferred(self, result: Result) -> None:
         """Count a frame that has its result."""
+        found = result.detections
+        counts = None
+        if found is not None and len(found):
+            counts = np.bincount(found.labels, minlength=len(found.class_names))
         with self._lock:
             self._inferred[(result.frame.camera, result.model)] += 1
-            if result.detections is not None:
-                for label in result.detections.labels:
-                    self._detections[(result.model, result.detections.class_names[label])] += 1
+            if found is None or counts is None:
+                return
+            if result.model in self._detections:
+                self._detections[result.model] += counts
+            else:
+                self._detections[result.model] = counts
+                self._class_names[result.model] = found.class_names
 
     def snapshot(self) -> dict[str, Any]:
         """Return all counters as plain values, ready for JSON."""
@@ -70,9 +83,16 @@ class Statistics:
             inferred: Counter[str] = Counter()
             for (_, model), count in self._inferred.items():
                 inferred[model] += count
-            detections: dict[str, dict[str, int]] = {}
-            for (model, name), count in sorted(self._detections.items()):
-                detections.setdefault(model, {})[name] = count
+            detections = {
+                model: {
+                    name: count
+                    for name, count in sorted(
+                        zip(self._class_names[model], counts.tolist(), strict=True)
+                    )
+                    if count
+                }
+                for model, counts in sorted(self._detections.items())
+            }
             return {
                 'frames_received': dict(self._received),
                 'frame_sets': self._frame_sets,

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception_ros.core.image import Image
+from perception_ros.core.passage import Passage
 
 UNLABELLED = 255
 """Class id of a semantic mask's pixel about which nothing is said."""
@@ -164,5 +165,5 @@ class Result:
     detections: Detections | None = None
     semantic: Mapping[str, SemanticMask] = field(default_factory=dict)
     instances: InstanceMasks | None = None
-    times_ns: Mapping[str, int] = field(default_factory=dict)
-    """Duration of each stage of this frame's way; the keys are `latency.STAGES`."""
+    passage: Passage | None = None
+    """When the frame was where on its way; None until it is published."""

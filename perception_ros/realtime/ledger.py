@@ -13,6 +13,7 @@ from typing import Any
 
 from perception_ros.core.frame_log import DROPPED, INFERRED, SET
 from perception_ros.core.image import Image
+from perception_ros.core.passage import Passage
 from perception_ros.core.types import Detections, Drop, DropReason, Frame, FrameSet, Result
 from perception_ros.replay.journal import Journal
 
@@ -89,7 +90,7 @@ class Ledger:
         self._has_log = has_log
         self._open: dict[tuple[str, int], deque[Publication]] = {}
         self._arrivals: dict[tuple[str, int, str], _Arrival] = {}
-        self._times: dict[tuple[str, int, str], dict[str, int]] = {}
+        self._passages: dict[tuple[str, int, str], Passage] = {}
         self._bag_stamps: dict[tuple[str, int], int] = {}
 
     @property
@@ -122,8 +123,8 @@ class Ledger:
         elif what == DROPPED:
             self._dropped(*items)
         elif what == INFERRED:
-            camera, stamp_ns, model, times_ns = items
-            self._times[camera, stamp_ns, model] = times_ns
+            camera, stamp_ns, model, points_ns = items
+            self._passages[camera, stamp_ns, model] = Passage(**points_ns)
             self._answer((camera, stamp_ns, model))
 
     def hear(
@@ -191,13 +192,13 @@ class Ledger:
     def _answer(self, key: tuple[str, int, str], *, is_last: bool = False) -> bool:
         """Keep an answer if all of it is there, and say so."""
         camera, stamp_ns, model = key
-        arrival, times_ns = self._arrivals.get(key), self._times.get(key)
+        arrival, passage = self._arrivals.get(key), self._passages.get(key)
         if arrival is None or arrival.outputs < self._outputs[model]:
             return False
-        if times_ns is None and self._has_log and not is_last:
+        if passage is None and self._has_log and not is_last:
             return False
         del self._arrivals[key]
-        self._times.pop(key, None)
+        self._passages.pop(key, None)
         waiting = self._open.get((camera, stamp_ns), ())
         published = next((item for item in waiting if model in item.owed), None)
         if published is None:
@@ -205,13 +206,11 @@ class Ledger:
             return False
         image = Image(b'', '', *published.size, 0)
         frame = Frame(camera, published.bag_stamp_ns, 0, image)
-        end_to_end_ns = arrival.received_ns - published.published_ns
-        times_ns = {**(times_ns or {}), 'late': published.late_ns, 'end_to_end': end_to_end_ns}
-        if 'total' in times_ns:  # from the receipt; the stamp is of another time
-            times_ns['total'] -= times_ns.get('transport', 0)
-        if published.transport_ns is not None:
-            times_ns['age'] = published.transport_ns + published.late_ns + end_to_end_ns
-        self._journal.inferred(Result(frame, model, arrival.detections, times_ns=times_ns))
+        times_ns = _on_the_way_ns(published, arrival, passage)
+        if passage:  # its stamp is of the bag's time
+            passage = passage._replace(stamped_ns=None)
+        result = Result(frame, model, arrival.detections, passage=passage)
+        self._journal.inferred(result, times_ns)
         self._strike(published, {model})
         return True
 
@@ -223,7 +222,7 @@ class Ledger:
             if self._answer(key, is_last=True):
                 continue
             self._arrivals.pop(key, None)
-            if self._times.pop(key, None) is None:
+            if self._passages.pop(key, None) is None:
                 silent.append(model)
             else:
                 self._drop(published, model, DropReason.UNHEARD, 'published, and not received')
@@ -245,3 +244,17 @@ class Ledger:
         self._open[key].remove(published)
         if not self._open[key]:
             del self._open[key]
+
+
+def _on_the_way_ns(
+    published: Publication, arrival: _Arrival, passage: Passage | None
+) -> dict[str, int]:
+    """Return how long a frame was on its way outside of the node, all of it on one clock."""
+    end_to_end_ns = arrival.received_ns - published.published_ns
+    times_ns = {'late': published.late_ns, 'end_to_end': end_to_end_ns}
+    if passage:
+        times_ns['to_node'] = passage.received_ns - published.published_ns
+        times_ns['from_node'] = arrival.received_ns - passage.published_ns
+    if published.transport_ns is not None:
+        times_ns['age'] = published.transport_ns + published.late_ns + end_to_end_ns
+    return times_ns

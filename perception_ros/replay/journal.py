@@ -7,8 +7,9 @@ it makes no difference where a run is cut.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from operator import itemgetter
+from types import MappingProxyType
 
 from perception_ros.core.statistics import Statistics
 from perception_ros.core.types import Drop, DropReason, FrameSet, Result
@@ -68,8 +69,13 @@ class Journal(Statistics):
                 number, None, None, None,
             )))
 
-    def inferred(self, result: Result) -> None:
-        """Keep a row for a frame that has its result, and one for each detection."""
+    def inferred(
+        self, result: Result, on_the_way_ns: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
+        """Keep a row for a frame that has its result, and one for each detection.
+
+        :param on_the_way_ns: how long it took outside of the pipeline; some of `ON_THE_WAY`.
+        """
         super().inferred(result)
         frame, found = result.frame, result.detections
         key = frame.camera, frame.stamp_ns, result.model
@@ -79,9 +85,8 @@ class Journal(Statistics):
             *key, INFERRED, '', '', number, frame.image.width, frame.image.height,
             len(found) if found else 0,
         )))
-        self._rows[TIMINGS].append((place, (
-            *key, *(result.times_ns.get(name) for name in TIMED)
-        )))
+        times_ns = {**(result.passage.stages_ns() if result.passage else {}), **on_the_way_ns}
+        self._rows[TIMINGS].append((place, (*key, *(times_ns.get(name) for name in TIMED))))
         if found:
             self._rows[DETECTIONS].extend(
                 (place, (*key, found.class_names[label], score, *box))

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from perception_ros.core.errors import ReplayError
-from perception_ros.core.latency import STAGES
+from perception_ros.core.passage import STAGES
 
 DETECTIONS = 'detections'
 FAULTS = 'faults'
@@ -26,9 +26,11 @@ DROPPED = 'dropped'
 MISSING = 'missing'
 """Outcomes of a row of `frames`; the last is no frame, but one that a set had been waiting for."""
 
-ON_THE_WAY = ('late', 'end_to_end', 'age')
+ON_THE_WAY = ('late', 'to_node', 'from_node', 'end_to_end', 'age')
 """What is known of a frame that was played in real time, and null of others: how late it was
-played, from there to its last result, and how old it was then, since its stamp."""
+played; from there to the node's receipt, and from the node's last word of it to its last result,
+which may come before that, both null of a node that tells nothing; from played to its last result,
+which is `to_node`, `total` and `from_node` together; and how old it was then, since its stamp."""
 
 TIMED = (*(stage for stage in STAGES if stage != 'transport'), *ON_THE_WAY)
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+import threading
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.lifecycle import LifecycleNode
 
-from perception_ros.core.latency import Histogram, merge_cameras, STAGES
+from perception_ros.core.latency import Histogram, Key, merge_by
+from perception_ros.core.machine import peak_memory_bytes
 from perception_ros.core.model import Model
+from perception_ros.core.passage import STAGES
 from perception_ros.core.pipeline import Pipeline
+from perception_ros.core.resources import Resources
 from perception_ros.ros.messages import to_diagnostics
 from perception_ros.ros.qos import make_qos
+from perception_ros.ros.statuses import resource_statuses, Status
 
 PERIOD_S = 1.0
 
@@ -40,22 +44,33 @@ class Health:
         self._diagnostics = node.create_publisher(
             DiagnosticArray, '/diagnostics', make_qos('reliable', 10)
         )
-        self._timer: Any = None
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self._resources, self._run = Resources(), Resources()
+        """Of the last second, and of the time since `start`."""
         self._last = pipeline.statistics.snapshot()
         self._mismatches: dict[str, str] = {}
-        self.totals: dict[tuple[str, str], Histogram] = {}
+        self.totals: dict[Key, Histogram] = {}
 
     def start(self) -> None:
-        """Publish from now on, once a second of real time, also while a simulated clock stands."""
+        """Publish from now on, once a second of real time, also while a simulated clock stands.
+
+        This has a thread of its own: what drivers are asked may take a while, and whoever
+        receives images must not wait for it.
+        """
         self._last = self._pipeline.statistics.snapshot()
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timer = self._node.create_timer(PERIOD_S, self._on_timer, clock=steady)
+        self._resources, self._run = Resources(), Resources()
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._loop, name='health', daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
         """Publish no more: an inactive node has no silent cameras."""
-        if self._timer is not None:
-            self._node.destroy_timer(self._timer)
-            self._timer = None
+        if self._thread:
+            self._stopping.set()
+            self._thread.join()
+            self._thread = None
+            self._resources.close()
 
     def destroy(self) -> None:
         """Stop, and withdraw the topics."""
@@ -63,11 +78,12 @@ class Health:
         for publisher in (self._latency, self._diagnostics):
             self._node.destroy_publisher(publisher)
 
-    def _on_timer(self) -> None:
-        try:
-            self.publish()
-        except Exception as error:  # the executor must go on
-            self._node.get_logger().error(f'cannot publish diagnostics: {error}')
+    def _loop(self) -> None:
+        while not self._stopping.wait(PERIOD_S):
+            try:
+                self.publish()
+            except Exception as error:  # the next second may be better
+                self._node.get_logger().error(f'cannot publish diagnostics: {error}')
 
     def mismatch(self, camera: str, text: str) -> None:
         """Say that a publisher's QoS does not fit the subscription of this camera."""
@@ -77,22 +93,27 @@ class Health:
     def publish(self) -> None:
         """Publish what happened since the last call."""
         now_ns = self._node.get_clock().now().nanoseconds
-        histograms = self.collect()
-        self._latency.publish(to_diagnostics(now_ns, latency_values(histograms)))
+        latencies = latency_values(self.collect())
+        self._latency.publish(to_diagnostics(now_ns, latencies))
         counters = self._pipeline.statistics.snapshot()
-        statuses = {**self._cameras(counters), **self._engines(counters)}
+        statuses = {
+            **self._cameras(counters, latencies),
+            **self._engines(counters, latencies),
+            **resource_statuses(self._resources.read().as_json()),
+        }
         self._last = counters
         prefix = self._node.get_fully_qualified_name().lstrip('/')
+        named = {f'{prefix}: {name}': status for name, status in statuses.items()}
         self._diagnostics.publish(
             to_diagnostics(
                 now_ns,
-                {f'{prefix}: {name}': status[2] for name, status in statuses.items()},
-                levels={f'{prefix}: {name}': status[0] for name, status in statuses.items()},
-                messages={f'{prefix}: {name}': status[1] for name, status in statuses.items()},
+                {name: status.values for name, status in named.items()},
+                levels={name: status.level for name, status in named.items()},
+                messages={name: status.text for name, status in named.items()},
             )
         )
 
-    def collect(self) -> dict[tuple[str, str], Histogram]:
+    def collect(self) -> dict[Key, Histogram]:
         """Take the latencies since the last call, and add them to the totals."""
         taken = self._pipeline.latency.take()
         for key, histogram in taken.items():
@@ -103,18 +124,26 @@ class Health:
         """Return all counters, latencies and engines since the pipeline began, ready for JSON."""
         self.collect()
         cameras = list(self._pipeline.config.cameras)
+        by_stage = merge_by(lambda key: key.stage, self.totals)
+        by_camera = merge_by(lambda key: (key.camera, key.stage), self.totals)
+        by_model = merge_by(lambda key: (key.model, key.stage), self.totals)
         return {
             'cameras': cameras,
             'clock_jumps': self._pipeline.clock_jumps,
             **self._pipeline.statistics.snapshot(),
-            'latency_ms': merge_cameras(self.totals, 'total').summary_ms(),
+            'latency_ms': by_stage.get('total', Histogram()).summary_ms(),
             'latency_ms_by_stage': {
-                stage: merge_cameras(self.totals, stage).summary_ms() for stage in STAGES
+                stage: by_stage.get(stage, Histogram()).summary_ms() for stage in STAGES
             },
             'latency_ms_by_camera': {
-                camera: self.totals[(camera, 'total')].summary_ms()
+                camera: by_camera[camera, 'total'].summary_ms()
                 for camera in cameras
-                if (camera, 'total') in self.totals
+                if (camera, 'total') in by_camera
+            },
+            'latency_ms_by_model': {
+                model: by_model[model, 'total'].summary_ms()
+                for model in self._models
+                if (model, 'total') in by_model
             },
             'models': [
                 {
@@ -128,9 +157,19 @@ class Health:
                 }
                 for name, model in self._models.items()
             ],
+            'resources': self._resources_of_run(),
         }
 
-    def _cameras(self, counters: dict[str, Any]) -> dict[str, tuple[bytes, str, dict[str, Any]]]:
+    def _resources_of_run(self) -> dict[str, Any]:
+        """Return what was taken of the machine since `start`, and what its GPUs do now."""
+        use = self._run.read().as_json()
+        self._run.close()
+        use['process']['peak_memory_mb'] = round(peak_memory_bytes() / 1e6, 1)
+        return use
+
+    def _cameras(
+        self, counters: dict[str, Any], latencies: Mapping[str, Mapping[str, object]]
+    ) -> dict[str, Status]:
         statuses = {}
         for camera in self._pipeline.config.cameras:
             received = self._new(counters, 'frames_received', camera)
@@ -142,7 +181,7 @@ class Health:
             if camera in self._mismatches:
                 level, text = DiagnosticStatus.ERROR, self._mismatches[camera]
                 if received:
-                    del self._mismatches[camera]
+                    self._mismatches.pop(camera, None)
             elif not received:
                 level, text = DiagnosticStatus.ERROR, f'no frames: {self._why_silent(camera)}'
             elif any(bad.values()):
@@ -154,7 +193,9 @@ class Health:
                 worst = max(late, key=lambda reason: late[reason])
                 level, text = DiagnosticStatus.WARN, f'{late[worst]} frames/s are {worst}'
             values = {'received': received, 'missing': missing, **drops}
-            statuses[f'camera {camera}'] = (level, text, values)
+            for stage in STAGES:
+                values |= _prefixed(stage, latencies.get(f'{camera}/{stage}', {}))
+            statuses[f'camera {camera}'] = Status(level, text, values)
         return statuses
 
     def _why_silent(self, camera: str) -> str:
@@ -172,7 +213,9 @@ class Health:
             f'{camera}.transport or topic to what the driver publishes'
         )
 
-    def _engines(self, counters: dict[str, Any]) -> dict[str, tuple[bytes, str, dict[str, Any]]]:
+    def _engines(
+        self, counters: dict[str, Any], latencies: Mapping[str, Mapping[str, object]]
+    ) -> dict[str, Status]:
         statuses = {}
         for name, model in self._models.items():
             inferred = self._new(counters, 'frames_inferred', name)
@@ -185,6 +228,7 @@ class Health:
                 'backend': info.backend,
                 'device': info.device,
                 'precision': info.precision,
+                'max_batch': info.max_batch,
             }
             level = DiagnosticStatus.OK
             text = f'{inferred} frames/s in {calls} calls/s on {info.backend} {info.device}'
@@ -192,22 +236,34 @@ class Health:
                 level, text = DiagnosticStatus.WARN, f'{text}: {degradation}'
                 values['degraded_by'] = degradation.reason
                 values['degraded_since'] = degradation.since.isoformat(timespec='seconds')
-            statuses[f'model {name}'] = (level, text, values)
+            values |= _prefixed('total', latencies.get(f'model {name}/total', {}))
+            statuses[f'model {name}'] = Status(level, text, values)
         return statuses
 
     def _new(self, counters: dict[str, Any], table: str, key: str) -> int:
         return int(counters[table].get(key, 0)) - int(self._last[table].get(key, 0))
 
 
-def latency_values(
-    histograms: Mapping[tuple[str, str], Histogram],
-) -> dict[str, dict[str, object]]:
-    """Return a status for each camera and stage with p50, p95, p99, max in ms and the count."""
-    ordered = sorted(histograms.items(), key=lambda item: (item[0][0], STAGES.index(item[0][1])))
+def _prefixed(stage: str, values: Mapping[str, object]) -> dict[str, Any]:
+    return {f'{stage}_{key}': value for key, value in values.items() if key != 'count'}
+
+
+def latency_values(histograms: Mapping[Key, Histogram]) -> dict[str, dict[str, object]]:
+    """Return a status for each camera and stage with p50, p95, p99, max in ms and the count.
+
+    Where there are several models, each has one for the total of its frames.
+    """
+    by_camera = merge_by(lambda key: (key.camera, key.stage), histograms)
+    ordered = sorted(by_camera, key=lambda pair: (pair[0], STAGES.index(pair[1])))
+    named = {f'{camera}/{stage}': by_camera[camera, stage] for camera, stage in ordered}
+    totals = {key: histogram for key, histogram in histograms.items() if key.stage == 'total'}
+    by_model = merge_by(lambda key: key.model, totals)
+    if len(by_model) > 1:
+        named |= {f'model {model}/total': by_model[model] for model in sorted(by_model)}
     return {
-        f'{camera}/{stage}': {
-            **{f'{name}_ms': value for name, value in histogram.summary_ms().items()},
+        name: {
+            **{f'{key}_ms': value for key, value in histogram.summary_ms().items()},
             'count': histogram.total,
         }
-        for (camera, stage), histogram in ordered
+        for name, histogram in named.items()
     }

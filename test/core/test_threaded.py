@@ -18,8 +18,9 @@ import pytest
 from perception_ros.backends.fake import FakeEngine
 from perception_ros.core.config import load_config
 from perception_ros.core.image import Image
-from perception_ros.core.latency import STAGES
+from perception_ros.core.latency import Key
 from perception_ros.core.model import InFlight, Model
+from perception_ros.core.passage import Passage, STAGES
 from perception_ros.core.threaded import ThreadedPipeline
 from perception_ros.core.types import Frame, Result
 from test.builders import fake_bundle, MS, picture
@@ -143,13 +144,34 @@ def test_every_result_says_where_its_time_went() -> None:
         setup.receive(setup.set_of_frames())
         wait_until(lambda: len(setup.results) == 2)
     taken = setup.pipeline.latency.take()
-    stages = {stage for _, stage in taken}
+    stages = {key.stage for key in taken}
     assert stages == set(STAGES) - {'transport'}, 'these frames have no sensor clock'
     for camera in setup.names:
-        assert taken[(camera, 'infer')].max_ns >= 5 * MS
-        parts = sum(taken[(camera, stage)].max_ns for stage in stages - {'total'})
-        total = taken[(camera, 'total')].max_ns
-        assert parts <= total <= parts + 20 * MS, 'the stages make up the whole'
+        assert taken[Key(camera, 'fake', 'infer')].max_ns >= 5 * MS
+        parts = sum(taken[Key(camera, 'fake', stage)].max_ns for stage in stages - {'total'})
+        assert parts == taken[Key(camera, 'fake', 'total')].max_ns, 'the whole, and no ns more'
+
+
+def test_points_in_time_follow_each_other_on_the_clock_of_the_receipt() -> None:
+    """Whoever reads them holds them against times of their own."""
+    setup = Setup(cameras=3, duration_ms=5.0)
+    accounted: list[Passage] = []
+
+    def account(result: Result) -> None:
+        assert result.passage
+        accounted.append(result.passage)
+
+    setup.pipeline._account = account  # type: ignore[method-assign]
+    began_ns = time.monotonic_ns()
+    with setup.running():
+        for _ in range(3):
+            setup.receive(setup.set_of_frames())
+            time.sleep(0.02)
+        wait_until(lambda: len(accounted) == 9)
+    for passage in accounted:
+        points_ns = list(passage[1:])
+        assert points_ns == sorted(points_ns)
+        assert began_ns <= points_ns[0] and points_ns[-1] <= time.monotonic_ns()
 
 
 def test_an_engine_that_is_done_before_its_start_returns_has_its_whole_time(
@@ -167,7 +189,7 @@ def test_an_engine_that_is_done_before_its_start_returns_has_its_whole_time(
     with setup.running():
         setup.receive(setup.set_of_frames())
         wait_until(lambda: len(setup.results) == 1)
-    assert setup.pipeline.latency.take()['c0', 'infer'].max_ns >= 30 * MS
+    assert setup.pipeline.latency.take()[Key('c0', 'fake', 'infer')].max_ns >= 30 * MS
 
 
 def test_an_undecodable_image_costs_only_itself() -> None:

@@ -411,6 +411,8 @@ def test_the_whole_life_twice(bench: Bench, tmp_path: Path) -> None:
         assert told['frames_inferred'] == {'means': 1}
         assert told['models'][0]['backend'] == 'fake'
         assert told['latency_ms']['max'] > 0
+        assert told['latency_ms_by_model']['means'] == told['latency_ms']
+        assert told['resources']['process']['cpu_cores'] > 0
         assert bench.transition(Transition.TRANSITION_CLEANUP)
         bench.me.destroy_publisher(camera)
     assert bench.state() == 'unconfigured'
@@ -444,6 +446,35 @@ def test_latency_and_diagnostics_are_published(bench: Bench) -> None:
     ]
     assert silent, 'a silent camera is an error that a planner can see'
     assert 'silent, nobody publishes /left/image_raw' in silent[0].message
+    told = {
+        status.name.removeprefix('perception/perception_node: '):
+        {kv.key: kv.value for kv in status.values}
+        for message in diagnostics
+        for status in message.status
+        if status.values
+    }
+    assert float(told['camera front']['infer_p99_ms']) > 0, 'by stage, beside what was dropped'
+    assert float(told['process']['memory_mb']) > 10
+    assert 'cpu_cores_by_thread/health' in told['process']
+    assert float(told['machine']['memory_mb']) > float(told['process']['memory_mb'])
+
+
+def test_several_models_have_a_latency_each(bench: Bench) -> None:
+    """A slow one beside a fast one would be lost in the camera's."""
+    bench.launch(
+        'front', model_names=['means', 'other'], models__other__backend='fake',
+        models__other__bundle=str(bench.bundle),
+    )
+    bench.active()
+    for model in ('means', 'other'):
+        bench.listen(Detection2DArray, f'/perception/front/{model}/detections')
+    latency = bench.listen(DiagnosticArray, '/perception/latency')
+    camera = bench.camera('front')
+    for n in range(25):
+        camera.publish(image(n + 1))
+        time.sleep(0.05)
+    names = {status.name for message in latency for status in message.status}
+    assert {'front/total', 'model means/total', 'model other/total'} <= names
 
 
 def test_a_topic_of_another_type_is_told_not_silent(bench: Bench) -> None:

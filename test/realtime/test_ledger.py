@@ -9,13 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
 
+from perception_ros.core.passage import Passage
 from perception_ros.core.types import Detections
 from perception_ros.realtime.ledger import Ledger, Publication
 from perception_ros.replay.journal import Journal
-from perception_ros.replay.tables import DETECTIONS, FRAMES, TIMINGS
+from perception_ros.replay.tables import DETECTIONS, FRAMES, ON_THE_WAY, TIMED, TIMINGS
 
 MODELS = frozenset({'boxes', 'masks'})
 OUTPUTS = {'boxes': frozenset({'detections'}), 'masks': frozenset({'semantic/a', 'semantic/b'})}
+PASSAGE = Passage(416, 420, 425, 426, 428, 430, 434, 437, 441)
+"""Of a frame that was published at 400."""
 FATES = ('answered', 'half', 'dropped', 'silent')
 FOUND = Detections(
     np.array([[1, 2, 3, 4]], np.float32), np.array([0.5], np.float32), np.array([0], np.int32),
@@ -39,7 +42,7 @@ def events(stamp_ns: int, model: str, fate: str) -> list[Any]:
         return []
     outputs = sorted(OUTPUTS[model])
     said = [(stamp_ns, model, output) for output in outputs[: -1 if fate == 'half' else None]]
-    return [*said, ['inferred', 'front', stamp_ns, model, {'infer': 5, 'total': 9}]]
+    return [*said, ['inferred', 'front', stamp_ns, model, PASSAGE._asdict()]]
 
 
 @given(
@@ -90,11 +93,16 @@ def test_times_are_those_of_the_frame() -> None:
     book.publish(publication(4, bag_stamp_ns=2))
     book.hear('front', 4, 'boxes', 'detections', 450, FOUND)
     assert not book.is_settled, 'the log has said nothing yet'
-    book.read(['inferred', 'front', 4, 'boxes', {'transport': 4, 'infer': 5, 'total': 9}])
+    book.read(['inferred', 'front', 4, 'boxes', PASSAGE._asdict()])
     rows = journal.take()
     [timing] = rows[TIMINGS]
     assert timing[:3] == ('front', 2, 'boxes'), 'under the stamp of the bag'
-    assert timing[-4:] == (5, 3, 50, 60), 'total from receipt, late, end to end, age'
+    times_ns = dict(zip(TIMED, timing[3:], strict=True))
+    assert times_ns.pop('infer') == 4
+    ways_ns = {name: value for name, value in times_ns.items() if name in ON_THE_WAY}
+    assert ways_ns == {'late': 3, 'to_node': 20, 'from_node': 9, 'end_to_end': 50, 'age': 60}
+    assert times_ns['total'] == 21, 'from the receipt: the stamp is of another time'
+    assert times_ns['total'] + ways_ns['to_node'] + ways_ns['from_node'] == 50
     assert [row[1] for row in rows[DETECTIONS]] == [2]
 
 
