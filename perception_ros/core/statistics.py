@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import threading
 from typing import Any
 
+import numpy as np
+
 from perception_ros.core.types import Drop, DropReason, FrameSet, Result
 
 
@@ -56,8 +58,10 @@ class Statistics:
         with self._lock:
             self._inferred[(result.frame.camera, result.model)] += 1
             if result.detections is not None:
-                for label in result.detections.labels:
-                    self._detections[(result.model, result.detections.class_names[label])] += 1
+                counts = np.bincount(result.detections.labels)
+                for label in np.flatnonzero(counts):
+                    name = result.detections.class_names[label]
+                    self._detections[(result.model, name)] += int(counts[label])
 
     def snapshot(self) -> dict[str, Any]:
         """Return all counters as plain values, ready for JSON."""
