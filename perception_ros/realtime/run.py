@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, ExitStack
 from dataclasses import dataclass
 import json
-import os
 from pathlib import Path
 from queue import Empty, SimpleQueue
 import signal
@@ -50,7 +49,12 @@ from perception_ros.replay.run import (
     Tell,
 )
 from perception_ros.replay.summary import REALTIME_FIGURES
-from perception_ros.ros.domain import chosen_domain, free_domain, private_environment
+from perception_ros.ros.domain import (
+    chosen_domain,
+    environment_of,
+    free_domain,
+    private_environment,
+)
 
 NAMESPACE = '/perception'
 NO_TOPICS = 'none'
@@ -258,7 +262,7 @@ class _Run:
         else:
             domain = free_domain() if chosen is None else chosen
             environment = private_environment(domain)
-            stack.enter_context(_environment(environment))
+            stack.enter_context(environment_of(environment))
             node = stack.enter_context(NodeProcess(
                 'perception_ros.nodes.perception_node',
                 ['--params-file', str(self._write_parameters()), '-p', 'use_sim_time:=true'],
@@ -489,18 +493,6 @@ def _filled(tree: Mapping[str, Any]) -> dict[str, Any]:
         key: _filled(value) if isinstance(value, Mapping) else value for key, value in tree.items()
     }
     return {key: value for key, value in found.items() if value not in ({}, [])}
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set the environment for a while: contexts read it as they are made."""
-    before = dict(os.environ)
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 @contextmanager

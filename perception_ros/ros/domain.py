@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 import os
 import random
 import socket
@@ -58,6 +59,18 @@ def private_environment(domain: int, base: Mapping[str, str] = os.environ) -> di
         environment.pop('ROS_LOCALHOST_ONLY', None)
         environment['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     return environment
+
+
+@contextmanager
+def environment_of(values: Mapping[str, str]) -> Iterator[None]:
+    """Set the environment for a while: contexts read it as they are made."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _is_free(domain: int) -> bool:
