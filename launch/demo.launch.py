@@ -21,7 +21,10 @@ SHARE = Path(get_package_share_directory('perception_ros'))
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Declare the arguments and start both nodes; those of perception.launch.py apply too."""
+    """Declare the arguments and start both nodes; those of perception.launch.py apply too.
+
+    That one comes first: the profile of Fast DDS that it sets is the player's too.
+    """
     return LaunchDescription(
         [
             DeclareLaunchArgument('input', description='Folder, video, bag or picture to play'),

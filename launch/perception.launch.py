@@ -11,10 +11,18 @@ is 0 if each could be built and opened on this machine.
 """
 
 from pathlib import Path
+import shutil
+from xml.etree import ElementTree
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
+from launch.actions import (
+    DeclareLaunchArgument,
+    LogInfo,
+    OpaqueFunction,
+    SetEnvironmentVariable,
+    Shutdown,
+)
 from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode
@@ -33,8 +41,44 @@ ARGUMENTS = {
     'autostart': ('true', 'Whether the node configures and activates itself'),
     'build_only': ('false', 'Build the engines that the config names, and end with a status'),
     'use_sim_time': ('false', 'Whether time comes from /clock, as when a bag is played'),
+    'transport_profile': (
+        str(SHARE / 'config' / 'fastdds.xml'),
+        'Profile of Fast DDS for all that is started from here on, unless the environment names '
+        'one; none: as the environment has it',
+    ),
     'log_level': ('info', 'debug, info, warn or error'),
 }
+
+
+PROFILE_VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
+
+
+def set_transport(context: LaunchContext) -> list[SetEnvironmentVariable | LogInfo]:
+    """Give images room in shared memory, where Fast DDS is used and the user has not decided."""
+    profile = LaunchConfiguration('transport_profile').perform(context)
+    environment = context.environment
+    middleware = environment.get('RMW_IMPLEMENTATION') or 'rmw_fastrtps_cpp'
+    decided = any(environment.get(name) for name in PROFILE_VARIABLES)
+    if decided or profile == 'none' or 'fastrtps' not in middleware:
+        return []
+    if problem := no_room(profile):
+        return [LogInfo(msg=f'large images will travel slowly: {problem}')]
+    variable = PROFILE_VARIABLES[environment.get('ROS_DISTRO') == 'humble']
+    return [SetEnvironmentVariable(variable, profile)]
+
+
+def no_room(profile: str) -> str:
+    """Say why the node and one process more cannot have the shared memory that is promised."""
+    try:
+        elements = ElementTree.parse(profile).iter()
+        sizes = [int(e.text) for e in elements if e.tag.endswith('}segment_size')]
+        free = shutil.disk_usage('/dev/shm').free
+    except (OSError, ValueError, ElementTree.ParseError) as error:
+        return f'{profile}: {error}'
+    needed = 2 * max(sizes, default=0)
+    if free >= needed:
+        return ''
+    return f'/dev/shm has {free >> 20} MiB free, and {needed >> 20} are needed'
 
 
 def start(context: LaunchContext) -> list[LifecycleNode]:
@@ -77,4 +121,5 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument(name, default_value=default, description=text)
         for name, (default, text) in ARGUMENTS.items()
     ]
-    return LaunchDescription([*arguments, OpaqueFunction(function=start)])
+    steps = [OpaqueFunction(function=step) for step in (set_transport, start)]
+    return LaunchDescription([*arguments, *steps])

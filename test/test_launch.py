@@ -21,6 +21,7 @@ import yaml
 from perception_ros.core.parameters import flat_fields, NAME_LISTS
 from perception_ros.core.playback import PlayerConfig
 from perception_ros.ros.domain import free_domain, private_environment
+from perception_ros.ros.transport import profile_variable, running_nodes
 from test.builders import write_real_bundle
 
 ROOT = Path(__file__).parents[1]
@@ -70,11 +71,17 @@ def test_parameters_that_launch_sets_exist() -> None:
     assert names <= set(PlayerConfig.model_fields)
 
 
+def test_the_player_of_the_demo_has_the_profile_too() -> None:
+    """It publishes the images; what is included sets the profile for what comes after."""
+    source = (ROOT / 'launch' / 'demo.launch.py').read_text()
+    assert source.index('IncludeLaunchDescription(') < source.index("executable='player_node'")
+
+
 def test_the_readme_names_every_argument() -> None:
     source = (ROOT / 'launch' / 'perception.launch.py').read_text()
     table = source[source.index('ARGUMENTS = {') : source.index('}\n')]
     arguments = re.findall(r"^    '(\w+)':", table, re.MULTILINE)
-    assert len(arguments) == 8
+    assert len(arguments) == 9
     readme = (ROOT / 'README.md').read_text()
     assert all(f'`{argument}`' in readme for argument in arguments)
 
@@ -160,6 +167,30 @@ def test_launch_lifecycle_and_param_work_together(ros2: Ros2, config: Path) -> N
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 0, out
     assert 'Traceback' not in out
+
+
+@needs_ros2
+@pytest.mark.dds
+@pytest.mark.parametrize(
+    ('named', 'argument', 'expected'),
+    [
+        ('', '', 'fastdds.xml'),
+        ('/of/the/user.xml', '', 'user.xml'),
+        ('', 'none', None),
+    ],
+    ids=['shipped', 'named by the user', 'none'],
+)
+def test_images_have_room_in_shared_memory_unless_the_user_decides(
+    ros2: Ros2, config: Path, named: str, argument: str, expected: str | None
+) -> None:
+    variable = profile_variable(ros2.environment)
+    ros2.environment[variable] = named
+    arguments = [f'transport_profile:={argument}'] if argument else []
+    launch = ros2.launch('perception.launch.py', f'config:={config}', 'backend:=fake', *arguments)
+    ros2.wait_for('active [3]', 'lifecycle', 'get', '/perception/perception_node')
+    mine = [node for node in running_nodes() if os.getpgid(node.pid) == launch.pid]
+    assert mine
+    assert {Path(node.profile).name if node.profile else None for node in mine} == {expected}
 
 
 @needs_ros2

@@ -37,6 +37,7 @@ from perception_ros.cli.evaluate import (
     renames,
 )
 from perception_ros.cli.main import split_names, warn
+from perception_ros.cli.start import start
 from perception_ros.core.errors import BenchmarkError, ConfigError
 from perception_ros.core.files import write_bytes, write_text
 from perception_ros.core.machine import load_average
@@ -51,6 +52,9 @@ bench = typer.Typer(no_args_is_help=True)
 @bench.callback()
 def _family() -> None:
     """Measure side by side in one run, and say on what."""
+
+
+bench.command()(start)
 
 
 @bench.command()

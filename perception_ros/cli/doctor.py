@@ -6,14 +6,12 @@ needed. Packages are imported in processes of their own, which they may take dow
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 import json
 import os
-from pathlib import Path
 import platform
-import shutil
 import subprocess
 import sys
 from typing import Annotated, Any
@@ -31,8 +29,9 @@ from perception_ros.backends.store import EngineStore, VARIABLE
 from perception_ros.bundles.find import engine_folders, list_bundles
 from perception_ros.cli.bundles import describe
 from perception_ros.cli.cache import describe as describe_engines
+from perception_ros.cli.transport import transport, transport_problems
 from perception_ros.core.errors import BackendError
-from perception_ros.ros.domain import image_profile, profile_variable, SHARED_MEMORY_BYTES
+from perception_ros.ros.transport import SHARED_MEMORY
 
 OURS = ('numpy', 'cv2', 'onnx', 'onnxruntime', 'pydantic')
 """What this package imports."""
@@ -42,7 +41,6 @@ VENDORS = ('openvino', 'tensorrt', 'tensorrt_rtx', 'tritonclient', 'cuda.binding
 """What a backend may want; `cuda.bindings` is cuda-python."""
 
 _IMPORT_S = 60
-_SHARED_MEMORY = Path('/dev/shm')
 
 _TRY = """
 import importlib, sys
@@ -153,25 +151,6 @@ def gpu() -> dict[str, Any]:
     return state
 
 
-def transport(environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """Return which profile Fast DDS reads, and how much shared memory there is, in bytes."""
-    variable = profile_variable(environment)
-    named = environment.get(variable, '')
-    shipped = image_profile()
-    try:
-        total, _, free = shutil.disk_usage(_SHARED_MEMORY)
-    except OSError:
-        total = free = 0
-    return {
-        'profile_variable': variable,
-        'profile': named or None,
-        'profile_exists': bool(named) and Path(named).is_file(),
-        'shipped_profile': str(shipped) if shipped else None,
-        'shared_memory_bytes': total,
-        'shared_memory_free_bytes': free,
-    }
-
-
 def stored() -> dict[str, Any]:
     """Return the folder of the engine store and the engines in it; or why there is none."""
     try:
@@ -219,7 +198,8 @@ def problems(facts: Mapping[str, Any]) -> list[dict[str, str]]:
             'images are letterboxed on the CPU, not on the GPU',
             facts['gpu']['compiler_problem'],
         )
-    _look_at_transport(facts, add)
+    if facts['ros']['works'] and 'fastrtps' in facts['ros']['rmw']:
+        found += transport_problems(facts['transport'])
     if not facts['bundles']:
         add(
             'no bundles are installed',
@@ -231,28 +211,6 @@ def problems(facts: Mapping[str, Any]) -> list[dict[str, str]]:
     if facts['store']['problem']:
         add(facts['store']['problem'], f'name a folder of yours in {VARIABLE}')
     return found
-
-
-def _look_at_transport(
-    facts: Mapping[str, Any], add: Callable[[str, str], None]
-) -> None:
-    if not facts['ros']['works'] or 'fastrtps' not in facts['ros']['rmw']:
-        return  # the profile is Fast DDS's
-    state = facts['transport']
-    variable, profile = state['profile_variable'], state['profile']
-    if profile and not state['profile_exists']:
-        add(f'{variable} names {profile}, which is not there', 'correct or unset it')
-    elif not profile:
-        add(
-            f'{variable} is not set: images of more than half a megabyte travel slowly',
-            f'export {variable}={state["shipped_profile"] or "<config/fastdds.xml>"}',
-        )
-    if state['shared_memory_free_bytes'] < SHARED_MEMORY_BYTES:
-        add(
-            f'{_SHARED_MEMORY} has {state["shared_memory_free_bytes"] >> 20} MiB free: too little '
-            'for three processes that exchange images',
-            f'make it {SHARED_MEMORY_BYTES >> 20} MiB or more; a container takes --shm-size=1g',
-        )
 
 
 def _in_a_process(code: str, *arguments: str) -> dict[str, Any]:
@@ -292,7 +250,7 @@ def _show(facts: Mapping[str, Any]) -> None:
     state = facts['transport']
     table.add_row('Fast DDS profile', Text(state['profile'] or 'none'))
     free, total = (state[f'shared_memory_{key}'] >> 20 for key in ('free_bytes', 'bytes'))
-    table.add_row(str(_SHARED_MEMORY), f'{free} of {total} MiB free')
+    table.add_row(str(SHARED_MEMORY), f'{free} of {total} MiB free')
     names = ', '.join(item['name'] for item in facts['bundles'])
     places = ', '.join(str(folder) for folder in engine_folders())
     table.add_row('bundles', Text(names or f'none in {places}'))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from perception_ros.core.canvas import Canvas
 from perception_ros.core.types import InstanceMasks
 
 NO_INSTANCE = 0
@@ -19,28 +22,38 @@ Window = tuple[slice, slice]
 
 
 def paste(
-    mask: NDArray[np.generic], box: NDArray[np.float32], size: tuple[int, int]
-) -> tuple[Window, NDArray[np.bool_]]:
-    """Return the window of an image that a box touches, and which of its pixels the mask shows.
+    masks: NDArray[np.generic], boxes: NDArray[np.float32], size: tuple[int, int]
+) -> Iterator[tuple[Window, NDArray[np.bool_]]]:
+    """Yield for each box the window of an image that it touches, and which of it the mask shows.
 
-    :param mask: [h, w], 0..1 relative to the box.
-    :param box: float32 [4] in pixels of the image, which it may reach beyond.
+    :param masks: [N, h, w], 0..1 relative to the boxes.
+    :param boxes: float32 [N, 4] in pixels of the image, which they may reach beyond.
     :param size: (width, height) of the image in pixels.
-    :returns: the window, empty where the box lies outside, and bool of the window's size.
+    :returns: windows, empty where the box lies outside, and bool of the window's size.
     """
-    x1, y1, x2, y2 = box
-    left, top = max(int(np.floor(x1)), 0), max(int(np.floor(y1)), 0)
-    right, bottom = min(int(np.ceil(x2)), size[0]), min(int(np.ceil(y2)), size[1])
-    if right <= left or bottom <= top:
-        return (slice(0), slice(0)), np.zeros((0, 0), np.bool_)
-    cells = np.asarray(mask, np.float32)
-    height, width = cells.shape
+    cells = np.asarray(masks, np.float32)
+    corners, ends = boxes[:, :2].astype(float), boxes[:, 2:].astype(float)
+    first = np.clip(np.floor(corners), 0, size).astype(int)
+    last = np.clip(np.ceil(ends), first, size).astype(int)
+    last = np.where(ends > corners, last, first)
     # Sample the mask at the centre of each pixel that the box touches.
-    columns = ((np.arange(left, right) + 0.5 - x1) / (x2 - x1) * width - 0.5).astype(np.float32)
-    rows = ((np.arange(top, bottom) + 0.5 - y1) / (y2 - y1) * height - 0.5).astype(np.float32)
-    map_x, map_y = np.meshgrid(columns, rows)
-    sampled = cv2.remap(cells, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return (slice(top, bottom), slice(left, right)), np.asarray(sampled >= MASK_THRESHOLD)
+    scale = cells.shape[:0:-1] / np.where(ends > corners, ends - corners, 1)
+    to_cells = np.zeros((len(boxes), 2, 3))
+    to_cells[:, (0, 1), (0, 1)] = scale
+    to_cells[:, :, 2] = (first + 0.5 - corners) * scale - 0.5
+    rows = zip(first.tolist(), last.tolist(), strict=True)
+    for index, ((left, top), (right, bottom)) in enumerate(rows):
+        shown = np.zeros((bottom - top, right - left), np.bool_)
+        if shown.size:
+            sampled = cv2.warpAffine(
+                cells[index],
+                to_cells[index],
+                (right - left, bottom - top),
+                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                borderMode=cv2.BORDER_REPLICATE,
+            )
+            shown = np.asarray(sampled >= MASK_THRESHOLD)
+        yield (slice(top, bottom), slice(left, right)), shown
 
 
 def paint_instances(
@@ -52,11 +65,13 @@ def paint_instances(
         first: where two instances overlap the better one is on top.
     :param size: (width, height) in pixels.
     """
-    indices = np.zeros((size[1], size[0]), np.uint16)
-    for index in reversed(range(len(boxes))):
-        window, shown = paste(masks[index], boxes[index], size)
-        indices[window][shown] = index + 1
-    return InstanceMasks(indices, masks, boxes)
+    canvas = Canvas.empty(size, np.uint16)
+    indices = canvas.pixels
+    indices.fill(NO_INSTANCE)
+    worst_first = paste(masks[::-1], boxes[::-1], size)
+    for value, (window, shown) in zip(range(len(boxes), 0, -1), worst_first, strict=True):
+        np.copyto(indices[window], value, where=shown)
+    return InstanceMasks(indices, masks, boxes, canvas)
 
 
 def whole_masks(
@@ -70,7 +85,6 @@ def whole_masks(
     :param size: (width, height) in pixels.
     """
     whole = np.zeros((len(boxes), size[1], size[0]), np.bool_)
-    for image, mask, box in zip(whole, masks, boxes, strict=True):
-        window, shown = paste(mask, box, size)
+    for image, (window, shown) in zip(whole, paste(masks, boxes, size), strict=True):
         image[window] = shown
     return whole

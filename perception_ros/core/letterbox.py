@@ -114,16 +114,21 @@ class Letterbox:
         offset = np.asarray(self.offset * 2, np.float32)
         return (boxes * scale + offset).astype(np.float32, copy=False)
 
-    def mask_to_source(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def mask_to_source(
+        self, mask: NDArray[np.uint8], out: NDArray[np.uint8] | None = None
+    ) -> NDArray[np.uint8]:
         """Map class ids [h, w] over the whole input to [height, width] of the source.
 
         `mask` may be coarser than the input (a head with a stride); each source pixel takes the
         class of the cell that its centre falls into.
+
+        :param out: where to write them, uint8 [height, width]; by default a new array.
         """
         rows, columns = _mask_lookup(self, mask.shape[1], mask.shape[0])
-        # Rows last: gathering whole rows of the widened mask is a plain memory copy.
-        return mask.take(columns, axis=1).take(rows, axis=0)
-
+        seen = np.asarray(cv2.transpose(mask[rows[0] : rows[-1] + 1]), np.uint8)
+        # Whole rows are gathered, both times: a transposition costs less than gathering bytes.
+        wide = np.asarray(cv2.transpose(seen.take(columns, axis=0)), np.uint8)
+        return wide.take(rows - rows[0], axis=0, out=out, mode='clip')  # 'raise' would buffer
 
 def _scratch(shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Return memory of this thread alone, uint8, which its next call of this shape gets too."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from perception_ros.backends.base import Engine, Outputs, Request
 from perception_ros.bundles.manifest import Manifest
+from perception_ros.core.canvas import Canvas
 from perception_ros.core.ignore import IgnoreMask
 from perception_ros.core.instances import NO_INSTANCE, paint_instances
 from perception_ros.core.letterbox import Letterbox
@@ -114,12 +115,14 @@ class Model:
         semantic = {}
         for head, class_names in self._semantic_names.items():
             if f'semantic/{head}' in wanted:
+                canvas = Canvas.empty(letterbox.source_size, np.uint8)
                 cells = outputs[f'semantic_{head}'][index]
-                cells = np.where(cells < len(class_names), cells, np.uint8(UNLABELLED))
-                class_ids = letterbox.mask_to_source(cells)
+                # UNLABELLED is 255, all bits: a class that does not exist becomes that.
+                cells = cells | np.negative((cells >= len(class_names)).view(np.uint8))
+                class_ids = letterbox.mask_to_source(cells, canvas.pixels)
                 if ignore:
                     ignore.blank(class_ids, UNLABELLED)
-                semantic[head] = SemanticMask(class_ids, class_names)
+                semantic[head] = SemanticMask(class_ids, class_names, canvas)
         return Result(frame, self.name, detections, semantic, instances)
 
     def infer(self, frames: Sequence[Frame]) -> list[Result]:

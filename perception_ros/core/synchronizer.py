@@ -93,16 +93,23 @@ class _Group:
     deadline_ns: int
     stamps: dict[str, int] = field(default_factory=dict)
     frames: dict[str, Frame] = field(default_factory=dict)
+    earliest_ns: int = field(init=False)
+    latest_ns: int = field(init=False)
 
-    @property
-    def earliest_ns(self) -> int:
-        """Stamp of the earliest frame."""
-        return min(self.stamps.values())
+    def __post_init__(self) -> None:
+        """Begin with the stamp that it was founded for."""
+        self.earliest_ns = self.latest_ns = self.founded_ns
+
+    def join(self, frame: Frame, stamp_ns: int) -> None:
+        """Take a frame in."""
+        self.frames[frame.camera] = frame
+        self.stamps[frame.camera] = stamp_ns
+        self.earliest_ns = min(self.earliest_ns, stamp_ns)
+        self.latest_ns = max(self.latest_ns, stamp_ns)
 
     def spread_with(self, stamp_ns: int) -> int:
         """Return the largest difference of stamps if one at `stamp_ns` joined."""
-        stamps = (*self.stamps.values(), stamp_ns)
-        return max(stamps) - min(stamps)
+        return max(self.latest_ns, stamp_ns) - min(self.earliest_ns, stamp_ns)
 
 
 @dataclass(slots=True)
@@ -179,8 +186,7 @@ class Synchronizer(Matcher):
         if self._in_time(frame, stamp_ns):
             camera.missed = 0
         group = self._group_for(name, stamp_ns, frame.received_ns + self._max_wait_ns)
-        group.stamps[name] = stamp_ns
-        group.frames[name] = frame
+        group.join(frame, stamp_ns)
         if self._is_complete(group):
             self._close(group)
         while len(self._groups) > MAX_GROUPS:

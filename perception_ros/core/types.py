@@ -15,6 +15,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
+from perception_ros.core.canvas import Canvas
 from perception_ros.core.image import Image
 from perception_ros.core.passage import Passage
 
@@ -141,6 +142,8 @@ class SemanticMask:
 
     class_ids: NDArray[np.uint8]
     class_names: tuple[str, ...]
+    canvas: Canvas[np.uint8] | None = None
+    """Where `class_ids` lies, if it was drawn to be sent."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,6 +157,8 @@ class InstanceMasks:
     indices: NDArray[np.uint16]
     cells: NDArray[np.generic] = field(default_factory=lambda: np.zeros((0, 1, 1), np.float32))
     boxes: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    canvas: Canvas[np.uint16] | None = None
+    """Where `indices` lies, if it was drawn to be sent."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

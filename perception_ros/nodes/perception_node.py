@@ -33,6 +33,7 @@ from perception_ros.core.files import write_text
 from perception_ros.core.frame_log import FrameLog
 from perception_ros.core.model import Model
 from perception_ros.core.threaded import ThreadedPipeline
+from perception_ros.nodes.allocator import keep_freed_memory
 from perception_ros.nodes.signals import on_end
 from perception_ros.ros.cameras import CameraSubscriptions
 from perception_ros.ros.declare import EmptyListsNode
@@ -230,6 +231,7 @@ class PerceptionNode(LifecycleNode, EmptyListsNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to end, by SIGINT, SIGTERM or a shutdown of its context."""
+    keep_freed_memory()
     # rclpy's own handlers would shut the context down before the last results are published.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     node: PerceptionNode | None = None

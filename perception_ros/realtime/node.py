@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +13,12 @@ from perception_ros.bags.messages import COMPRESSED_IMAGE
 from perception_ros.demo.processes import NodeProcess
 from perception_ros.realtime.options import RealtimeOptions
 from perception_ros.replay.job import Job
-from perception_ros.ros.domain import chosen_domain, free_domain, private_environment
+from perception_ros.ros.domain import (
+    chosen_domain,
+    environment_of,
+    free_domain,
+    private_environment,
+)
 
 APPEAR_S = 60.0
 """A node that is started, and what it publishes, is found within this time."""
@@ -63,7 +67,7 @@ def node_at_work(job: Job, live: RealtimeOptions, frame_log: Path) -> Iterator[N
     domain = free_domain() if chosen is None else chosen
     environment = private_environment(domain)
     parameters = _write_parameters(job, frame_log)
-    with _environment(environment), NodeProcess(
+    with environment_of(environment), NodeProcess(
         'perception_ros.nodes.perception_node',
         ['--params-file', str(parameters), '-p', 'use_sim_time:=true'],
         job.folder.path / 'perception_node.log', environment,
@@ -99,15 +103,3 @@ def _filled(tree: Mapping[str, Any]) -> dict[str, Any]:
         key: _filled(value) if isinstance(value, Mapping) else value for key, value in tree.items()
     }
     return {key: value for key, value in found.items() if value not in ({}, [])}
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set the environment for a while: contexts read it as they are made."""
-    before = dict(os.environ)
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 import os
-from pathlib import Path
 import random
-import shutil
 import socket
 
-from perception_ros.bundles.find import engine_folders
 from perception_ros.core.errors import ConfigError
+from perception_ros.ros.transport import profile_environment
 
 # DDSI-RTPS 2.3 section 9.6.1: where the first participant of a domain listens for others.
 _PORT_BASE = 7400
@@ -20,11 +19,6 @@ _DOMAINS = range(1, 102)
 """Higher domains have ports that Linux hands out to anybody."""
 _LAST_DOMAIN = 232
 """Beyond it there are no ports left."""
-
-
-SHARED_MEMORY_BYTES = 512 << 20
-"""Three processes with the profile's 128 MiB each; a process that gets less than it was promised
-is killed when it writes."""
 
 
 def chosen_domain(environment: Mapping[str, str] = os.environ) -> int | None:
@@ -58,7 +52,7 @@ def private_environment(domain: int, base: Mapping[str, str] = os.environ) -> di
     Where there is room for it they exchange images in shared memory, unless `base` has a Fast DDS
     profile of its own.
     """
-    environment = {**_image_transport(base), **base, 'ROS_DOMAIN_ID': str(domain)}
+    environment = {**profile_environment(base), **base, 'ROS_DOMAIN_ID': str(domain)}
     if base.get('ROS_DISTRO') == 'humble':  # it knows nothing newer
         environment['ROS_LOCALHOST_ONLY'] = '1'
     else:
@@ -67,29 +61,16 @@ def private_environment(domain: int, base: Mapping[str, str] = os.environ) -> di
     return environment
 
 
-def _image_transport(base: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that name config/fastdds.xml; other RMWs do not look at them."""
-    profile = image_profile()
+@contextmanager
+def environment_of(values: Mapping[str, str]) -> Iterator[None]:
+    """Set the environment for a while: contexts read it as they are made."""
+    before = dict(os.environ)
+    os.environ.update(values)
     try:
-        room = shutil.disk_usage('/dev/shm').free
-    except OSError:
-        room = 0
-    if profile is None or room < SHARED_MEMORY_BYTES:
-        return {}
-    return {profile_variable(base): str(profile)}
-
-
-def image_profile() -> Path | None:
-    """Return where config/fastdds.xml lies, which gives images room in shared memory."""
-    profiles = (folder.parent / 'config' / 'fastdds.xml' for folder in engine_folders())
-    return next((path for path in profiles if path.is_file()), None)
-
-
-def profile_variable(base: Mapping[str, str] = os.environ) -> str:
-    """Return the variable that names Fast DDS's profile to this distribution."""
-    # both together make it read the file twice and complain
-    library = 'FASTRTPS' if base.get('ROS_DISTRO') == 'humble' else 'FASTDDS'
-    return f'{library}_DEFAULT_PROFILES_FILE'
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _is_free(domain: int) -> bool:

@@ -1,8 +1,6 @@
-"""Turn results of the core into ROS messages, and the pixels of ROS messages into core images.
+"""Turn values of the core into ROS messages, and the pixels of ROS messages into core images.
 
-Pixel coordinates are those of the core: (0, 0) is the outer corner of the source image's top-left
-pixel, so a box over a whole 640x480 image has its centre at (320, 240) and the size 640 x 480.
-OpenCV and CameraInfo put (0, 0) into the middle of that pixel: their values are these minus 0.5.
+What goes out for every frame is made without message objects: see `serialise.py`.
 """
 
 from __future__ import annotations
@@ -19,18 +17,10 @@ from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import CompressedImage as CompressedImageMessage
 from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
-from vision_msgs.msg import (
-    BoundingBox2D,
-    Detection2D,
-    Detection2DArray,
-    LabelInfo,
-    ObjectHypothesisWithPose,
-    VisionClass,
-)
+from vision_msgs.msg import LabelInfo, VisionClass
 
 from perception_ros.core.errors import ImageError
 from perception_ros.core.image import Image
-from perception_ros.core.types import Detections, InstanceMasks, SemanticMask
 
 _NS_PER_S = 1_000_000_000
 
@@ -49,36 +39,6 @@ def to_nanoseconds(stamp: Time) -> int:
 def to_header(stamp_ns: int, frame_id: str) -> Header:
     """Return the header that a source image had."""
     return Header(stamp=to_stamp(stamp_ns), frame_id=frame_id)
-
-
-def to_detections(header: Header, detections: Detections) -> Detection2DArray:
-    """Return boxes in the source's pixels; `class_id` is the name of the class."""
-    message = Detection2DArray(header=header)
-    rows = zip(
-        detections.boxes.tolist(),
-        detections.scores.tolist(),
-        detections.labels.tolist(),
-        strict=True,
-    )
-    for (x1, y1, x2, y2), score, label in rows:
-        hypothesis = ObjectHypothesisWithPose()
-        hypothesis.hypothesis.class_id = detections.class_names[label]
-        hypothesis.hypothesis.score = score
-        box = BoundingBox2D(size_x=x2 - x1, size_y=y2 - y1)
-        box.center.position.x = (x1 + x2) / 2
-        box.center.position.y = (y1 + y2) / 2
-        message.detections.append(Detection2D(header=header, results=[hypothesis], bbox=box))
-    return message
-
-
-def to_semantic_image(header: Header, mask: SemanticMask) -> ImageMessage:
-    """Return class ids as mono8 of the source's size; 255 = unlabelled."""
-    return _grey_image(header, 'mono8', mask.class_ids)
-
-
-def to_instance_image(header: Header, masks: InstanceMasks) -> ImageMessage:
-    """Return mono16, little endian: index in the detections of the same stamp + 1; 0 = none."""
-    return _grey_image(header, 'mono16', masks.indices.astype('<u2', copy=False))
 
 
 def to_label_info(header: Header, class_names: Sequence[str], threshold: float = 0.0) -> LabelInfo:
@@ -179,20 +139,6 @@ def from_image_message(message: ImageMessage) -> Image:
 def from_compressed_message(message: CompressedImageMessage) -> Image:
     """As `from_image_message`, for a JPEG or PNG file."""
     return Image.compressed(message.data, message.format)
-
-
-def _grey_image(
-    header: Header, encoding: str, values: NDArray[np.uint8] | NDArray[np.uint16]
-) -> ImageMessage:
-    height, width = values.shape
-    return ImageMessage(
-        header=header,
-        encoding=encoding,
-        width=width,
-        height=height,
-        step=width * values.itemsize,
-        data=_octets(np.ascontiguousarray(values)),
-    )
 
 
 def _octets(buffer: object) -> array[int]:

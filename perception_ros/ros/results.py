@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
@@ -15,15 +15,13 @@ from perception_ros.core.model import Model
 from perception_ros.core.overlay import draw_results, Palette
 from perception_ros.core.topics import topic_names
 from perception_ros.core.types import Result
-from perception_ros.ros.messages import (
-    to_detections,
-    to_header,
-    to_instance_image,
-    to_jpeg,
-    to_label_info,
-    to_semantic_image,
-)
+from perception_ros.ros.messages import to_header, to_jpeg, to_label_info
 from perception_ros.ros.qos import make_qos
+from perception_ros.ros.serialise import (
+    serialise_detections,
+    serialise_instances,
+    serialise_semantic,
+)
 
 RESULT_QOS = make_qos('reliable', 5)
 LABEL_QOS = make_qos('reliable', 1, 'transient_local')
@@ -86,27 +84,26 @@ class ResultPublishers:
 
     def publish(self, result: Result) -> None:
         """Publish what the result holds, under its frame's header."""
-        frame = result.frame
-        header = to_header(frame.stamp_ns, frame.frame_id)
         if result.detections is not None:
-            self._send(result, 'detections', lambda: to_detections(header, result.detections))
+            self._send(result, 'detections', serialise_detections, result.detections)
         if result.instances is not None:
-            self._send(result, 'instances', lambda: to_instance_image(header, result.instances))
+            self._send(result, 'instances', serialise_instances, result.instances)
         for head, mask in result.semantic.items():
-            self._send(
-                result, f'semantic/{head}', lambda mask=mask: to_semantic_image(header, mask)
-            )
-        if self._overlay_wanted(frame.camera):
+            self._send(result, f'semantic/{head}', serialise_semantic, mask)
+        if self._overlay_wanted(result.frame.camera):
             self._publish_overlays(self._composer.add(result))
 
     def flush(self) -> None:
         """Publish the overlays that wait for a result that will not come any more."""
         self._publish_overlays(self._composer.flush())
 
-    def _send(self, result: Result, output: str, message: Any) -> None:
-        publisher = self._publishers[(result.frame.camera, result.model, output)]
+    def _send(
+        self, result: Result, output: str, serialise: Callable[..., memoryview], what: object
+    ) -> None:
+        frame = result.frame
+        publisher = self._publishers[(frame.camera, result.model, output)]
         if publisher.get_subscription_count():
-            publisher.publish(message())
+            publisher.publish(bytes(serialise(frame.stamp_ns, frame.frame_id, what)))
 
     def _overlay_wanted(self, camera: str) -> bool:
         return self.config.overlay.enabled and bool(

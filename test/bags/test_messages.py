@@ -26,10 +26,12 @@ from perception_ros.core.errors import BagError
 from perception_ros.core.image import Image
 from perception_ros.core.types import Detections
 from perception_ros.ros.cdr import read_image
-from perception_ros.ros.messages import to_detections, to_header, to_image_message, to_label_info
+from perception_ros.ros.messages import to_header, to_image_message, to_label_info
+from perception_ros.ros.serialise import serialise_detections
 
-HEAD = messages.header(1_500_000_000_123_456_789, 'front_optical_frame')
-ROS_HEAD = to_header(1_500_000_000_123_456_789, 'front_optical_frame')
+STAMP_NS, FRAME_ID = 1_500_000_000_123_456_789, 'front_optical_frame'
+HEAD = messages.header(STAMP_NS, FRAME_ID)
+ROS_HEAD = to_header(STAMP_NS, FRAME_ID)
 MSG = Path(__file__).parents[2] / 'tools' / 'interfaces' / 'vision_msgs' / 'msg'
 
 
@@ -72,9 +74,9 @@ def test_definitions_are_those_that_ours_are_built_of(name: str) -> None:
 def test_boxes_are_what_the_node_publishes() -> None:
     boxes = np.array([[1, 2, 31.5, 42], [0, 0, 640, 480]], np.float32)
     found = Detections(boxes, np.ones(2, np.float32), np.array([1, 0], np.int32), ('car', 'bus'))
-    expected = to_detections(ROS_HEAD, found)
+    sent = bytes(serialise_detections(STAMP_NS, FRAME_ID, found))
     made = as_ros(messages.detections_2d(HEAD, boxes, ['bus', 'car']), Detection2DArray)
-    assert made == expected
+    assert made == deserialize_message(sent, Detection2DArray)
 
 
 def test_label_info_is_what_the_node_publishes() -> None:

@@ -13,10 +13,12 @@ import pytest
 
 from perception_ros.backends import Backend, BACKENDS
 from perception_ros.backends.store import EngineStore
-from perception_ros.cli.doctor import imported, OURS, problems, ros, stored, transport, VENDORS
+from perception_ros.cli.doctor import imported, OURS, problems, ros, stored, VENDORS
+from perception_ros.cli.transport import transport
 from test.cli.test_commands import call, CAPTURE
 
 Package = Callable[[str, str], None]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -33,6 +35,11 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Package:
     return install
 
 
+def node(**changes: Any) -> dict[str, Any]:
+    """Return what is known of a perception node that runs with the profile."""
+    return {'pid': 7, 'rmw': '', 'profile': 'a.xml', 'profile_defect': '', **changes}
+
+
 def healthy(**changes: Any) -> dict[str, Any]:
     """Return the facts of a machine without a problem; `changes` replace its keys."""
     facts: dict[str, Any] = {
@@ -46,10 +53,11 @@ def healthy(**changes: Any) -> dict[str, Any]:
         'transport': {
             'profile_variable': 'FASTDDS_DEFAULT_PROFILES_FILE',
             'profile': 'a.xml',
-            'profile_exists': True,
+            'profile_defect': '',
             'shipped_profile': 'shipped.xml',
             'shared_memory_bytes': 1 << 30,
             'shared_memory_free_bytes': 1 << 30,
+            'nodes': [node()],
         },
         'bundles': [{'name': 'roadscene', 'path': '', 'problem': None}],
         'store': {'folder': '/cache', 'engines': [], 'problem': None},
@@ -134,15 +142,20 @@ def test_a_healthy_machine_has_no_problem() -> None:
          'cv2 cannot be imported', 'make setup'),
         ({'packages__tensorrt': {'works': False, 'reason': 'no driver'}},
          'tensorrt is installed but', 'install its driver'),
-        ({'transport__profile': None, 'transport__profile_exists': False},
+        ({'transport__profile': None},
          'is not set', 'export FASTDDS_DEFAULT_PROFILES_FILE=shipped.xml'),
-        ({'transport__profile_exists': False}, 'names a.xml, which is not there', 'correct'),
+        ({'transport__profile_defect': 'is no XML'}, 'names a.xml, which is no XML', 'correct'),
+        ({'transport__nodes': [node(profile=None)]},
+         'process 7 runs without FASTDDS_DEFAULT_PROFILES_FILE', 'perception.launch.py'),
+        ({'transport__nodes': [node(profile_defect='is no XML')]},
+         'process 7 was given a.xml, which is no XML', 'set to shipped.xml'),
         ({'transport__shared_memory_free_bytes': 64 << 20}, 'has 64 MiB free', '--shm-size'),
         ({'bundles': []}, 'no bundles', 'perception_ros import'),
         ({'bundles': [{'name': 'a', 'problem': 'expected SHA-256'}]},
          'expected SHA-256', 'copy the bundle again'),
     ],
-    ids=['no cv2', 'tensorrt without a driver', 'no profile', 'profile gone',
+    ids=['no cv2', 'tensorrt without a driver', 'no profile', 'bad profile',
+         'a node without one', 'a node with a bad one',
          'little shared memory', 'no bundles', 'damaged bundle'],
 )
 def test_each_problem_has_advice(changes: dict[str, Any], problem: str, advice: str) -> None:
@@ -154,16 +167,15 @@ def test_each_problem_has_advice(changes: dict[str, Any], problem: str, advice: 
 def test_another_middleware_needs_no_profile_of_fast_dds() -> None:
     facts = healthy(ros__rmw='rmw_cyclonedds_cpp', transport__profile=None)
     assert problems(facts) == []
+    other = node(rmw='rmw_zenoh_cpp', profile=None)
+    assert problems(healthy(transport__nodes=[other])) == []
 
 
-def test_the_profile_in_force_is_the_variable_that_this_distribution_reads(
-    tmp_path: Path
-) -> None:
-    profile = tmp_path / 'fastdds.xml'
-    profile.touch()
-    state = transport({'FASTDDS_DEFAULT_PROFILES_FILE': str(profile)})
-    assert (state['profile'], state['profile_exists']) == (str(profile), True)
-    old = transport({'ROS_DISTRO': 'humble', 'FASTDDS_DEFAULT_PROFILES_FILE': str(profile)})
+def test_the_profile_in_force_is_the_variable_that_this_distribution_reads() -> None:
+    profile = str(ROOT / 'config' / 'fastdds.xml')
+    state = transport({'FASTDDS_DEFAULT_PROFILES_FILE': profile})
+    assert (state['profile'], state['profile_defect']) == (profile, '')
+    old = transport({'ROS_DISTRO': 'humble', 'FASTDDS_DEFAULT_PROFILES_FILE': profile})
     assert (old['profile_variable'], old['profile']) == ('FASTRTPS_DEFAULT_PROFILES_FILE', None)
     assert Path('/dev/shm').exists() == (state['shared_memory_bytes'] > 0)
 

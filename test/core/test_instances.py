@@ -30,12 +30,26 @@ def test_an_instance_mask_is_relative_to_its_box() -> None:
         assert abs(columns.min() - max(box[0], 0)) <= 1
 
 
+def test_a_box_without_an_inside_shows_nothing() -> None:
+    """Nor does one that lies beyond the image, however far."""
+    boxes = np.array([[5, 5, 5, 9], [7, 9, 3, 12], [1e30, 1, 2e30, 9], [-9e9, 2, -8e9, 9]])
+    painted = paint_instances(np.ones((4, 3, 3)), boxes.astype(np.float32), (60, 50))
+    assert not painted.indices.any()
+
+
 def test_whole_masks_keep_what_lies_behind() -> None:
     """Where painted ones hide each other, each is measured as it was said."""
     boxes = np.array([[10, 10, 30, 30], [20, 20, 50, 40]], np.float32)
     whole = whole_masks(np.ones((2, 28, 28), np.float32), boxes, (60, 50))
     assert whole.shape == (2, 50, 60)
     assert whole.sum((1, 2)).tolist() == [400, 600]
+
+
+def test_instances_are_painted_where_they_are_sent_from() -> None:
+    """Else each image is copied once more, behind its message's header."""
+    painted = paint_instances(np.ones((1, 2, 2)), np.array([[1, 1, 3, 3]], np.float32), (5, 4))
+    assert painted.canvas is not None
+    assert np.shares_memory(painted.canvas.pixels, painted.indices)
 
 
 side = st.floats(-80, 140, width=32)
@@ -48,7 +62,7 @@ def test_a_full_mask_fills_what_its_box_touches(
 ) -> None:
     """Wherever the box lies, beyond the image too, and nothing outside of it."""
     box = np.array([x, y, x + width, y + height], np.float32)
-    window, shown = paste(np.ones((7, 5)), box, (60, 50))
+    [(window, shown)] = paste(np.ones((1, 7, 5)), box[None], (60, 50))
     image = np.zeros((50, 60), bool)
     image[window] = shown
     columns, rows = np.arange(60), np.arange(50)

@@ -62,6 +62,14 @@ def frame_of(pixels: np.ndarray, encoding: str) -> Frame:
     return Frame('front', 1, 1, image)
 
 
+def test_masks_are_drawn_where_they_are_sent_from() -> None:
+    """Else each is copied once more, behind its message's header."""
+    [result] = model().infer([frame()])
+    mask = result.semantic['ground']
+    assert mask.canvas is not None
+    assert np.shares_memory(mask.canvas.pixels, mask.class_ids)
+
+
 def test_thresholds_are_per_camera_and_may_change() -> None:
     thresholds = {'front': 0.95, 'left': 0.2}
     chosen = model(score_threshold=lambda camera: thresholds[camera])

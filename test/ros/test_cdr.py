@@ -13,35 +13,9 @@ import pytest
 from perception_ros.core.errors import ImageError
 from perception_ros.core.image import Image
 from perception_ros.ros.cdr import read_compressed_image, read_image, write_stamp
+from test.ros.writer import Writer
 
 READERS = {'Image': read_image, 'CompressedImage': read_compressed_image}
-
-
-class Writer:
-    """CDR in either byte order, written down field by field."""
-
-    def __init__(self, order: str) -> None:
-        self.order = order
-        self.content = b''
-
-    def number(self, code: str, value: int) -> Writer:
-        size = struct.calcsize(code)
-        self.content += bytes(-len(self.content) % size) + struct.pack(self.order + code, value)
-        return self
-
-    def octets(self, data: bytes) -> Writer:
-        self.number('I', len(data))
-        self.content += data
-        return self
-
-    def string(self, text: str) -> Writer:
-        return self.octets(text.encode() + b'\0')
-
-    def header(self, sec: int, nanosec: int, frame_id: str) -> Writer:
-        return self.number('i', sec).number('I', nanosec).string(frame_id)
-
-    def done(self) -> bytes:
-        return (b'\0\1\0\0' if self.order == '<' else b'\0\0\0\0') + self.content
 
 
 def write_image(order: str, frame_id: str, image: Image) -> bytes:
