@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from perception_ros.cli.bench.engine import engine, show
+from perception_ros.cli.bench.pipeline import pipeline
 from perception_ros.cli.bench.replay import replay
 
 bench = typer.Typer(no_args_is_help=True)
@@ -15,5 +16,5 @@ def _family() -> None:
     """Measure side by side in one run, and say on what."""
 
 
-for command in (engine, show, replay):
+for command in (engine, pipeline, replay, show):
     bench.command()(command)
