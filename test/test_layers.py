@@ -87,9 +87,10 @@ LAYERS = {
     'realtime': {
         'core', 'bags', 'faults', 'bundles', 'replay', 'ros', 'demo', 'realtime',
     },
+    'rig': {'core', 'bundles', 'backends', 'benchmarks', 'ros', 'demo', 'rig'},
     'cli': {
         'core', 'bags', 'faults', 'bundles', 'backends', 'evaluation', 'recording', 'benchmarks',
-        'labelling', 'quantization', 'replay', 'ros', 'demo', 'realtime', 'cli',
+        'labelling', 'quantization', 'replay', 'ros', 'demo', 'realtime', 'rig', 'cli',
     },
 }
 

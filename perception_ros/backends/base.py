@@ -63,6 +63,8 @@ class EngineOptions:
     """Deep-learning accelerator to build for, which takes full batches only; -1: the GPU."""
     cuda_graphs: bool = True
     """Whether a run is given to the GPU as one graph, where its runtime can capture it."""
+    fake_duration_ms: float = 0.0
+    """Time that a call of the fake backend takes; 0: none, and it looks for colours."""
     server: str = 'localhost:8001'
     """Host and gRPC port of an inference server."""
     server_timeout_ms: int = 5000

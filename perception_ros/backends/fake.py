@@ -1,10 +1,13 @@
-"""A deterministic engine without a network: it sees coloured rectangles.
+"""Two deterministic engines without a network: one sees coloured rectangles, one takes its time.
 
-It keeps the bundle contract for any bundle, so the whole way from camera topic to result can be
-tested to the pixel: a rectangle of pure red, green or blue in the camera image must come back as a
-box of class 0, 1 or 2 (modulo the number of classes) at its place, whatever the encoding, the size
-and the letterbox. Semantic heads give the same classes to the same colours, and their last class
-to all else. With `duration_ms` it also takes its time, to study scheduling.
+Both keep the bundle contract for any bundle. With the first, the whole way from camera topic to
+result can be tested to the pixel: a rectangle of pure red, green or blue in the camera image must
+come back as a box of class 0, 1 or 2 (modulo the number of classes) at its place, whatever the
+encoding, the size and the letterbox. Semantic heads give the same classes to the same colours, and
+their last class to all else.
+
+The second stands in for a GPU in measurements of all that is around an engine: a call takes as
+long as it was told, sleeping, and every image has the same box.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ def probe() -> str:
 
 def open_bundle(bundle: Bundle, options: EngineOptions) -> Engine:
     """Return an engine for a bundle, which needs no graph."""
+    if options.fake_duration_ms:
+        return TimedEngine(bundle, options)
     return FakeEngine(bundle, max_batch=options.max_batch)
 
 
@@ -40,13 +45,7 @@ class FakeEngine(BlockingEngine):
         self._duration_s = duration_ms / 1e3
         self.calls: list[int] = []
         """Batch size of each call so far."""
-        size = bundle.manifest.input
-        super().__init__(
-            EngineInfo(
-                'fake', 'cpu', bundle.manifest.precision, max_batch, (size.width, size.height)
-            ),
-            ThreadPoolExecutor(1, thread_name_prefix='fake'),
-        )
+        super().__init__(_info(bundle, max_batch), _one_thread())
 
     def _run(self, images: NDArray[np.uint8]) -> Outputs:
         self.calls.append(len(images))
@@ -75,6 +74,56 @@ class FakeEngine(BlockingEngine):
             seen = np.where(cells < 3, np.minimum(cells, last), last)
             outputs[f'semantic_{head}'] = seen.astype(np.uint8)
         return outputs
+
+
+class TimedEngine(BlockingEngine):
+    """Take a given time for each call and say the same of every image, without looking at it.
+
+    One box of class 0 covers the middle half of the input; masks of boxes are full, semantic heads
+    see class 0. The answers are made once, so that a call costs the CPU next to nothing.
+    """
+
+    def __init__(self, bundle: Bundle, options: EngineOptions) -> None:
+        self._duration_s = options.fake_duration_ms / 1e3
+        info = _info(bundle, options.max_batch)
+        self._outputs = _same_for_all(bundle, info)
+        super().__init__(info, _one_thread())
+
+    def _run(self, images: NDArray[np.uint8]) -> Outputs:
+        time.sleep(self._duration_s)  # without the GIL
+        return {name: array[: len(images)] for name, array in self._outputs.items()}
+
+
+def _one_thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix='fake')
+
+
+def _info(bundle: Bundle, max_batch: int) -> EngineInfo:
+    size = bundle.manifest.input
+    return EngineInfo(
+        'fake', 'cpu', bundle.manifest.precision, max_batch, (size.width, size.height)
+    )
+
+
+def _same_for_all(bundle: Bundle, info: EngineInfo) -> dict[str, NDArray[np.generic]]:
+    """Return the outputs of a whole batch, read-only."""
+    (width, height), batch = info.input_size, info.max_batch
+    outputs: dict[str, NDArray[np.generic]] = {}
+    if detection := bundle.manifest.detection:
+        n = detection.max_detections
+        boxes = np.zeros((batch, n, 4), np.float32)
+        scores = np.zeros((batch, n), np.float32)
+        boxes[:, 0] = width / 4, height / 4, 3 * width / 4, 3 * height / 4
+        scores[:, 0] = SCORE
+        outputs |= {'boxes': boxes, 'scores': scores, 'labels': np.zeros((batch, n), np.int32)}
+        if masks := detection.masks:
+            outputs['masks'] = np.ones((batch, n, masks.height, masks.width), np.float32)
+    for head, semantic in bundle.manifest.semantic.items():
+        shape = (batch, height // semantic.stride, width // semantic.stride)
+        outputs[f'semantic_{head}'] = np.zeros(shape, np.uint8)
+    for array in outputs.values():
+        array.flags.writeable = False
+    return outputs
 
 
 def _colours(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -21,7 +21,7 @@ from perception_ros.core.machine import (
 
 PACKAGES = (
     'numpy', 'onnx', 'onnxruntime', 'onnxruntime-gpu', 'openvino', 'tensorrt', 'tensorrt-rtx-cu13',
-    'tritonclient',
+    'tritonclient', 'opencv-python-headless', 'ros-rclpy', 'ros-fastdds', 'ros-rmw-fastrtps-cpp',
 )
 """Whose versions may matter to a figure."""
 

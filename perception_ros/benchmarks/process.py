@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import contextlib
 import json
 from pathlib import Path
@@ -27,9 +27,15 @@ class WorkerProcess:
 
     :param log: file for what the worker and its runtime print.
     :param command: what to run.
+    :param environment: of the process; None: this one's.
     """
 
-    def __init__(self, log: Path, command: Sequence[str] = WORKER) -> None:
+    def __init__(
+        self,
+        log: Path,
+        command: Sequence[str] = WORKER,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._log_path = log
         self._log = log.open('wb')
         self._process = subprocess.Popen(
@@ -37,26 +43,41 @@ class WorkerProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
+            env=environment,
             # Ctrl-C goes to the parent alone; without it stdin ends, and with that the worker
             start_new_session=True,
         )
+
+    @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self._process.pid
 
     def ask(self, task: str, within_s: float, **arguments: Any) -> dict[str, Any]:
         """Have a task done and return its answer.
 
         :raises BenchmarkError: it cannot be done, the worker died, or took too long and was ended.
         """
-        tasks, answers = self._process.stdin, self._process.stdout
-        assert tasks and answers
-        try:
-            tasks.write(json.dumps({'task': task, **arguments}).encode() + b'\n')
-            tasks.flush()
-        except OSError:  # it is gone: there is no answer either
-            pass
-        else:
-            if not select.select([answers], [], [], within_s)[0]:
-                self._process.kill()
-                raise BenchmarkError(f'{task}: no answer within {within_s:g} s')
+        self.tell(task, **arguments)
+        return self.answer(task, within_s)
+
+    def tell(self, task: str, **arguments: Any) -> None:
+        """Have a task begun; `answer` has to follow."""
+        assert self._process.stdin
+        with contextlib.suppress(OSError):  # it is gone: there will be no answer either
+            self._process.stdin.write(json.dumps({'task': task, **arguments}).encode() + b'\n')
+            self._process.stdin.flush()
+
+    def answer(self, task: str, within_s: float) -> dict[str, Any]:
+        """Return the answer to what was told.
+
+        :raises BenchmarkError: as `ask`.
+        """
+        answers = self._process.stdout
+        assert answers
+        if not select.select([answers], [], [], within_s)[0]:
+            self._process.kill()
+            raise BenchmarkError(f'{task}: no answer within {within_s:g} s')
         line = answers.readline()
         if not line:
             raise BenchmarkError(f'{task}: {self._how_it_ended()}')
@@ -64,6 +85,10 @@ class WorkerProcess:
         if 'problem' in answer:
             raise BenchmarkError(answer['problem'])
         return answer
+
+    def interrupt(self) -> None:
+        """Ask a process that may be busy to come to an end."""
+        self._process.terminate()
 
     def _how_it_ended(self) -> str:
         status = self._process.wait()

@@ -18,11 +18,13 @@ from perception_ros.bundles.manifest import Precision
 from perception_ros.core.errors import BenchmarkError
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A frozen model that knows all of its keys."""
+
     model_config = ConfigDict(frozen=True, extra='forbid', allow_inf_nan=False)
 
 
-class Report(_Strict):
+class Report(Strict):
     """What every benchmark states."""
 
     schema_version: Literal[1] = 1
@@ -51,7 +53,7 @@ class Report(_Strict):
             ) from error
 
 
-class BackendState(_Strict):
+class BackendState(Strict):
     """A backend of this package, and whether it works on this machine."""
 
     name: str
@@ -59,7 +61,7 @@ class BackendState(_Strict):
     reason: str | None = Field(description='Why it does not work; null: it does')
 
 
-class BundleFacts(_Strict):
+class BundleFacts(Strict):
     """A bundle that was measured."""
 
     name: str
@@ -70,7 +72,7 @@ class BundleFacts(_Strict):
     input: tuple[int, int] = Field(description='Width and height, px')
 
 
-class EngineFacts(_Strict):
+class EngineFacts(Strict):
     """What an engine says it really is."""
 
     backend: str
@@ -78,7 +80,7 @@ class EngineFacts(_Strict):
     precision: str
 
 
-class Difference(_Strict):
+class Difference(Strict):
     """The largest difference of an engine's answers from ONNX Runtime's, FP32 on the CPU.
 
     Boxes of one class are paired by overlap; what lies in the padding around the image is left
@@ -96,7 +98,7 @@ class Difference(_Strict):
     )
 
 
-class EngineRow(_Strict):
+class EngineRow(Strict):
     """One bundle in one backend at one batch, in a process of its own."""
 
     bundle: str
@@ -131,7 +133,7 @@ class EngineRow(_Strict):
     )
 
 
-class AccuracyRow(_Strict):
+class AccuracyRow(Strict):
     """One bundle in one backend on labelled data."""
 
     bundle: str
@@ -145,7 +147,7 @@ class AccuracyRow(_Strict):
     )
 
 
-class EngineSettings(_Strict):
+class EngineSettings(Strict):
     """How it was measured."""
 
     rounds: int = Field(description='In each, every engine has its turn')

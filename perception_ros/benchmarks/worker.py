@@ -12,11 +12,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-import json
 import os
-import sys
 import time
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +22,9 @@ from numpy.typing import NDArray
 from perception_ros.backends import Engine, EngineOptions, load_backend, open_engine, Request
 from perception_ros.backends.slots import SLOTS
 from perception_ros.benchmarks.environment import device_memory_bytes
+from perception_ros.benchmarks.tasks import serve_stdin
 from perception_ros.bundles import Bundle
-from perception_ros.core.errors import BenchmarkError, PerceptionError
+from perception_ros.core.errors import BenchmarkError
 from perception_ros.core.machine import peak_memory_bytes
 from perception_ros.evaluation import evaluate, open_dataset
 
@@ -82,6 +81,10 @@ class Worker:
             latency_ms.append((time.perf_counter() - begun) * 1e3)
             request.release()
         return {'latency_ms': latency_ms, 'images_per_s': images_per_s}
+
+    def keep_busy(self, seconds: float) -> Answer:
+        """Run for a while with both slots busy, as the first part of a turn."""
+        return {'images_per_s': _kept_busy(self._engine, self._batch, seconds)}
 
     def memory(self) -> Answer:
         """Say what this process holds, at most so far."""
@@ -152,25 +155,9 @@ def _started(engine: Engine, batch: int) -> Request:
     return request
 
 
-def serve(tasks: TextIO, answers: TextIO, worker: Worker) -> None:
-    """Do each task and answer it, until there are no more."""
-    for line in tasks:
-        task = json.loads(line)
-        try:
-            answer = getattr(worker, task.pop('task'))(**task)
-        except PerceptionError as error:
-            answer = {'problem': str(error)}
-        except Exception as error:  # of a runtime: one row is lost, and says why
-            answer = {'problem': f'{type(error).__name__}: {error}'}
-        answers.write(json.dumps(answer) + '\n')
-        answers.flush()
-
-
 def main() -> None:
-    """Serve stdin to stdout; what a runtime prints goes to stderr."""
-    with os.fdopen(os.dup(1), 'w', encoding='utf-8') as answers:
-        os.dup2(2, 1)
-        serve(sys.stdin, answers, Worker())
+    """Serve until nobody asks any more."""
+    serve_stdin(Worker())
 
 
 if __name__ == '__main__':

@@ -198,6 +198,15 @@ class ModelConfig(_Frozen):
         'tensorrt, tensorrt_rtx: give a batch to the GPU as one CUDA graph, which saves the CPU '
         'the time to launch its parts, where it can be captured',
     )
+    fake_duration_ms: float = parameter(
+        0.0,
+        'fake: time that one call takes, whatever its batch, at next to no cost for the CPU; '
+        'every image then has the same box, and no pixel is looked at. 0: no time, and the boxes '
+        'are the coloured rectangles in the images',
+        unit='ms',
+        ge=0.0,
+        le=60_000.0,
+    )
     server: str = parameter('localhost:8001', 'triton: host and gRPC port of the server')
     server_timeout_ms: int = parameter(
         5000,

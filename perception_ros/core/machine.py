@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
 import platform
+import time
 
 CPU_FEATURES = (
     'avx2', 'avx512f', 'avx512_fp16', 'avx512_bf16', 'avx_vnni', 'avx512_vnni', 'amx_int8',
@@ -59,11 +61,35 @@ def peak_memory_bytes(proc: Path = PROC, process: int | str = 'self') -> int:
     return 0
 
 
-def cpu_seconds(process: int, proc: Path = PROC) -> float:
-    """Return how long a process has computed so far, over all cores; 0 if it is gone."""
-    # the name in parentheses may hold anything; utime and stime are fields 14 and 15
-    fields = read_text(proc / str(process) / 'stat').rpartition(')')[2].split()
-    return sum(map(int, fields[11:13])) / os.sysconf('SC_CLK_TCK') if fields else 0.0
+def resident_memory_bytes(process: int, proc: Path = PROC) -> int:
+    """Return the memory that a process holds now; 0 if it is gone."""
+    fields = read_text(proc / str(process) / 'statm').split()
+    return int(fields[1]) * os.sysconf('SC_PAGE_SIZE') if fields else 0
+
+
+def thread_count(process: int, proc: Path = PROC) -> int:
+    """Return how many threads a process has; 0 if it is gone."""
+    return _entries(proc / str(process) / 'task')
+
+
+def open_file_count(process: int, proc: Path = PROC) -> int:
+    """Return how many file descriptors a process has; 0 if it is gone, or somebody else's."""
+    return _entries(proc / str(process) / 'fd')
+
+
+def cpu_seconds(process: int) -> float:
+    """Return how long a process has computed so far, over all threads, those that ended too.
+
+    0 if it is gone. The clock is exact to less than a microsecond, where /proc/PID/stat counts
+    hundredths of a second.
+    """
+    clock = ctypes.c_int()
+    if ctypes.CDLL(None).clock_getcpuclockid(process, ctypes.byref(clock)):
+        return 0.0
+    try:
+        return time.clock_gettime(clock.value)
+    except OSError:
+        return 0.0
 
 
 def _cpu_entry(key: str, proc: Path) -> str:
@@ -72,6 +98,13 @@ def _cpu_entry(key: str, proc: Path) -> str:
         if name.strip() == key:
             return value.strip()
     return ''
+
+
+def _entries(folder: Path) -> int:
+    try:
+        return len(os.listdir(folder))
+    except OSError:
+        return 0
 
 
 def read_text(path: Path) -> str:

@@ -17,7 +17,7 @@ from perception_ros.core.errors import PerceptionError
 _PATIENCE_S = 10.0
 """A node may have to finish a batch before it ends."""
 _TAIL_LINES = 20
-_BOUND = 'perception_ros.demo.bound'
+BOUND = 'perception_ros.demo.bound'
 """What ends a node when nobody is left to stop it."""
 
 
@@ -39,7 +39,7 @@ class NodeProcess:
         self._log_path = log
         self._log = log.open('w')
         self._process = subprocess.Popen(
-            [sys.executable, '-m', _BOUND, str(os.getpid()), module, '--ros-args', *arguments],
+            [sys.executable, '-m', BOUND, str(os.getpid()), module, '--ros-args', *arguments],
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=self._log,

@@ -12,7 +12,8 @@ import pytest
 
 from perception_ros.backends.fake import FakeEngine
 from perception_ros.benchmarks.process import WorkerProcess
-from perception_ros.benchmarks.worker import serve, Worker
+from perception_ros.benchmarks.tasks import serve
+from perception_ros.benchmarks.worker import Worker
 from perception_ros.bundles import Bundle
 from perception_ros.core.errors import BenchmarkError
 from test.builders import fake_bundle, picture, write_real_bundle

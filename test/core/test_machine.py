@@ -49,3 +49,32 @@ def test_peak_memory_is_this_process_s_own() -> None:
     small, large = map(int, done.stdout.split())
     assert 5e6 < small < len(ballast) / 2
     assert large - small > 190 << 20
+
+
+def test_what_a_process_uses_is_seen_from_outside() -> None:
+    """Benchmarks judge nodes by it: threads that have ended count, and nobody else does."""
+    code = (
+        'import sys, threading, time\n'
+        'def work():\n'
+        '    end = time.thread_time() + 0.3\n'
+        '    while time.thread_time() < end: pass\n'
+        'workers = [threading.Thread(target=work) for _ in range(2)]\n'
+        'for worker in workers: worker.start()\n'
+        'for worker in workers: worker.join()\n'
+        'waits = threading.Thread(target=sys.stdin.read); waits.start()\n'
+        'kept = open("/dev/null")\n'
+        'print("done", flush=True)\n'
+        'waits.join()\n'
+    )
+    with subprocess.Popen(
+        [sys.executable, '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout and child.stdout.readline()
+        assert 0.6 <= machine.cpu_seconds(child.pid) < 2.0, 'threads that have ended count'
+        # Python says that a thread has ended a moment before the kernel does
+        assert machine.thread_count(child.pid) in (2, 3, 4)
+        assert machine.open_file_count(child.pid) >= 4
+        held = machine.resident_memory_bytes(child.pid)
+        assert 5e6 < held <= machine.peak_memory_bytes(process=child.pid)
+    assert child.pid and machine.cpu_seconds(child.pid) == 0.0
+    assert machine.thread_count(child.pid) == machine.resident_memory_bytes(child.pid) == 0

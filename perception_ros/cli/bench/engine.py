@@ -1,33 +1,33 @@
-"""`perception_ros bench`: measurements that say on what they were made."""
+"""`perception_ros bench engine` and `bench show`: bundles in every backend, side by side."""
 
 from __future__ import annotations
 
 from datetime import datetime, timezone
 import os
 from pathlib import Path
-import shlex
-import sys
-from tempfile import TemporaryDirectory
-from typing import Annotated, cast, get_args, Literal
+from typing import Annotated, cast, get_args
 
-import cv2
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 import typer
 
 from perception_ros.backends.base import PerformanceHint
 from perception_ros.benchmarks import engine as engine_benchmark
 from perception_ros.benchmarks.environment import Environment
-from perception_ros.benchmarks.grids import doubts, Grid, grids, not_measured
+from perception_ros.benchmarks.grids import doubts, grids, not_measured
 from perception_ros.benchmarks.markdown import page
 from perception_ros.benchmarks.plan import default_backends, EnginePlan, LabelledData, REFERENCE
 from perception_ros.benchmarks.plot import draw
 from perception_ros.benchmarks.report import EngineReport, EngineSettings
 from perception_ros.bundles import Bundle
 from perception_ros.bundles.manifest import Precision
-from perception_ros.cli.answers import as_json
+from perception_ros.cli.bench.answers import (
+    check_target,
+    command_line,
+    print_grids,
+    write_picture,
+    write_report,
+    write_text_file,
+)
 from perception_ros.cli.evaluate import (
     class_names,
     DATASET_HELP,
@@ -36,28 +36,13 @@ from perception_ros.cli.evaluate import (
     RENAME_HELP,
     renames,
 )
-from perception_ros.cli.main import split_names, warn
-from perception_ros.cli.start import start
+from perception_ros.cli.main import split_names
 from perception_ros.core.errors import BenchmarkError, ConfigError
-from perception_ros.core.files import write_bytes, write_text
 from perception_ros.core.machine import load_average
 
 DEFAULT_IMAGES = Path('.cache/demo')
-_FILE_WIDTH = 140
-"""Of tables that go to a file or a pipe, in characters."""
-
-bench = typer.Typer(no_args_is_help=True)
 
 
-@bench.callback()
-def _family() -> None:
-    """Measure side by side in one run, and say on what."""
-
-
-bench.command()(start)
-
-
-@bench.command()
 def engine(
     bundles: Annotated[
         list[str],
@@ -114,7 +99,7 @@ def engine(
     is 0; it is 1 if nothing could be measured.
     """
     for file in (json_file, markdown, plot):
-        _check_target(file)
+        check_target(file)
     kept = _precisions(precisions)
     opened = tuple(
         bundle for name in bundles if (bundle := Bundle.load(name)).manifest.precision in kept
@@ -143,7 +128,6 @@ def engine(
         raise BenchmarkError('nothing could be measured; what is listed above says why')
 
 
-@bench.command()
 def show(
     report: Annotated[Path, typer.Argument(help='What --json wrote.')],
     markdown: Annotated[
@@ -153,49 +137,10 @@ def show(
 ) -> None:
     """Show what was measured before, as tables, a page or a plot."""
     for file in (markdown, plot):
-        _check_target(file)
+        check_target(file)
     read = EngineReport.read(report)
     _print(read)
     _write(read, None, markdown, plot)
-
-
-@bench.command()
-def replay(
-    bag: Annotated[Path, typer.Argument(help='A bag of a hundred images or more.')],
-    config: Annotated[Path, typer.Option(help="The node's parameter file.")],
-    rounds: Annotated[int, typer.Option(min=1, help='Every side has a turn in each.')] = 5,
-    json_file: Annotated[
-        Path | None, typer.Option('--json', help='Write the figures to this file.')
-    ] = None,
-) -> None:
-    """Measure what replaying costs: images/s and memory, against decoding and inferring alone."""
-    from perception_ros.replay import need_libraries
-
-    need_libraries()
-    from perception_ros.replay.speed import measure
-
-    if json_file:
-        _check_target(json_file)
-    console = Console(stderr=True)
-    with console.status('') as status, TemporaryDirectory() as folder:
-        figures = measure(bag, config, Path(folder), rounds, lambda done: status.update(
-            f'{done} of {rounds} rounds'
-        )).as_json()
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in ('', 'images/s', 'of bare', '8 of 10 rounds', 'peak MB', 'above bare'):
-        table.add_column(column, justify='right' if column else 'left')
-    for name, side in figures['sides'].items():
-        of_bare = side['of_bare']
-        table.add_row(
-            name, f'{side["images_per_s"]["median"]:.1f}', f'{of_bare["median"]:.2f}',
-            f'{of_bare["p10"]:.2f} .. {of_bare["p90"]:.2f}', f'{side["peak_memory_mb"]:.0f}',
-            f'{side["above_bare_mb"]:.0f}',
-        )
-    Console().print(table)
-    for text in Environment.model_validate(figures['environment']).warnings():
-        warn(text)
-    if json_file:
-        write_text(json_file, as_json(figures) + '\n')
 
 
 def _measure(plan: EnginePlan) -> EngineReport:
@@ -204,7 +149,7 @@ def _measure(plan: EnginePlan) -> EngineReport:
     with console.status('') as status:
         measured = engine_benchmark.measure(plan, status.update)
     return EngineReport(
-        command=f'perception_ros {shlex.join(sys.argv[1:])}',
+        command=command_line(),
         measured=begun.isoformat(timespec='seconds'),
         environment=environment,
         load_average_after=round(load_average(), 2),
@@ -243,52 +188,18 @@ def _batches(text: str) -> tuple[int, ...]:
     return tuple(int(name) for name in names)
 
 
-def _check_target(file: Path | None) -> None:
-    """Refuse now what cannot be written after minutes of work."""
-    if file is None:
-        return
-    if file.is_dir():
-        raise ConfigError(f'{file}: expected a file to write, got a folder')
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f'{file.parent}: expected a folder to write to; {error.strerror}'
-        ) from error
-
-
 def _print(report: EngineReport) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_FILE_WIDTH)
-    for grid in grids(report):
-        console.print(_table(grid))
-    for text in not_measured(report):
-        console.print(f'not measured: {text}', markup=False, highlight=False)
-    for text in report.warnings:
-        warn(text)
+    left_out = [f'not measured: {text}' for text in not_measured(report)]
+    print_grids(grids(report), left_out, report.warnings)
 
 
 def _write(
     report: EngineReport, json_file: Path | None, markdown: Path | None, plot: Path | None
 ) -> None:
-    try:
-        if json_file:
-            write_text(json_file, report.model_dump_json(indent=2) + '\n')
-        if plot:
-            write_bytes(plot, cv2.imencode('.png', draw(report))[1].tobytes())
-        if markdown:
-            picture = os.path.relpath(plot, markdown.parent) if plot else None
-            write_text(markdown, page(report, picture))
-    except OSError as error:
-        raise ConfigError(f'{error.filename}: cannot be written; {error.strerror}') from error
-
-
-def _table(grid: Grid) -> Table:
-    table = Table(title=grid.title, title_justify='left', box=SIMPLE_HEAD, pad_edge=False)
-    for index, name in enumerate(grid.columns):
-        justify: Literal['left', 'right'] = 'right' if index >= grid.first_number else 'left'
-        table.add_column(name, justify=justify, overflow='fold')
-    for row in grid.rows:
-        table.add_row(*map(Text, row))
-    return table
+    if json_file:
+        write_report(json_file, report)
+    if plot:
+        write_picture(plot, draw(report))
+    if markdown:
+        picture = os.path.relpath(plot, markdown.parent) if plot else None
+        write_text_file(markdown, page(report, picture))

@@ -1,0 +1,86 @@
+"""Sides by turns: each starts anew in every round, alone with its senders and its listener."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from typing import Any, NamedTuple
+
+from perception_ros.benchmarks.environment import Environment
+from perception_ros.benchmarks.live.figures import Turn
+from perception_ros.benchmarks.live.reports import middleware, side_ratios, side_rows
+from perception_ros.benchmarks.live.settings import Serving, Stream, Timing, Transport
+from perception_ros.benchmarks.rounds import interleave, Side
+from perception_ros.core.machine import load_average
+from perception_ros.rig.systems import System
+from perception_ros.rig.trial import take_turn, Watch
+
+Announce = Callable[[str], None]
+
+
+class Contender(NamedTuple):
+    """A side: how it is made anew for each turn, and what it is given."""
+
+    make: Callable[[], System]
+    transport: Transport
+    stream: Stream
+    serving: Serving
+
+
+def compare(
+    contenders: Mapping[str, Contender],
+    timing: Timing,
+    announce: Announce,
+    watch: Watch = lambda system: None,
+) -> dict[str, Side[Turn]]:
+    """Let all sides take turns; one that fails is left out from then on, with the reason.
+
+    :param announce: told what is going on.
+    """
+    rounds = {'done': 0}
+
+    def side(name: str, contender: Contender) -> Side[Turn]:
+        def turn() -> Turn:
+            announce(f'round {rounds["done"] + 1} of {timing.rounds}: {name}')
+            return take_turn(
+                contender.make(), contender.transport, contender.stream, contender.serving,
+                timing, watch,
+            )
+
+        return Side(turn)
+
+    sides = {name: side(name, contender) for name, contender in contenders.items()}
+    interleave(list(sides.values()), timing.rounds, lambda done: rounds.update(done=done))
+    return sides
+
+
+class Occasion:
+    """When and on what it is measured: what every report has to state."""
+
+    def __init__(self, command: str) -> None:
+        self._command = command
+        self._environment, self._begun = Environment.here(), datetime.now(timezone.utc)
+
+    def facts(
+        self,
+        stream: Stream,
+        timing: Timing,
+        sides: Mapping[str, Side[Turn]],
+        pairs: list[tuple[str, str, str]],
+    ) -> dict[str, Any]:
+        """Return the fields of `LiveReport`, once all is measured.
+
+        :param pairs: (figure, side, other side) to be compared.
+        """
+        return {
+            'command': self._command,
+            'measured': self._begun.isoformat(timespec='seconds'),
+            'environment': self._environment,
+            'load_average_after': round(load_average(), 2),
+            'warnings': tuple(self._environment.warnings()),
+            'middleware': middleware(),
+            'stream': stream,
+            'timing': timing,
+            'rows': side_rows(sides),
+            'ratios': side_ratios(sides, pairs),
+        }
