@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from perception_ros.ros.transport import (
+    abandoned_bytes,
     profile_defect,
     profile_variable,
     running_nodes,
@@ -32,6 +33,7 @@ def transport(environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
         'shipped_profile': str(shipped) if shipped else None,
         'shared_memory_bytes': total,
         'shared_memory_free_bytes': free,
+        'shared_memory_abandoned_bytes': abandoned_bytes(),
         'nodes': [
             {**asdict(node), 'profile_defect': profile_defect(Path(node.profile or ''))}
             for node in running_nodes()
@@ -77,7 +79,12 @@ def transport_problems(state: Mapping[str, Any]) -> list[dict[str, str]]:
         add(
             f'{SHARED_MEMORY} has {state["shared_memory_free_bytes"] >> 20} MiB free: too little '
             'for three processes that exchange images',
-            f'make it {SHARED_MEMORY_BYTES >> 20} MiB or more; a container takes --shm-size=1g. '
-            '`fastdds shm clean` removes what killed processes left in it',
+            f'make it {SHARED_MEMORY_BYTES >> 20} MiB or more; a container takes --shm-size=1g',
+        )
+    if state['shared_memory_abandoned_bytes'] > SHARED_MEMORY_BYTES:
+        add(
+            f'processes that were killed have left {state["shared_memory_abandoned_bytes"] >> 20} '
+            f'MiB in {SHARED_MEMORY}, which is memory that nobody has',
+            'fastdds shm clean',
         )
     return found

@@ -57,6 +57,7 @@ def healthy(**changes: Any) -> dict[str, Any]:
             'shipped_profile': 'shipped.xml',
             'shared_memory_bytes': 1 << 30,
             'shared_memory_free_bytes': 1 << 30,
+            'shared_memory_abandoned_bytes': 0,
             'nodes': [node()],
         },
         'bundles': [{'name': 'roadscene', 'path': '', 'problem': None}],
@@ -150,13 +151,15 @@ def test_a_healthy_machine_has_no_problem() -> None:
         ({'transport__nodes': [node(profile_defect='is no XML')]},
          'process 7 was given a.xml, which is no XML', 'set to shipped.xml'),
         ({'transport__shared_memory_free_bytes': 64 << 20}, 'has 64 MiB free', '--shm-size'),
+        ({'transport__shared_memory_abandoned_bytes': 3 << 30},
+         'have left 3072 MiB', 'fastdds shm clean'),
         ({'bundles': []}, 'no bundles', 'perception_ros import'),
         ({'bundles': [{'name': 'a', 'problem': 'expected SHA-256'}]},
          'expected SHA-256', 'copy the bundle again'),
     ],
     ids=['no cv2', 'tensorrt without a driver', 'no profile', 'bad profile',
          'a node without one', 'a node with a bad one',
-         'little shared memory', 'no bundles', 'damaged bundle'],
+         'little shared memory', 'left-over memory', 'no bundles', 'damaged bundle'],
 )
 def test_each_problem_has_advice(changes: dict[str, Any], problem: str, advice: str) -> None:
     [found] = problems(healthy(**changes))

@@ -12,11 +12,14 @@ from xml.etree import ElementTree
 
 import pytest
 
+from perception_ros.ros.domain import free_domain, private_environment
 from perception_ros.ros.transport import (
+    abandoned_bytes,
     profile_defect,
     profile_environment,
     profile_variable,
     running_nodes,
+    SHARED_MEMORY,
     SHARED_MEMORY_BYTES,
 )
 
@@ -84,3 +87,42 @@ def test_a_running_node_tells_its_profile(process: subprocess.Popen[bytes]) -> N
         found = next((node for node in running_nodes() if node.pid == process.pid), None)
     assert found is not None
     assert (found.rmw, found.profile) == ('rmw_fastrtps_cpp', '/a/profile.xml')
+
+
+SEGMENT = """
+import sys, time, rclpy
+rclpy.init(domain_id=int(sys.argv[1]))
+node = rclpy.create_node('killed')
+print('there', flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.dds
+@pytest.mark.skipif(not Path('/proc/locks').exists(), reason='needs the /proc of Linux')
+def test_segments_of_killed_processes_are_counted(tmp_path: Path) -> None:
+    """They fill the memory of a machine, and nothing else tells of them."""
+    pytest.importorskip('rclpy', reason='needs rclpy')
+    domain = free_domain()
+    process = subprocess.Popen(
+        [sys.executable, '-c', SEGMENT, str(domain)], stdout=subprocess.PIPE,
+        env={**private_environment(domain), profile_variable(): str(PROFILE)},
+    )
+    assert process.stdout
+    try:
+        process.stdout.readline()
+        maps = Path(f'/proc/{process.pid}/maps').read_text().splitlines()
+        names = {line.rpartition('/')[2] for line in maps if f'{SHARED_MEMORY}/fastdds_' in line}
+        for name in names:  # alone: other processes of this machine leave some behind too
+            (tmp_path / name).symlink_to(SHARED_MEMORY / name)
+            (tmp_path / f'{name}_el').symlink_to(SHARED_MEMORY / f'{name}_el')
+        assert abandoned_bytes(folder=tmp_path) == 0
+        process.kill()
+        process.wait()
+        assert abandoned_bytes(folder=tmp_path) > 100 << 20
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        for path in tmp_path.iterdir():
+            path.resolve().unlink(missing_ok=True)
