@@ -17,6 +17,7 @@ from perception_ros.core.topics import topic_names
 from perception_ros.core.types import Result
 from perception_ros.ros.messages import to_header, to_jpeg, to_label_info
 from perception_ros.ros.qos import make_qos
+from perception_ros.ros.rcl import publish
 from perception_ros.ros.serialise import (
     serialise_detections,
     serialise_instances,
@@ -103,7 +104,7 @@ class ResultPublishers:
         frame = result.frame
         publisher = self._publishers[(frame.camera, result.model, output)]
         if publisher.get_subscription_count():
-            publisher.publish(bytes(serialise(frame.stamp_ns, frame.frame_id, what)))
+            publish(publisher, serialise(frame.stamp_ns, frame.frame_id, what))
 
     def _overlay_wanted(self, camera: str) -> bool:
         return self.config.overlay.enabled and bool(
