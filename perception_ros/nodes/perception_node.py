@@ -255,6 +255,9 @@ def main(args: list[str] | None = None) -> int:
         node.close()
         executor.shutdown()
         node.destroy_node()
+        # The thread that waits for signals outlives the interpreter: what it holds is never freed,
+        # and Fast DDS would leave hundreds of megabytes in /dev/shm.
+        node = None
         rclpy.try_shutdown()
     return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 import os
 from pathlib import Path
+import signal
 import subprocess
 import sys
 import time
@@ -89,40 +90,48 @@ def test_a_running_node_tells_its_profile(process: subprocess.Popen[bytes]) -> N
     assert (found.rmw, found.profile) == ('rmw_fastrtps_cpp', '/a/profile.xml')
 
 
-SEGMENT = """
-import sys, time, rclpy
-rclpy.init(domain_id=int(sys.argv[1]))
-node = rclpy.create_node('killed')
-print('there', flush=True)
-time.sleep(60)
-"""
+def segments(pid: int, folder: Path) -> Path:
+    """Return a folder with the segments that a process uses, and with no other process's."""
+    folder.mkdir()
+    maps = Path(f'/proc/{pid}/maps').read_text().splitlines()
+    for name in {line.rpartition('/')[2] for line in maps if f'{SHARED_MEMORY}/fastdds_' in line}:
+        (folder / name).symlink_to(SHARED_MEMORY / name)
+        (folder / f'{name}_el').symlink_to(SHARED_MEMORY / f'{name}_el')
+    return folder
 
 
 @pytest.mark.dds
 @pytest.mark.skipif(not Path('/proc/locks').exists(), reason='needs the /proc of Linux')
-def test_segments_of_killed_processes_are_counted(tmp_path: Path) -> None:
-    """They fill the memory of a machine, and nothing else tells of them."""
+@pytest.mark.parametrize(
+    ('number', 'left'), [(signal.SIGKILL, True), (signal.SIGTERM, False)], ids=['killed', 'ended']
+)
+def test_a_node_leaves_its_segment_only_if_it_is_killed(
+    tmp_path: Path, number: signal.Signals, left: bool
+) -> None:
+    """Those that are left fill the memory of a machine, and only doctor tells of them."""
     pytest.importorskip('rclpy', reason='needs rclpy')
     domain = free_domain()
+    log = (tmp_path / 'log').open('w')
     process = subprocess.Popen(
-        [sys.executable, '-c', SEGMENT, str(domain)], stdout=subprocess.PIPE,
+        [sys.executable, '-m', 'perception_ros.nodes.perception_node', '--ros-args', '-p',
+         'autostart:=true'],  # without cameras: it says so, and waits
         env={**private_environment(domain), profile_variable(): str(PROFILE)},
+        stdout=log, stderr=subprocess.STDOUT,
     )
-    assert process.stdout
     try:
-        process.stdout.readline()
-        maps = Path(f'/proc/{process.pid}/maps').read_text().splitlines()
-        names = {line.rpartition('/')[2] for line in maps if f'{SHARED_MEMORY}/fastdds_' in line}
-        for name in names:  # alone: other processes of this machine leave some behind too
-            (tmp_path / name).symlink_to(SHARED_MEMORY / name)
-            (tmp_path / f'{name}_el').symlink_to(SHARED_MEMORY / f'{name}_el')
-        assert abandoned_bytes(folder=tmp_path) == 0
-        process.kill()
-        process.wait()
-        assert abandoned_bytes(folder=tmp_path) > 100 << 20
+        deadline = time.monotonic() + 30
+        while 'cannot configure' not in (said := (tmp_path / 'log').read_text()):
+            assert time.monotonic() < deadline, said
+            time.sleep(0.1)
+        mine = segments(process.pid, tmp_path / 'segments')
+        assert abandoned_bytes(folder=mine) == 0
+        assert any(mine.iterdir())
+        process.send_signal(number)
+        process.wait(30)
+        assert (abandoned_bytes(folder=mine) > 100 << 20) == left
     finally:
         process.kill()
         process.wait()
-        process.stdout.close()
-        for path in tmp_path.iterdir():
+        log.close()
+        for path in (tmp_path / 'segments').glob('*'):
             path.resolve().unlink(missing_ok=True)
