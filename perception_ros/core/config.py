@@ -285,6 +285,11 @@ class PerceptionConfig(_Frozen):
     frame_log: str = parameter(
         '', 'Where to write a line about what became of each frame, at once; empty: nowhere'
     )
+    trace_file: str = parameter(
+        '',
+        'Where to write what each thread and frame did when, as JSON for ui.perfetto.dev; empty: '
+        'nowhere, and at no cost',
+    )
 
     @field_validator('cameras', 'models')
     @classmethod

@@ -11,6 +11,7 @@ What happens to a frame in between is `core/pipeline.py`; this file only wires i
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 import json
 import logging
 from pathlib import Path
@@ -33,6 +34,8 @@ from perception_ros.core.files import write_text
 from perception_ros.core.frame_log import FrameLog
 from perception_ros.core.model import Model
 from perception_ros.core.threaded import ThreadedPipeline
+from perception_ros.core.trace import Trace
+from perception_ros.core.traced import TracedPipeline
 from perception_ros.nodes.allocator import keep_freed_memory
 from perception_ros.nodes.signals import on_end
 from perception_ros.ros.cameras import CameraSubscriptions
@@ -62,6 +65,7 @@ class PerceptionNode(LifecycleNode, EmptyListsNode):
         self._cancel = threading.Event()
         self._models: dict[str, Model] = {}
         self._frame_log: FrameLog | None = None
+        self._trace: Trace | None = None
         self._pipeline: ThreadedPipeline | None = None
         self._outputs: ResultPublishers | None = None
         self._health: Health | None = None
@@ -150,7 +154,9 @@ class PerceptionNode(LifecycleNode, EmptyListsNode):
         if config.frame_log:
             self._frame_log = FrameLog(Path(config.frame_log))
         self._outputs = ResultPublishers(self, config, self._models)
-        self._pipeline = ThreadedPipeline(
+        self._trace = Trace(Path(config.trace_file)) if config.trace_file else None
+        make = partial(TracedPipeline, trace=self._trace) if self._trace else ThreadedPipeline
+        self._pipeline = make(
             config,
             self._models,
             self._outputs.publish,
@@ -222,10 +228,11 @@ class PerceptionNode(LifecycleNode, EmptyListsNode):
             self._outputs.destroy()
         for model in self._models.values():
             model.engine.close()
-        if self._frame_log:
-            self._frame_log.close()
+        for file in (self._frame_log, self._trace):
+            if file:
+                file.close()
         self._models = {}
-        self._frame_log = None
+        self._frame_log = self._trace = None
         self._pipeline = self._outputs = self._health = None
 
 

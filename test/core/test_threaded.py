@@ -38,6 +38,7 @@ class Setup:
         wanted: Any = None,
         models: tuple[str, ...] = ('fake',),
         camera: dict[str, Any] | None = None,
+        make: Callable[..., ThreadedPipeline] = ThreadedPipeline,
         **config: Any,
     ) -> None:
         self.names = [f'c{n}' for n in range(cameras)]
@@ -51,7 +52,7 @@ class Setup:
         }
         self.results: list[Result] = []
         self.stamp_ms = 1000.0
-        self.pipeline = ThreadedPipeline(
+        self.pipeline = make(
             self.config,
             {name: Model(name, bundle.manifest, engine) for name, engine in self.engines.items()},
             publish or self.results.append,

@@ -477,6 +477,25 @@ def test_several_models_have_a_latency_each(bench: Bench) -> None:
     assert {'front/total', 'model means/total', 'model other/total'} <= names
 
 
+def test_a_trace_has_what_the_node_did(bench: Bench, tmp_path: Path) -> None:
+    """From the thread that takes messages to the one that publishes; whole once it is closed."""
+    path = tmp_path / 'trace.json'
+    bench.launch('front', trace_file=str(path))
+    bench.active()
+    boxes = bench.listen(Detection2DArray, '/perception/front/detections')
+    camera = bench.camera('front')
+    time.sleep(0.2)  # the publisher has yet to discover the subscription
+    camera.publish(image(1))
+    wait_until(lambda: boxes)
+    assert bench.transition(Transition.TRANSITION_DEACTIVATE)
+    assert bench.transition(Transition.TRANSITION_CLEANUP)
+    told = json.loads(path.read_text())
+    names = {event['name'] for event in told['traceEvents']}
+    assert {'receive', 'match', 'prepare', 'restore', 'publish', 'front means'} <= names
+    assert told['otherData']['gil_wait_ms']['max'] >= 0
+    assert told['otherData']['events_left_out'] == 0
+
+
 def test_a_topic_of_another_type_is_told_not_silent(bench: Bench) -> None:
     """A driver of compressed images on the topic of raw ones: DDS says nothing of it."""
     bench.launch('front')
