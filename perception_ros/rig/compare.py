@@ -9,48 +9,50 @@ from typing import Any, NamedTuple
 from perception_ros.benchmarks.environment import Environment
 from perception_ros.benchmarks.live.figures import Turn
 from perception_ros.benchmarks.live.reports import middleware, side_ratios, side_rows
-from perception_ros.benchmarks.live.settings import Serving, Stream, Timing, Transport
+from perception_ros.benchmarks.live.settings import Stream, Timing, Transport
 from perception_ros.benchmarks.rounds import interleave, Side
 from perception_ros.core.machine import load_average
 from perception_ros.rig.systems import System
-from perception_ros.rig.trial import take_turn, Watch
+from perception_ros.rig.trial import take_turn
 
 Announce = Callable[[str], None]
 
 
 class Contender(NamedTuple):
-    """A side: how it is made anew for each turn, and what it is given."""
+    """A side: how it is made anew for each turn, and what is sent to it."""
 
     make: Callable[[], System]
     transport: Transport
     stream: Stream
-    serving: Serving
 
 
 def compare(
     contenders: Mapping[str, Contender],
     timing: Timing,
     announce: Announce,
-    watch: Watch = lambda system: None,
+    after_round: Callable[[], None] = lambda: None,
 ) -> dict[str, Side[Turn]]:
     """Let all sides take turns; one that fails is left out from then on, with the reason.
 
     :param announce: told what is going on.
+    :param after_round: called at the end of each round.
     """
-    rounds = {'done': 0}
+    rounds_done = 0
 
     def side(name: str, contender: Contender) -> Side[Turn]:
         def turn() -> Turn:
-            announce(f'round {rounds["done"] + 1} of {timing.rounds}: {name}')
-            return take_turn(
-                contender.make(), contender.transport, contender.stream, contender.serving,
-                timing, watch,
-            )
+            announce(f'round {rounds_done + 1} of {timing.rounds}: {name}')
+            return take_turn(contender.make(), contender.transport, contender.stream, timing)
 
         return Side(turn)
 
+    def count(done: int) -> None:
+        nonlocal rounds_done
+        rounds_done = done
+        after_round()
+
     sides = {name: side(name, contender) for name, contender in contenders.items()}
-    interleave(list(sides.values()), timing.rounds, lambda done: rounds.update(done=done))
+    interleave(list(sides.values()), timing.rounds, count)
     return sides
 
 

@@ -59,10 +59,10 @@ def measure(
             )
         stream = stream.model_copy(update={'rate_hz': round(found, 3)})
     all_sides = {
-        'node': Contender(PerceptionSystem, transport, stream, serving),
-        'bare': Contender(BareSystem, transport, stream, serving),
-        'plain@default': Contender(PlainSystem, 'default', stream, serving),
-        'plain@profile': Contender(PlainSystem, 'profile', stream, serving),
+        'node': Contender(lambda: PerceptionSystem(serving), transport, stream),
+        'bare': Contender(lambda: BareSystem(serving), transport, stream),
+        'plain@default': Contender(lambda: PlainSystem(serving), 'default', stream),
+        'plain@profile': Contender(lambda: PlainSystem(serving), 'profile', stream),
     }
     measured = compare({name: all_sides[name] for name in sides}, timing, announce)
     pairs = [
@@ -75,14 +75,15 @@ def measure(
     )
 
 
-def check(serving: Serving, sides: Sequence[str] = ()) -> None:
+def check(serving: Serving, sides: Sequence[str] = (), known: Sequence[str] = SIDES) -> None:
     """Look whether it can be measured at all.
 
+    :param known: the sides that there are.
     :raises BundleError: the bundle is none.
     :raises BenchmarkError: it detects nothing, or a side is unknown.
     """
-    if unknown := [name for name in sides if name not in SIDES]:
-        raise BenchmarkError(f'sides: expected some of {", ".join(SIDES)}, got {unknown[0]!r}')
+    if unknown := [name for name in sides if name not in known]:
+        raise BenchmarkError(f'sides: expected some of {", ".join(known)}, got {unknown[0]!r}')
     if Bundle.load(serving.bundle).manifest.detection is None:
         raise BenchmarkError(
             f'bundle {serving.bundle}: expected one that detects, since detections are what the '
@@ -100,7 +101,7 @@ def _is_bounded(
     announce: Announce,
 ) -> bool:
     announce(f'trying {stream.rate_hz:.3g} Hz')
-    turn = take_turn(PerceptionSystem(), transport, stream, serving, timing)
+    turn = take_turn(PerceptionSystem(serving), transport, stream, timing)
     p99_ms, lost = turn.delay_ms('p99'), turn.lost_percent
     kept = turn.sent.rate_hz / stream.rate_hz
     is_bounded = (

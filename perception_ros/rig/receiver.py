@@ -2,12 +2,13 @@
 
 A process of its own. It hears results, beside the node that is measured, or images, to measure
 what a subscriber costs: `typed` and `raw` are the two ways of rclpy, with an executor in the main
-thread as nodes have it.
+thread as nodes have it, and `intake` is the perception node's.
 """
 
 from __future__ import annotations
 
 from functools import partial
+import signal
 import sys
 import threading
 import time
@@ -19,16 +20,18 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image
+from typing_extensions import Buffer
 from vision_msgs.msg import Detection2DArray
 
 from perception_ros.benchmarks.live.settings import Reliability
 from perception_ros.benchmarks.tasks import serve_stdin
 from perception_ros.ros.cdr import read_header
+from perception_ros.ros.intake import Intake
 from perception_ros.ros.messages import to_nanoseconds
 from perception_ros.ros.qos import make_qos
 
 Kind = Literal['raw', 'jpeg', 'detections']
-Way = Literal['typed', 'raw']
+Way = Literal['typed', 'raw', 'intake']
 KINDS = {'raw': Image, 'jpeg': CompressedImage, 'detections': Detection2DArray}
 
 
@@ -50,11 +53,24 @@ class Receiver:
         self._node = node
         self._topics = wanted.topics
         self._heard: dict[str, list[tuple[int, int]]] = {name: [] for name in wanted.topics}
-        is_raw = wanted.way == 'raw'
+        self._intake = Intake() if wanted.way == 'intake' else None
+        qos = make_qos(wanted.reliability, wanted.depth)
+        is_raw = wanted.way != 'typed'
         for camera, topic in wanted.topics.items():
             take = partial(self._take_raw if is_raw else self._take_typed, self._heard[camera])
-            qos = make_qos(wanted.reliability, wanted.depth)
-            node.create_subscription(KINDS[wanted.kind], topic, take, qos, raw=is_raw)
+            group = self._intake.group if self._intake else None
+            subscription = node.create_subscription(
+                KINDS[wanted.kind], topic, take, qos, raw=is_raw, callback_group=group
+            )
+            if self._intake:
+                self._intake.add(subscription, take)
+        if self._intake:
+            self._intake.start()
+
+    def stop(self) -> None:
+        """Take no more."""
+        if self._intake:
+            self._intake.stop()
 
     def silent(self) -> dict[str, list[str]]:
         """Name the cameras whose topic nobody publishes."""
@@ -79,7 +95,7 @@ class Receiver:
         return self.count()
 
     @staticmethod
-    def _take_raw(heard: list[tuple[int, int]], message: bytes) -> None:
+    def _take_raw(heard: list[tuple[int, int]], message: Buffer) -> None:
         received_ns = time.time_ns()
         heard.append((read_header(message, 'of a topic').stamp_ns, received_ns))
 
@@ -92,6 +108,7 @@ class Receiver:
 def main() -> None:
     """Listen until nobody asks any more; the argument says to what, as JSON."""
     wanted = Wanted.model_validate_json(sys.argv[1])
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends with its stdin, in good order
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node('receiver')
     receiver = Receiver(node, wanted)
@@ -103,6 +120,7 @@ def main() -> None:
     asked.start()
     while asked.is_alive():
         executor.spin_once(timeout_sec=0.2)
+    receiver.stop()
     executor.shutdown()
     node.destroy_node()
     rclpy.try_shutdown()

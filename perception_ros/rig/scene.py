@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 import sys
 
-from perception_ros.benchmarks.live.settings import Serving, Stream, Transport
+from perception_ros.benchmarks.live.settings import Stream, Transport
 from perception_ros.benchmarks.process import WorkerProcess
 from perception_ros.core.errors import BenchmarkError
 from perception_ros.demo.processes import BOUND, NodeProcess
@@ -23,7 +23,6 @@ class Scene:
     """One turn's surroundings; everything that is started there ends with `stack`."""
 
     stream: Stream
-    serving: Serving
     folder: Path
     environment: dict[str, str]
     stack: ExitStack

@@ -30,6 +30,7 @@ from perception_ros.core.image import Image
 from perception_ros.rig.pictures import pictures
 from perception_ros.ros.messages import bgr_to_jpeg, to_header, to_image_message
 from perception_ros.ros.qos import make_qos
+from perception_ros.ros.rcl import publish
 
 _JPEG_QUALITY = 90
 _DEPTH = 5
@@ -89,7 +90,7 @@ class Camera:
         message = self._messages[len(self.stamps_ns) % len(self._messages)]
         _STAMP.pack_into(message, _STAMP_AT, *divmod(stamp_ns, 1_000_000_000))
         self.stamps_ns.append(stamp_ns)
-        self._publisher.publish(bytes(message))
+        publish(self._publisher, message)
 
 
 class Sender:
@@ -168,7 +169,7 @@ class _Ticks:
 
     def next_ns(self) -> int | None:
         """Return when the next tick is due; None: there is none before the end."""
-        return self._due_ns if self._due_ns < self.end_ns else None
+        return self._due_ns if self._due_ns < self.end_ns - self._period_ns // 2 else None
 
     def begin(self, now_ns: int) -> bool:
         """Count the tick that is due; False: it is too late, and those before now are left out."""

@@ -13,6 +13,7 @@ import yaml
 
 from perception_ros.benchmarks.images import letterboxed
 from perception_ros.benchmarks.live.figures import Delays
+from perception_ros.benchmarks.live.settings import Serving
 from perception_ros.benchmarks.process import WorkerProcess
 from perception_ros.bundles import Bundle
 from perception_ros.core.errors import BenchmarkError
@@ -66,26 +67,22 @@ class PerceptionSystem(System):
 
     :param parameters: of the node, besides those that follow from the scene.
     :param priorities: by camera.
-    :param is_heard: whether somebody listens to the detections; else everything is inferred and
-        nothing is published.
     """
 
     def __init__(
         self,
+        serving: Serving,
         parameters: Mapping[str, Any] | None = None,
         priorities: Mapping[str, int] | None = None,
-        *,
-        is_heard: bool = True,
     ) -> None:
+        self._serving = serving
         self._parameters = parameters or {}
         self._priorities = priorities or {}
-        self._is_heard = is_heard
 
     def start(self, scene: Scene) -> None:
         """Start the listener and the node, which configures and activates itself."""
-        if self._is_heard:
-            topics = {name: f'/perception/{name}/detections' for name in scene.stream.names}
-            self.listener = _listener(scene, topics)
+        topics = {name: f'/perception/{name}/detections' for name in scene.stream.names}
+        self.listener = _listener(scene, topics)
         self._summary = scene.folder / 'summary.json'
         path = scene.folder / 'perception_node.yaml'
         content = {'/**': {'ros__parameters': self._node_parameters(scene)}}
@@ -119,7 +116,7 @@ class PerceptionSystem(System):
         )
 
     def _node_parameters(self, scene: Scene) -> dict[str, Any]:
-        stream, serving = scene.stream, scene.serving
+        stream, serving = scene.stream, self._serving
         camera = {
             'transport': 'compressed' if stream.encoding == 'jpeg' else 'raw',
             'reliability': stream.reliability,
@@ -135,7 +132,6 @@ class PerceptionSystem(System):
                 'bundle': serving.bundle, 'backend': serving.backend,
                 'max_batch': serving.max_batch, 'fake_duration_ms': serving.fake_ms,
             }},
-            'lazy': self._is_heard,
             'autostart': True,
             'summary_file': str(self._summary),
             **self._parameters,
@@ -145,17 +141,18 @@ class PerceptionSystem(System):
 class PlainSystem(System):
     """Plain nodes, one for each camera; see `plain_node.py`.
 
-    :param is_heard: whether they detect; else they stop with the image in the engine's input.
+    :param detects: whether they detect; else they stop with the image in the engine's input.
     """
 
-    def __init__(self, *, is_heard: bool = True) -> None:
-        self._is_heard = is_heard
+    def __init__(self, serving: Serving, *, detects: bool = True) -> None:
+        self._serving = serving
+        self._detects = detects
 
     def start(self, scene: Scene) -> None:
         """Start the listener and the nodes."""
-        stream, serving = scene.stream, scene.serving
-        topics = {name: f'/{name}/detections' if self._is_heard else '' for name in stream.names}
-        if self._is_heard:
+        stream, serving = scene.stream, self._serving
+        topics = {name: f'/{name}/detections' if self._detects else '' for name in stream.names}
+        if self._detects:
             self.listener = _listener(scene, topics)
         self._nodes: list[NodeProcess] = []
         self._reports = [scene.folder / f'{name}.json' for name in stream.names]
@@ -215,12 +212,13 @@ class ReceiverSystem(System):
 class BareSystem(System):
     """An engine that is kept busy with nothing in between, and a subscriber that only receives."""
 
-    def __init__(self) -> None:
-        self._receiver = ReceiverSystem('raw')
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+        self._receiver = ReceiverSystem('intake')
 
     def start(self, scene: Scene) -> None:
         """Open the engine and fill its input; start the subscriber."""
-        serving = scene.serving
+        serving = self._serving
         self._engine = scene.helper('engine', 'benchmarks.worker')
         images, _ = letterboxed(pictures(scene.stream), Bundle.load(serving.bundle).manifest.input)
         np.save(scene.folder / 'images.npy', images)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 import tempfile
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception_ros.benchmarks.live.figures import Delays, Heard, Sent, Turn
-from perception_ros.benchmarks.live.settings import Serving, Stream, Timing, Transport
+from perception_ros.benchmarks.live.settings import Stream, Timing, Transport
 from perception_ros.benchmarks.live.usage import Usage
 from perception_ros.benchmarks.process import WorkerProcess
 from perception_ros.core.errors import BenchmarkError
@@ -33,6 +33,8 @@ _DRAIN_S = 20.0
 _ANSWER_S = 60.0
 _LOOK_S = 0.2
 
+Absence = tuple[str, float, float]
+"""Camera, from and to, in seconds of the time that counts."""
 Stamps = dict[str, NDArray[np.int64]]
 """By camera."""
 Watch = Callable[[System], None]
@@ -43,19 +45,22 @@ def take_turn(
     system: System,
     transport: Transport,
     stream: Stream,
-    serving: Serving,
     timing: Timing,
+    *,
+    absences: Sequence[Absence] = (),
     watch: Watch = lambda system: None,
 ) -> Turn:
     """Start everything, send, measure, and end everything.
 
+    :param absences: when cameras are gone while the turn counts.
+    :param watch: called several times a second meanwhile.
     :raises PerceptionError: a process does not do as it should; the last lines of its log are in
         the message.
     """
     with tempfile.TemporaryDirectory(prefix='rig-') as name, ExitStack() as stack:
-        scene = Scene(stream, serving, Path(name), environment(transport), stack)
+        scene = Scene(stream, Path(name), environment(transport), stack)
         try:
-            return _Trial(scene, system, timing, watch).turn()
+            return _Trial(scene, system, timing, absences, watch).turn()
         except DemoError as error:
             raise BenchmarkError(f'{error}\n{error.details}') from error
 
@@ -63,10 +68,18 @@ def take_turn(
 class _Trial:
     """The processes of one turn."""
 
-    def __init__(self, scene: Scene, system: System, timing: Timing, watch: Watch) -> None:
+    def __init__(
+        self,
+        scene: Scene,
+        system: System,
+        timing: Timing,
+        absences: Sequence[Absence],
+        watch: Watch,
+    ) -> None:
         self._scene = scene
         self._system = system
         self._timing = timing
+        self._absences = absences
         self._watch = watch
 
     def turn(self) -> Turn:
@@ -127,7 +140,7 @@ class _Trial:
     def _measure(self) -> tuple[int, Sent, Stamps, Usage]:
         """Send what counts; return when that began on the clock of stamps, and what it gave."""
         seconds = self._timing.seconds
-        begin_ns = self._tell_senders(seconds)
+        begin_ns = self._tell_senders(seconds, self._absences)
         self._system.begin(seconds)
         _sleep_until(begin_ns)
         wall_ns = time.time_ns()
@@ -145,11 +158,12 @@ class _Trial:
                 stamps |= dict(arrays)
         return wall_ns, sent, stamps, usage
 
-    def _tell_senders(self, seconds: float) -> int:
+    def _tell_senders(self, seconds: float, absences: Sequence[Absence] = ()) -> int:
         begin_ns = time.monotonic_ns() + _LEAD_NS
         for index, sender in enumerate(self._senders):
             sender.tell(
-                'send', begin_ns=begin_ns, seconds=seconds, file=str(self._stamps_file(index))
+                'send', begin_ns=begin_ns, seconds=seconds, absences=list(absences),
+                file=str(self._stamps_file(index)),
             )
         return begin_ns
 
@@ -170,7 +184,9 @@ class _Trial:
         listener.ask('keep', _ANSWER_S, file=str(file))
         with np.load(file) as arrays:
             heard = dict(arrays)
-        return account(sent, heard, begin_ns, self._timing.seconds)
+        return account(
+            sent, heard, begin_ns, self._timing.seconds, self._timing.deadline_ms
+        )
 
     @staticmethod
     def _wait_until_quiet(listener: WorkerProcess) -> None:
@@ -183,7 +199,11 @@ class _Trial:
 
 
 def account(
-    sent: Stamps, heard: dict[str, NDArray[np.int64]], begin_ns: int, seconds: float
+    sent: Stamps,
+    heard: dict[str, NDArray[np.int64]],
+    begin_ns: int,
+    seconds: float,
+    deadline_ms: float | None = None,
 ) -> Heard:
     """Compare what was sent with what came of it.
 
@@ -200,9 +220,11 @@ def account(
         counts[camera] = found
         lost += len(stamps) - found
         delays_ms.append((ours[:, 1] - ours[:, 0]) / 1e6)
+    delays = np.concatenate(delays_ms) if delays_ms else np.zeros(0)
     return Heard(
         within=within, per_s=within / seconds, by_camera=counts, lost=lost,
-        delay_ms=Delays.of(np.concatenate(delays_ms)) if delays_ms else None,
+        late=None if deadline_ms is None else int((delays > deadline_ms).sum()),
+        delay_ms=Delays.of(delays),
     )
 
 

@@ -53,6 +53,7 @@ class Heard(Strict):
     per_s: float
     by_camera: dict[str, int] = Field(description='Of frames that were sent within the window')
     lost: int = Field(description='Frames that were sent within the window and never heard of')
+    late: int | None = Field(description='Results after the deadline; null: there is none')
     delay_ms: Delays | None = Field(description='Stamp to receipt; null: nothing was heard')
 
 

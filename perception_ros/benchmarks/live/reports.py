@@ -59,14 +59,14 @@ class TransportReport(LiveReport):
 class IngestReport(LiveReport):
     """What an image costs from DDS to the letterboxed slot of the batch.
 
-    A plain node stops there. The node goes on, through a fake engine that costs nothing; nobody
-    listens to its results. `copies_ms` is the CPU time of two copies of an image in memory.
+    A plain node stops there. Ours goes on, through a fake engine that costs next to nothing, and
+    publishes a box for each image: all of that is in its figure. `copies_ms` is the CPU time of
+    two copies of an image in memory.
     """
 
     benchmark: Literal['ingest'] = 'ingest'
     serving: Serving
-    copies_ms: Spread | None = Field(description='CPU time of two copies of an image; null: raw '
-                                     'images alone are copied')
+    copies_ms: Spread = Field(description='CPU time of two copies of the pixels of an image')
     over_copies: dict[str, Spread] = Field(
         description='By side: CPU time for a frame over that of two copies, round by round'
     )

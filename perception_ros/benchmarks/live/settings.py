@@ -21,15 +21,19 @@ class Stream(Strict):
     width: int = Field(ge=16, le=16384, description='px')
     height: int = Field(ge=16, le=16384, description='px')
     rate_hz: float = Field(gt=0, le=1000, description='Of each camera; all send at once')
-    encoding: Encoding = Field('raw', description='raw: bgr8; jpeg: of quality 90')
+    encoding: Encoding = Field(default='raw', description='raw: bgr8; jpeg: of quality 90')
     reliability: Reliability = Field(
-        'reliable', description='Of publishers and subscribers; best effort loses most images of '
-        'this size on the default transport'
+        default='reliable',
+        description='Of publishers and subscribers; on the default transport best effort loses '
+        'most images of a megabyte or more',
     )
     senders: Literal['one', 'each'] = Field(
-        'one', description='one: one process sends for all cameras; each: every camera has its own'
+        default='one',
+        description='one: one process sends for all cameras; each: every camera has its own',
     )
-    images: str = Field('', description='Folder, video or picture that they show; empty: drawn')
+    images: str = Field(
+        default='', description='Folder, video or picture that they show; empty: drawn'
+    )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -46,7 +50,7 @@ class Serving(Strict):
 
     bundle: str = Field(description='Name or folder')
     backend: str
-    fake_ms: float = Field(0.0, ge=0, description='Time of a call of the fake backend')
+    fake_ms: float = Field(default=0.0, ge=0, description='Time of a call of the fake backend')
     max_batch: int = Field(ge=1, le=256, description='Of the node and of the bare engine')
 
 
@@ -56,3 +60,7 @@ class Timing(Strict):
     rounds: int = Field(ge=1, description='In each, every side has its turn')
     warm_up_s: float = Field(ge=0, description='Images are sent for so long before a turn counts')
     seconds: float = Field(gt=0, description='Of a turn that count')
+    deadline_ms: float | None = Field(
+        default=None, gt=0,
+        description='Results that come later than that after their stamp are late; null: none',
+    )

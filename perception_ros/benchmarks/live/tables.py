@@ -40,8 +40,8 @@ def tables(report: LiveReport) -> Iterator[Grid]:
     if report.ratios:
         yield _ratios(report)
     if isinstance(report, IngestReport) and report.over_copies:
-        cells = [(side, with_range(value)) for side, value in report.over_copies.items()]
-        copies = with_range(report.copies_ms)
+        cells = [(side, _spread(value)) for side, value in report.over_copies.items()]
+        copies = _spread(report.copies_ms)
         yield Grid(f'CPU time over that of two copies, {copies} ms', ('', '×'), cells, 1)
     if isinstance(report, OverloadReport):
         yield _overload(report)
@@ -71,6 +71,11 @@ def not_measured(report: LiveReport) -> Iterator[str]:
             yield f'{row.side} after {len(row.turns)} turns: {row.problem}'
 
 
+def _spread(spread: Spread | None) -> str:
+    """Return the median, and where eight of ten samples lie if there are several."""
+    return with_range(spread) if spread is None or spread.samples > 1 else number(spread.median)
+
+
 def _title(report: LiveReport) -> str:
     stream = report.stream
     return (
@@ -81,7 +86,7 @@ def _title(report: LiveReport) -> str:
 
 def _figures(row: SideRow) -> tuple[str, ...]:
     spreads: list[Spread | None] = [getattr(row, name) for name in NAMES]
-    return (row.side, *map(with_range, spreads))
+    return (row.side, *map(_spread, spreads))
 
 
 def _ratios(report: LiveReport) -> Grid:
@@ -89,7 +94,7 @@ def _ratios(report: LiveReport) -> Grid:
     pairs = dict.fromkeys((ratio.side, ratio.over) for ratio in report.ratios)
     values = {(r.side, r.over, r.figure): r.value for r in report.ratios}
     rows = [
-        (f'{side} / {over}', *(with_range(values.get((side, over, name))) for name in figures))
+        (f'{side} / {over}', *(_spread(values.get((side, over, name))) for name in figures))
         for side, over in pairs
     ]
     return Grid('Ratios, round by round', ('', *(NAMES[name] for name in figures)), rows, 1)
@@ -107,13 +112,13 @@ def _tries(report: PipelineReport) -> Grid:
 def _overload(report: OverloadReport) -> Grid:
     figures = report.figures
     rows = [
-        ('p99 / (2 × unloaded p99 + one call)', with_range(figures.p99_ratio)),
-        ('largest distance of a camera from its share, %', with_range(figures.unfairness_percent)),
+        ('p99 / (2 × unloaded p99 + one call)', _spread(figures.p99_ratio)),
+        ('largest distance of a camera from its share, %', _spread(figures.unfairness_percent)),
         (
             f'lost of what goes first ({", ".join(report.first)}), %',
-            with_range(figures.priority_lost_percent),
+            _spread(figures.priority_lost_percent),
         ),
-        ('memory growth, MB', with_range(figures.memory_growth_mb)),
+        ('memory growth, MB', _spread(figures.memory_growth_mb)),
     ]
     return Grid(f'{report.times:g} times what the engine can take', ('', ''), rows, 1)
 

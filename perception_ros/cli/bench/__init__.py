@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import typer
 
-from perception_ros.cli.bench.engine import engine, show
+from perception_ros.cli.bench.engine import engine
+from perception_ros.cli.bench.ingest import ingest
+from perception_ros.cli.bench.overload import overload
 from perception_ros.cli.bench.pipeline import pipeline
 from perception_ros.cli.bench.replay import replay
+from perception_ros.cli.bench.show import show
+from perception_ros.cli.bench.soak import soak
 from perception_ros.cli.bench.start import start
+from perception_ros.cli.bench.transport import transport
 
 bench = typer.Typer(no_args_is_help=True)
 
@@ -17,5 +22,7 @@ def _family() -> None:
     """Measure side by side in one run, and say on what."""
 
 
-for command in (engine, pipeline, replay, show, start):
+for command in (
+    engine, pipeline, ingest, transport, overload, soak, start, replay, show,
+):
     bench.command()(command)

@@ -1,4 +1,4 @@
-"""`perception_ros bench engine` and `bench show`: bundles in every backend, side by side."""
+"""`perception_ros bench engine`: bundles in every backend, side by side."""
 
 from __future__ import annotations
 
@@ -122,25 +122,10 @@ def engine(
         server=server,
     )
     report = _measure(plan)
-    _print(report)
-    _write(report, json_file, markdown, plot)
+    show_engines(report)
+    write_engines(report, json_file, markdown, plot)
     if all(row.problem for row in report.rows):
         raise BenchmarkError('nothing could be measured; what is listed above says why')
-
-
-def show(
-    report: Annotated[Path, typer.Argument(help='What --json wrote.')],
-    markdown: Annotated[
-        Path | None, typer.Option(help='Write the report as a page to this file.')
-    ] = None,
-    plot: Annotated[Path | None, typer.Option(help='Draw the ratios into this PNG file.')] = None,
-) -> None:
-    """Show what was measured before, as tables, a page or a plot."""
-    for file in (markdown, plot):
-        check_target(file)
-    read = EngineReport.read(report)
-    _print(read)
-    _write(read, None, markdown, plot)
 
 
 def _measure(plan: EnginePlan) -> EngineReport:
@@ -188,14 +173,19 @@ def _batches(text: str) -> tuple[int, ...]:
     return tuple(int(name) for name in names)
 
 
-def _print(report: EngineReport) -> None:
+def show_engines(report: EngineReport) -> None:
+    """Print a report as tables."""
     left_out = [f'not measured: {text}' for text in not_measured(report)]
     print_grids(grids(report), left_out, report.warnings)
 
 
-def _write(
+def write_engines(
     report: EngineReport, json_file: Path | None, markdown: Path | None, plot: Path | None
 ) -> None:
+    """Write a report, its page and its picture.
+
+    :raises ConfigError: a file cannot be written.
+    """
     if json_file:
         write_report(json_file, report)
     if plot:
