@@ -183,8 +183,13 @@ class Engine(ABC):
         """Free everything. Idempotent."""
 
     def warm_up(self) -> None:
-        """Run the smallest and the greatest batch once, so that the first frame is not slow."""
-        for batch_size in sorted({1, self.info.max_batch}):
+        """Run batches, so that the first frames are not slow.
+
+        A GPU's libraries choose how to compute a batch when its size comes for the first time,
+        which has taken seconds: there every size is run, on the CPU the smallest and the greatest.
+        """
+        sizes = range(1, self.info.max_batch + 1)
+        for batch_size in sorted({1, len(sizes)}) if self.info.device == 'cpu' else sizes:
             request = self.request()
             try:
                 request.images[...] = 114

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
+from functools import lru_cache
+from io import StringIO
 import logging
 
 import numpy as np
@@ -20,6 +23,9 @@ _log = logging.getLogger(__name__)
 _CPU, _CUDA, _TENSORRT = (
     f'{name}ExecutionProvider' for name in ('CPU', 'CUDA', 'Tensorrt')
 )
+
+_OF_PROVIDER = {_CUDA: {'cudnn_conv_algo_search': 'HEURISTIC'}}
+"""By default cuDNN tries every algorithm for each new batch size: 4 s on an H100, on the way."""
 
 _OPTIMIZATION = {
     'disabled': ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
@@ -104,12 +110,22 @@ def _session(
     settings.graph_optimization_level = _OPTIMIZATION[options.graph_optimization]
     # Spinning idle threads would take the cores from decoding and letterboxing the next batch.
     settings.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    if wanted[0][0] != _CPU:
+        _load_cuda()
     try:
         return ort.InferenceSession(str(bundle.graph_path), settings, wanted)
     except Exception as error:  # the runtime raises many types, none of them documented
         raise BackendError(
             f'ONNX Runtime {ort.__version__} refuses {bundle.graph_path}: {error}'
         ) from error
+
+
+@lru_cache(maxsize=1)
+def _load_cuda() -> None:
+    """Load CUDA and cuDNN where they came as Python packages, which no linker looks for."""
+    if preload := getattr(ort, 'preload_dlls', None):
+        with redirect_stdout(StringIO()):  # it complains of what the system has instead
+            preload()
 
 
 def providers(device: str, available: Sequence[str]) -> tuple[list[Provider], str]:
@@ -136,5 +152,8 @@ def providers(device: str, available: Sequence[str]) -> tuple[list[Provider], st
             f'device {device!r}: this ONNX Runtime has only {list(available)}; '
             'install onnxruntime-gpu in place of onnxruntime, or set device to cpu'
         )
-    chosen: list[Provider] = [(name, {'device_id': index}) for name in names if name in available]
+    chosen: list[Provider] = [
+        (name, {'device_id': index, **_OF_PROVIDER.get(name, {})})
+        for name in names if name in available
+    ]
     return [*chosen, (_CPU, {})], f'{kind}:{index}'

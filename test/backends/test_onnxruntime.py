@@ -14,6 +14,7 @@ from test.builders import picture, write_real_bundle
 CPU, CUDA, TENSORRT = (
     f'{name}ExecutionProvider' for name in ('CPU', 'CUDA', 'Tensorrt')
 )
+FAST = {'cudnn_conv_algo_search': 'HEURISTIC'}
 
 
 @pytest.fixture(scope='module')
@@ -26,11 +27,11 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     [
         ('auto', [CPU], [(CPU, {})], 'cpu'),
         ('cpu', [CUDA, CPU], [(CPU, {})], 'cpu'),
-        ('auto', [CUDA, CPU], [(CUDA, {'device_id': '0'}), (CPU, {})], 'cuda:0'),
-        ('cuda:1', [CUDA, CPU], [(CUDA, {'device_id': '1'}), (CPU, {})], 'cuda:1'),
+        ('auto', [CUDA, CPU], [(CUDA, {'device_id': '0', **FAST}), (CPU, {})], 'cuda:0'),
+        ('cuda:1', [CUDA, CPU], [(CUDA, {'device_id': '1', **FAST}), (CPU, {})], 'cuda:1'),
         (
             'tensorrt:2', [TENSORRT, CUDA, CPU],
-            [(TENSORRT, {'device_id': '2'}), (CUDA, {'device_id': '2'}), (CPU, {})],
+            [(TENSORRT, {'device_id': '2'}), (CUDA, {'device_id': '2', **FAST}), (CPU, {})],
             'tensorrt:2',
         ),
     ],
