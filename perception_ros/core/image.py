@@ -134,6 +134,33 @@ class Image:
             return _decode_file(self)
         return _unpack(self, self.layout)
 
+    def decoded(self, least: tuple[int, int] | None = None) -> Image:
+        """Return a file as a raw image in memory of its own; a raw image is returned as it is.
+
+        :param least: (width, height) that is needed. A JPEG is decoded at 1/2, 1/4 or 1/8 of its
+            size where that divides it evenly and is not less, for a fraction of the work. It shows
+            the same view: each pixel is the mean of those of the whole image that it stands for.
+        :raises ImageError: as `pixels`.
+        """
+        if not self.is_compressed:
+            return self
+        self.validate()
+        array, code = _decode_file(self, self._reduction(least) if least else 1)
+        height, width = array.shape[:2]
+        channels = 1 if array.ndim == 2 else array.shape[2]
+        encoding = 'rgb8' if code is None else _DECODED[channels]
+        data = np.ascontiguousarray(array).reshape(-1).data
+        return Image(data, encoding, width, height, channels * width)
+
+    def _reduction(self, least: tuple[int, int]) -> int:
+        """Return by how much the sides may be divided while the image is decoded."""
+        if self.encoding == 'jpeg' and not self.mosaic:
+            for factor in sorted(_REDUCED, reverse=True):
+                even = not (self.width % factor or self.height % factor)
+                if even and self.width // factor >= least[0] and self.height // factor >= least[1]:
+                    return factor
+        return 1
+
     def rgb(self) -> Pixels:
         """Return uint8 [H, W, 3] RGB; for rgb8 a view of `data`, else memory of its own.
 
@@ -269,14 +296,26 @@ def _with_channels(samples: Pixels, channels: int) -> Pixels:
 
 
 _FILE_CODES = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}
+_DECODED = {1: 'mono8', 3: 'bgr8', 4: 'bgra8'}
+"""Encoding of what a file becomes, by its channels."""
+
+_REDUCED = {
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
 
 
-def _decode_file(image: Image) -> tuple[Pixels, int | None]:
+def _decode_file(image: Image, reduction: int = 1) -> tuple[Pixels, int | None]:
+    """Return the pixels as `Image.pixels` does, the sides divided by `reduction` on the way."""
     # OpenCV fills what is missing of a file that was cut off with grey and says nothing
     check_complete(image.data, image.encoding)
     try:
         data = np.frombuffer(memoryview(image.data), np.uint8)
-        decoded = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+        flags = cv2.IMREAD_UNCHANGED
+        if reduction > 1:
+            flags = _REDUCED[reduction] | cv2.IMREAD_IGNORE_ORIENTATION
+        decoded = cv2.imdecode(data, flags)
     except cv2.error as error:
         raise ImageError(_undecodable(image, str(error))) from error
     if decoded is None or decoded.dtype not in (np.uint8, np.uint16):
@@ -284,7 +323,7 @@ def _decode_file(image: Image) -> tuple[Pixels, int | None]:
     if decoded.dtype == np.uint16:
         decoded = np.right_shift(decoded, 8)
     array: Pixels = decoded.astype(np.uint8, copy=False)
-    if array.shape[:2] != (image.height, image.width):
+    if array.shape[:2] != (image.height // reduction, image.width // reduction):
         got = f'decoded to {array.shape[1]}x{array.shape[0]}'
         raise ImageError(_undecodable(image, got))
     if array.ndim == 2:

@@ -12,8 +12,10 @@ from perception_ros.backends.base import Engine, Outputs, Request
 from perception_ros.bundles.manifest import Manifest
 from perception_ros.core.canvas import Canvas
 from perception_ros.core.ignore import IgnoreMask
+from perception_ros.core.image import Image
 from perception_ros.core.instances import NO_INSTANCE, paint_instances
 from perception_ros.core.letterbox import Letterbox
+from perception_ros.core.parallel import in_parallel, in_turn
 from perception_ros.core.types import (
     Detections,
     Frame,
@@ -81,10 +83,12 @@ class Model:
         request is still the caller's to release.
         """
         flight = InFlight(request, [], [], [])
-        for frame in frames:
+        files = sum(frame.image.is_compressed for frame in frames)
+        decode = in_parallel if files > 1 else in_turn  # handing over costs more than a raw image
+        for frame, prepared in zip(frames, decode(self._decode, frames), strict=True):
             try:
-                letterbox = self._fit(frame)
-                request.write(len(flight.frames), frame.image, letterbox)
+                image, letterbox = prepared()
+                request.write(len(flight.frames), image, letterbox)
             except Exception as error:  # one camera's image must not cost the others theirs
                 flight.failed.append((frame, error))
             else:
@@ -147,10 +151,12 @@ class Model:
                 request.release()
         return results
 
-    def _fit(self, frame: Frame) -> Letterbox:
+    def _decode(self, frame: Frame) -> tuple[Image, Letterbox]:
+        """Return the frame's image, a file decoded as large as the network needs it."""
         frame.image.validate()  # before its size is believed
         size = (frame.image.width, frame.image.height)
-        return Letterbox.fit(size, self.engine.info.input_size, self._policy)
+        letterbox = Letterbox.fit(size, self.engine.info.input_size, self._policy)
+        return frame.image.decoded(letterbox.scaled_size), letterbox
 
     def _detections(
         self,

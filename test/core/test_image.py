@@ -418,3 +418,60 @@ def test_cmyk_jpeg_is_refused() -> None:
     data[data.index(b'\xff\xc0') + 9] = 4
     with pytest.raises(ImageError, match='CMYK'):
         Image.compressed(data, 'jpeg').rgb()
+
+
+@pytest.mark.parametrize(
+    'options', [(), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)], ids=['baseline', 'progressive']
+)
+@pytest.mark.parametrize('channels', [1, 3])
+@pytest.mark.parametrize('factor', [1, 2, 4, 8])
+def test_a_jpeg_is_decoded_no_larger_than_needed(
+    factor: int, channels: int, options: tuple[int, ...]
+) -> None:
+    """Each pixel is the mean of those that it stands for, so geometry is that of the whole."""
+    array = cv2.GaussianBlur(_smooth(160, 320), (0, 0), 3)
+    array = array if channels == 3 else array[..., 0]
+    image = Image.compressed(_encode('.jpg', array, cv2.IMWRITE_JPEG_QUALITY, 98, *options))
+    small = image.decoded((320 // factor, 100 // factor))
+    assert (small.width, small.height) == (320 // factor, 160 // factor)
+    whole = image.rgb().astype(np.float64)
+    means = whole.reshape(160 // factor, factor, 320 // factor, factor, 3).mean((1, 3))
+    assert np.abs(small.rgb() - means).max() < 6
+
+
+@given(
+    size=st.tuples(st.integers(8, 200), st.integers(8, 200)),
+    least=st.tuples(st.integers(1, 200), st.integers(1, 200)),
+)
+@settings(max_examples=50, deadline=None)
+def test_it_is_never_less_than_is_needed_and_never_askew(
+    size: tuple[int, int], least: tuple[int, int]
+) -> None:
+    """A side that a factor does not divide would be stretched by part of a pixel."""
+    image = Image.compressed(_encode('.jpg', _random(size[1], size[0], 3)))
+    small = image.decoded(least)
+    factor = size[0] // small.width
+    assert (small.width * factor, small.height * factor) == size
+    if factor > 1:
+        assert small.width >= least[0] and small.height >= least[1]
+
+
+def test_other_files_are_decoded_as_they_are() -> None:
+    array = _random(64, 64, 3)
+    small = Image.compressed(_encode('.png', array)).decoded((8, 8))
+    np.testing.assert_array_equal(small.rgb(), array[..., ::-1])
+    mosaic = Image.compressed(_encode('.jpg', array[..., 0]), 'bayer_rggb8; jpeg')
+    assert mosaic.decoded((8, 8)).width == 64, 'neighbours are different colours'
+    raw = Image.from_array(array)
+    assert raw.decoded((8, 8)) is raw
+
+
+def test_an_orientation_in_a_file_is_ignored_at_every_size() -> None:
+    """The camera matrix means the pixels as they are stored."""
+    jpeg = _encode('.jpg', _smooth(64, 128))
+    exif = b'Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0'
+    turned = jpeg[:2] + b'\xff\xe1' + struct.pack('>H', len(exif) + 2) + exif + jpeg[2:]
+    assert cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR).shape[:2] == (128, 64)
+    for least in ((128, 64), (64, 32), (16, 8)):
+        small = Image.compressed(turned).decoded(least)
+        assert (small.width, small.height) == least

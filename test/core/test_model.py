@@ -169,3 +169,16 @@ def test_what_a_damaged_engine_says_costs_only_that_box(
     assert result.detections is not None
     assert [result.detections.class_names[i] for i in result.detections.labels] == ['blue']
     assert set(np.unique(result.semantic['ground'].class_ids)) <= {0, 1, 2, 3, 255}
+
+
+def test_one_file_of_a_batch_that_is_damaged_costs_no_other_and_order_is_kept() -> None:
+    """They are decoded side by side."""
+    good = cv2.imencode('.jpg', np.full((64, 96, 3), 114, np.uint8))[1].tobytes()
+    images = [good, good[:200], good, b'\xff\xd8\xff']
+    frames = [Frame(f'c{n}', n + 1, 1, Image.compressed(data)) for n, data in enumerate(images)]
+    with FakeEngine(fake_bundle(), max_batch=4) as engine:
+        request = engine.request()
+        flight = Model('fake', fake_bundle().manifest, engine).prepare(request, frames)
+        request.release()
+    assert [frame.camera for frame in flight.frames] == ['c0', 'c2']
+    assert [frame.camera for frame, _ in flight.failed] == ['c1', 'c3']
