@@ -143,6 +143,10 @@ class BlockingEngine(SlotEngine):
         :raises BackendError: the runtime failed.
         """
 
+    def call_size(self, batch_size: int) -> int:
+        """Return how many images a call takes for such a batch; what is more is padding."""
+        return batch_size
+
     def submit(self, images: NDArray[np.uint8]) -> Future[Outputs]:
         """Run uint8 [n, H, W, 3] behind whatever runs now."""
         try:
@@ -158,6 +162,12 @@ class _BlockingSlot(FutureSlot):
     def __init__(self, engine: BlockingEngine, images: NDArray[np.uint8]) -> None:
         super().__init__(engine, images)
         self._engine = engine
+        self._batch_size = 0
+
+    def result(self) -> Outputs:
+        """Wait for the run and return its outputs, without those of the padding."""
+        return {name: array[: self._batch_size] for name, array in super().result().items()}
 
     def _begin(self, batch_size: int) -> None:
-        self._future = self._engine.submit(self._images[:batch_size])
+        self._batch_size = batch_size
+        self._future = self._engine.submit(self._images[: self._engine.call_size(batch_size)])

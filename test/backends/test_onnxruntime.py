@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from perception_ros.backends import EngineOptions, open_engine
-from perception_ros.backends.onnxruntime import providers
+from perception_ros.backends.onnxruntime import call_sizes, providers
 from perception_ros.bundles.bundle import Bundle
 from perception_ros.core.errors import BackendError
 from test.builders import picture, write_real_bundle
@@ -69,3 +69,32 @@ def test_optimisation_changes_no_answer(bundle: Bundle, level: str) -> None:
         request.start(1)
         np.testing.assert_allclose(request.result()['scores'][0, :3], [0, 1, 0], atol=1e-6)
         request.release()
+
+
+def test_the_sizes_of_calls_on_a_gpu() -> None:
+    assert call_sizes(1) == (1,)
+    assert call_sizes(6) == (1, 2, 4, 6)
+    assert call_sizes(8) == (1, 2, 4, 8)
+
+
+def test_a_call_that_is_padded_gives_the_answers_of_its_own_images_alone(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, with the CPU to compute: what another batch left in the slot is no answer."""
+    monkeypatch.setattr(
+        'perception_ros.backends.onnxruntime.providers', lambda *_: ([(CPU, {})], 'cuda:0')
+    )
+    pictures = [
+        picture(96, 64, **{colour: (0, 0, 96, 64)})
+        for colour in ('red', 'green', 'blue', 'green', 'red')
+    ]
+    with open_engine(bundle, 'onnxruntime', EngineOptions(max_batch=6)) as engine:
+        engine.warm_up()
+        for n in (5, 3, 1, 2, 4):
+            request = engine.request()
+            request.images[:n] = pictures[:n]
+            request.start(n)
+            scores = request.result()['scores']
+            assert len(scores) == n
+            assert scores[:, :3].argmax(axis=1).tolist() == [0, 1, 2, 1, 0][:n]
+            request.release()
