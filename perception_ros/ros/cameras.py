@@ -17,16 +17,14 @@ from perception_ros.core.types import Frame
 from perception_ros.ros.bridge import understood
 from perception_ros.ros.cdr import read_compressed_image, read_image
 from perception_ros.ros.intake import Intake
-from perception_ros.ros.qos import explain_mismatch, make_qos
-
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
-except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
+from perception_ros.ros.qos import explain_mismatch, incompatibilities, make_qos
 
 CLOCKS_DISAGREE_NS = 10_000_000_000
 """A stamp further than this from the node's clock is of another clock (a bag without
 use_sim_time): nothing can be said about the time that such a frame was under way."""
+
+_LOOK_S = 1.0
+"""So often it is looked for publishers whose QoS does not fit."""
 
 
 class CameraSubscriptions:
@@ -43,6 +41,8 @@ class CameraSubscriptions:
         self._on_mismatch = on_mismatch
         self._subscriptions: list[Any] = []
         self._last_arrival_ns: dict[str, int] = {}
+        self._told: dict[str, str] = {}
+        self._timer: Any = None
         self._intake = Intake()
         try:
             for name, camera in pipeline.config.cameras.items():
@@ -53,11 +53,14 @@ class CameraSubscriptions:
         except Exception:
             self.destroy()
             raise
+        self._timer = node.create_timer(_LOOK_S, self._look_for_mismatches)
         self._intake.start()
 
     def destroy(self) -> None:
         """Unsubscribe; no frame is handed on after this."""
         self._intake.stop()
+        if self._timer:
+            self._node.destroy_timer(self._timer)
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions = []
@@ -65,8 +68,7 @@ class CameraSubscriptions:
     def _subscribe(
         self, name: str, camera: CameraConfig, receive: Callable[[Buffer], None]
     ) -> Any:
-        subscribe = partial(
-            self._node.create_subscription,
+        return self._node.create_subscription(
             CompressedImage if camera.transport == 'compressed' else Image,
             camera.topic_for(name),
             receive,
@@ -74,11 +76,6 @@ class CameraSubscriptions:
             callback_group=self._intake.group,
             raw=True,
         )
-        events = SubscriptionEventCallbacks(incompatible_qos=partial(self._explain, name, camera))
-        try:
-            return subscribe(event_callbacks=events)
-        except UnsupportedEventTypeError:  # by this RMW: then a mismatch shows as silence alone
-            return subscribe()
 
     def _receive(self, name: str, camera: CameraConfig, serialised: Buffer) -> None:
         """Make a frame of a message. Whatever is in it, the other cameras' must go on."""
@@ -111,12 +108,18 @@ class CameraSubscriptions:
         self._last_arrival_ns[name] = now_ns
         return now_ns
 
-    def _explain(self, name: str, camera: CameraConfig, event: Any) -> None:
-        topic = camera.topic_for(name)
-        offered = [
-            (info.node_name, info.qos_profile)
-            for info in self._node.get_publishers_info_by_topic(topic)
-        ]
-        remedy = f'Set cameras.{name}.reliability to best_effort, or change the publisher'
-        requested = make_qos(camera.reliability, camera.queue_depth)
-        self._on_mismatch(name, explain_mismatch(topic, requested, offered, remedy))
+    def _look_for_mismatches(self) -> None:
+        """Tell of publishers whose QoS does not fit, once of each state of things."""
+        for name, camera in self._pipeline.config.cameras.items():
+            topic = camera.topic_for(name)
+            requested = make_qos(camera.reliability, camera.queue_depth)
+            misfits = [
+                (info.node_name, info.qos_profile)
+                for info in self._node.get_publishers_info_by_topic(topic)
+                if incompatibilities(requested, info.qos_profile)
+            ]
+            remedy = f'Set cameras.{name}.reliability to best_effort, or change the publisher'
+            text = explain_mismatch(topic, requested, misfits, remedy) if misfits else ''
+            if text and text != self._told.get(name):
+                self._on_mismatch(name, text)
+            self._told[name] = text

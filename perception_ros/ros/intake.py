@@ -32,7 +32,11 @@ OnMessage = Callable[[memoryview], None]
 
 
 class OwnThread(CallbackGroup):
-    """Subscriptions that no executor may take from; their QoS events stay with it."""
+    """Subscriptions that no executor may take from, nor wait for the QoS events of.
+
+    In Fast DDS a reader's events and its messages wake whoever waits for either: an executor that
+    waited for the events alone would build its wait set anew for each image, and find nothing.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +44,7 @@ class OwnThread(CallbackGroup):
 
     def can_execute(self, entity: Any) -> bool:
         """Say whether the executor may look after it."""
-        return not isinstance(entity, Subscription) or entity in self.of_executor
+        return entity in self.of_executor
 
     def beginning_execution(self, entity: Any) -> bool:
         """Let the executor go on with what it may look after."""
