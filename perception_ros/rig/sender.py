@@ -121,7 +121,7 @@ class Sender:
         for camera in self._cameras:
             camera.stamps_ns = []
         cpu_s = time.process_time()
-        ticks = _Ticks(begin_ns, self._period_ns, round(seconds * 1e9))
+        ticks = Ticks(begin_ns, self._period_ns, round(seconds * 1e9))
         while not self._is_over and (due_ns := ticks.next_ns()) is not None:
             self._sleep_until(due_ns)
             now_ns = time.monotonic_ns()
@@ -156,7 +156,7 @@ class Sender:
             time.sleep(min(left_ns / 1e9, _NAP_S))
 
 
-class _Ticks:
+class Ticks:
     """Times at which to send, at absolute distances from the first."""
 
     def __init__(self, begin_ns: int, period_ns: int, length_ns: int) -> None:

@@ -25,6 +25,8 @@ _SETTLED_SHARE = 0.2
 _SEED = 20
 _THERE, _GONE = (0.03, 0.12), (0.005, 0.03)
 """How long a camera stays, and how long it is gone, as shares of the run, from and to."""
+_LEAST_THERE_S, _LEAST_GONE_S = 3.0, 1.0
+"""However short the run: it takes a second until a camera that comes back is heard."""
 
 
 def measure(
@@ -65,11 +67,18 @@ def measure(
 def comings_and_goings(cameras: Sequence[str], seconds: float) -> Iterator[Absence]:
     """Yield when each camera is gone: the same for every run of that length."""
     chance = random.Random(_SEED)
+
+    def there_s() -> float:
+        return max(chance.uniform(*_THERE) * seconds, _LEAST_THERE_S)
+
     for camera in cameras:
-        at_s = chance.uniform(*_THERE) * seconds
-        while (back_s := at_s + chance.uniform(*_GONE) * seconds) < seconds:
+        at_s = there_s()
+        while True:
+            back_s = at_s + max(chance.uniform(*_GONE) * seconds, _LEAST_GONE_S)
+            if back_s >= seconds:
+                break
             yield camera, at_s, back_s
-            at_s = back_s + chance.uniform(*_THERE) * seconds
+            at_s = back_s + there_s()
 
 
 def slope_mb_per_h(samples: Sequence[Sample]) -> float | None:
