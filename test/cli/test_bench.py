@@ -10,6 +10,7 @@ import pytest
 
 from perception_ros.benchmarks.report import EngineReport
 from perception_ros.bundles import Bundle
+from test.benchmarks.live_reports import pipeline_report
 from test.benchmarks.reports import report
 from test.builders import picture, write_real_bundle
 from test.cli.test_commands import call, CAPTURE
@@ -108,3 +109,50 @@ def test_the_family_lists_its_members(capsys: CAPTURE) -> None:
     assert ' engine ' in capsys.readouterr().out
     assert call('bench', 'engine', '--help') == 0
     assert '--precisions' in capsys.readouterr().out
+
+
+def test_the_commands_of_the_page_are_commands(capsys: CAPTURE) -> None:
+    """A reader types them as they stand there: --help is refused behind an unknown option."""
+    page = Path(__file__).parents[2] / 'docs' / 'benchmarks_realtime.md'
+    commands = [
+        line.split()[1:] for line in page.read_text().splitlines()
+        if line.startswith('    perception_ros bench ')
+    ]
+    assert {command[1] for command in commands} == {
+        'pipeline', 'overload', 'soak', 'ingest', 'transport',
+    }
+    for command in commands:
+        assert call(*command, '--help') == 0, command
+    assert call('bench', 'pipeline', '--no-such-option', '--help') != 0
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'says'),
+    [
+        pytest.param(['pipeline', '--size', '1280'], 'height: Input should be a valid', id='size'),
+        pytest.param(['pipeline', '--encoding', 'png'], "Input should be 'raw' or", id='encoding'),
+        pytest.param(['pipeline', '--transport', 'x'], 'expected default or', id='transport'),
+        pytest.param(['pipeline', '--sides', 'rust'], 'expected some of node, bare', id='side'),
+        pytest.param(['pipeline', 'nowhere'], 'nowhere', id='bundle'),
+        pytest.param(['ingest', '--images', 'nowhere'], 'nothing is there', id='images'),
+        pytest.param(['overload', '--first', '6'], 'fewer than the 6 cameras', id='first'),
+        pytest.param(['soak', '--json', '.'], 'expected a file to write', id='json'),
+    ],
+)
+def test_what_cannot_be_measured_of_a_node_is_refused_at_once(
+    arguments: list[str], says: str, capsys: CAPTURE
+) -> None:
+    assert call('bench', *arguments) == 1
+    err = capsys.readouterr().err
+    assert says in err and err.count('\n') == 1
+
+
+def test_a_report_of_a_node_can_be_shown_again(tmp_path: Path, capsys: CAPTURE) -> None:
+    written, plot = tmp_path / 'a.json', tmp_path / 'a.png'
+    written.write_text(pipeline_report().model_dump_json())
+    assert call('bench', 'show', written, '--plot', plot) == 0
+    out, err = capsys.readouterr()
+    assert 'node / plain@default' in out and 'not measured: bare after 0 turns' in out
+    assert err == 'warning: the machine was busy\n' and plot.stat().st_size > 1000
+    assert call('bench', 'show', written, '--markdown', tmp_path / 'a.md') == 1
+    assert '--markdown: expected a report of engines' in capsys.readouterr().err

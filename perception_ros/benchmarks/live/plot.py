@@ -25,8 +25,9 @@ def draw(report: LiveReport) -> Pixels:
 
     :raises BenchmarkError: nothing was measured.
     """
+    colors = {row.side: COLORS[n % len(COLORS)] for n, row in enumerate(report.rows)}
     panels = [
-        _panel(NAMES[name], spreads)
+        _panel(NAMES[name], spreads, colors)
         for name in _DRAWN
         if (spreads := {
             row.side: value for row in report.rows if (value := getattr(row, name)) is not None
@@ -39,7 +40,7 @@ def draw(report: LiveReport) -> Pixels:
     return np.vstack(panels)
 
 
-def _panel(title: str, spreads: dict[str, Spread]) -> Pixels:
+def _panel(title: str, spreads: dict[str, Spread], colors: dict[str, Color]) -> Pixels:
     height = _TOP + _ROW * len(spreads) + _BOTTOM
     canvas = Canvas(height)
     canvas.write(title, _LEFT, 40, 1.0)
@@ -54,8 +55,7 @@ def _panel(title: str, spreads: dict[str, Spread]) -> Pixels:
     for place, (side, spread) in enumerate(spreads.items()):
         top = _TOP + place * _ROW
         canvas.write(side, _LEFT - 20, top + 29, 0.75, align=1.0)
-        color: Color = COLORS[place % len(COLORS)]
-        canvas.box((_LEFT, top + 6), (x(spread.median), top + _ROW - 8), color)
+        canvas.box((_LEFT, top + 6), (x(spread.median), top + _ROW - 8), colors[side])
         middle = top + _ROW / 2 - 1
         canvas.line((x(spread.p10), middle), (x(spread.p90), middle), INK, 2)
         for end in (spread.p10, spread.p90):
