@@ -7,6 +7,8 @@ from functools import partial
 import time
 from typing import Any
 
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 from typing_extensions import Buffer
@@ -53,7 +55,8 @@ class CameraSubscriptions:
         except Exception:
             self.destroy()
             raise
-        self._timer = node.create_timer(_LOOK_S, self._look_for_mismatches)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # a simulated one may stand
+        self._timer = node.create_timer(_LOOK_S, self._look_for_mismatches, clock=steady)
         self._intake.start()
 
     def destroy(self) -> None:
