@@ -155,6 +155,29 @@ class ModelConfig(_Frozen):
     max_rate_hz: float = parameter(
         0.0, 'Most frames per second from each camera; 0: all', unit='Hz', ge=0.0, le=1000.0
     )
+    preferred_batch: int = parameter(
+        0,
+        'Images that an engine call should have: one that has fewer may wait for '
+        'max_queue_delay_ms while more are expected; 0: it never waits',
+        ge=0,
+        le=256,
+    )
+    max_queue_delay_ms: float = parameter(
+        0.0,
+        'Longest time that an engine call of fewer than preferred_batch images waits for more, '
+        'from when its oldest image could have gone; 0: it never waits',
+        unit='ms',
+        ge=0.0,
+        le=10_000.0,
+    )
+    deadline_ms: float = parameter(
+        0.0,
+        'Time from receipt to publication within which a result is of use: a frame that, by what '
+        'engine calls take, cannot make it is dropped as late before it costs one; 0: none',
+        unit='ms',
+        ge=0.0,
+        le=60_000.0,
+    )
     score_threshold: float = parameter(
         -1.0,
         "Detections below this score are not published; -1: the bundle's threshold",
@@ -309,6 +332,11 @@ class PerceptionConfig(_Frozen):
                     f'expected some of {sorted(self.cameras)}'
                 )
             self._check_fallback(name, model)
+            if model.max_queue_delay_ms >= self.max_age_ms:
+                raise ValueError(
+                    f'model {name!r} has max_queue_delay_ms {model.max_queue_delay_ms:g}: '
+                    f'expected less than max_age_ms, {self.max_age_ms:g}, or it drops what waits'
+                )
         return self
 
     def _check_fallback(self, name: str, model: ModelConfig) -> None:

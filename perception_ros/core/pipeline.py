@@ -76,7 +76,8 @@ class Running:
 class Pipeline:
     """Cameras in, results out.
 
-    Who drives it sees to it that `receive`, `_match` and `_next_batch` never overlap.
+    Who drives it sees to it that `receive`, `_match`, `_next_batch` and `_note_call` never
+    overlap.
 
     :param models: by name, as in `config.models`; they stay the caller's to close.
     :param publish: called for each result. It may raise: that costs the one result.
@@ -106,6 +107,7 @@ class Pipeline:
             config,
             {name: model.engine.info.max_batch for name, model in models.items()},
             lambda camera, model: bool(self._wanted_outputs(camera, model)),
+            is_live=stopwatch is None,
         )
         self._synchronizer: Matcher = synchronizer or Synchronizer(
             list(config.cameras), config.synchronizer, offsets_ms
@@ -195,6 +197,12 @@ class Pipeline:
                 self._publish(result)
                 published_ns = self._stopwatch() + running.shift_ns
                 self._account(replace(result, passage=passage._replace(published_ns=published_ns)))
+        if results:
+            self._note_call(model, len(frames), self._stopwatch() - running.begun_ns)
+
+    def _note_call(self, model: Model, size: int, duration_ns: int) -> None:
+        """Let the scheduler know how long a call of `size` frames took, until published."""
+        self.scheduler.note_call(model.name, size, duration_ns)
 
     def _wanted_outputs(self, camera: str, model: str) -> frozenset[str]:
         if self._wanted is None:

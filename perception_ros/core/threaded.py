@@ -133,10 +133,15 @@ class ThreadedPipeline(Pipeline):
                 self._match()
                 if batch := self._next_batch(model):
                     return batch
-                self._work.wait(self._seconds_to_deadline())
+                self._work.wait(self._seconds_to_wake(model))
         return None
 
-    def _seconds_to_deadline(self) -> float | None:
-        if self._deadline_ns is None:
-            return None
-        return max(self._deadline_ns - self._clock(), 0) / 1e9
+    def _seconds_to_wake(self, model: Model) -> float | None:
+        """Return until when a set is overdue or a held call must go, None: neither waits."""
+        times_ns = (self._deadline_ns, self.scheduler.wake_ns(model.name))
+        first_ns = min((ns for ns in times_ns if ns is not None), default=None)
+        return None if first_ns is None else max(first_ns - self._clock(), 0) / 1e9
+
+    def _note_call(self, model: Model, size: int, duration_ns: int) -> None:
+        with self._work:
+            super()._note_call(model, size, duration_ns)

@@ -42,6 +42,8 @@ class DropReason(str, Enum):
     """A newer frame of the same camera came while this one waited: the newest frame wins."""
     STALE = 'stale'
     """It waited longer than `max_age_ms`."""
+    LATE = 'late'
+    """It could not have been published within the model's `deadline_ms` any more."""
     UNWANTED = 'unwanted'
     """Nobody listens to what this model says about this camera."""
     RATE = 'rate'

@@ -30,12 +30,13 @@ from perception_ros.core.parameters import flat_fields, is_live
         ({'backend': 'fake', 'models': {'m': {'fallback': 'fake'}}}, ["'m'", 'would fail again']),
         ({'models': {'m': {'fallback': 'auto'}}}, ["'m'", 'expected the name of a backend']),
         ({'models': {'m': {'build': 'background'}}}, ["'m'", 'no fallback']),
+        ({'models': {'m': {'max_queue_delay_ms': 500}}}, ["'m'", 'less than max_age_ms, 500']),
     ],
     ids=[
         'unknown', 'range', 'name', 'name with a newline', 'topic with a newline',
         'unknown camera', 'choice', 'nan',
         'fallback to itself', 'fallback to the common backend', 'fallback to whatever',
-        'nobody serves meanwhile',
+        'nobody serves meanwhile', 'held back until stale',
     ],
 )
 def test_it_says_what_is_wrong(values: dict[str, Any], says: list[str]) -> None:

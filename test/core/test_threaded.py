@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 import logging
 import re
@@ -36,7 +36,7 @@ class Setup:
         duration_ms: float = 0.0,
         publish: Callable[[Result], None] | None = None,
         wanted: Any = None,
-        models: tuple[str, ...] = ('fake',),
+        models: Iterable[str] | dict[str, Any] = ('fake',),
         camera: dict[str, Any] | None = None,
         make: Callable[..., ThreadedPipeline] = ThreadedPipeline,
         **config: Any,
@@ -44,7 +44,8 @@ class Setup:
         self.names = [f'c{n}' for n in range(cameras)]
         config.setdefault('synchronizer', {'max_wait_ms': 20.0})
         config['cameras'] = {name: camera or {} for name in self.names}
-        self.config = load_config({'models': {name: {} for name in models}, **config})
+        settings = models if isinstance(models, dict) else {name: {} for name in models}
+        self.config = load_config({'models': settings, **config})
         bundle = fake_bundle()
         self.engines = {
             name: FakeEngine(bundle, max_batch=max_batch, duration_ms=duration_ms)
@@ -269,6 +270,48 @@ def test_the_newest_frame_wins_while_the_engine_is_busy() -> None:
     assert counters['engine_calls']['fake'] <= 4
     stamps = [r.frame.stamp_ns for r in setup.results if r.frame.camera == 'c0']
     assert stamps == sorted(stamps)
+
+
+def test_a_call_is_held_back_until_the_cameras_that_are_late_have_come() -> None:
+    """Sets of one camera each, as from cameras without a common trigger: one call for two."""
+    model = {'preferred_batch': 2, 'max_queue_delay_ms': 400.0}
+    setup = Setup(cameras=2, models={'fake': model}, synchronizer={'tolerance_ms': 0.0})
+    with setup.running():
+        for _ in range(6):
+            for camera in setup.names:
+                setup.receive(setup.set_of_frames([camera]))
+                time.sleep(0.03)
+        wait_until(lambda: len(setup.results) == 12)
+    assert setup.engines['fake'].calls.count(2) >= 3
+
+
+def test_a_call_that_is_held_back_goes_when_nothing_comes() -> None:
+    """Nothing wakes the thread but its own clock, once c1 has been silent for two periods."""
+    model = {'preferred_batch': 2, 'max_queue_delay_ms': 400.0}
+    setup = Setup(cameras=2, models={'fake': model})
+    with setup.running():
+        for _ in range(3):
+            setup.receive(setup.set_of_frames())
+            time.sleep(0.2)
+        began_s = time.monotonic()
+        setup.receive(setup.set_of_frames(['c0']))
+        wait_until(lambda: len(setup.results) == 7)
+        waited_s = time.monotonic() - began_s
+    assert setup.engines['fake'].calls[-1] == 1
+    assert waited_s > 0.1, 'the synchroniser alone waits for 0.02 s'
+
+
+def test_a_deadline_that_nothing_makes_sheds_before_the_engine() -> None:
+    """Only the probes that the estimate asks for cost a call; all is accounted for."""
+    setup = Setup(cameras=1, duration_ms=30.0, models={'fake': {'deadline_ms': 20.0}})
+    with setup.running():
+        for _ in range(25):
+            setup.receive(setup.set_of_frames())
+            time.sleep(0.04)
+        wait_until(lambda: setup.accounted() == 25)
+    counters = setup.counters()
+    assert counters['frames_dropped']['late'] >= 18
+    assert counters['engine_calls']['fake'] == 25 - sum(counters['frames_dropped'].values())
 
 
 def test_stages_overlap() -> None:
