@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 from statistics import median
 
 INTERVALS = 5
@@ -23,17 +24,17 @@ class Pace:
         self._last_ns = now_ns
 
     @property
-    def given_up_ns(self) -> int:
-        """When the camera counts as silent: two periods after its last frame."""
-        return (self._last_ns or 0) + round(2 * self._period_ns)
-
-    def is_expected(self, now_ns: int, until_ns: int) -> bool:
-        """Say whether the camera is alive and its next frame is due before `until_ns`."""
-        if not self._intervals_ns:
-            return False
-        due_ns = self.given_up_ns - self._period_ns
-        return now_ns < self.given_up_ns and max(now_ns, due_ns) < until_ns
+    def due_ns(self) -> float:
+        """When the next frame should come; infinite while nobody can say."""
+        if self._last_ns is None or not self._intervals_ns:
+            return inf
+        return self._last_ns + median(self._intervals_ns)
 
     @property
-    def _period_ns(self) -> float:
-        return median(self._intervals_ns) if self._intervals_ns else 0.0
+    def given_up_ns(self) -> float:
+        """When the camera counts as silent: two periods after its last frame."""
+        return 2 * self.due_ns - (self._last_ns or 0)
+
+    def is_expected(self, now_ns: int, until_ns: float) -> bool:
+        """Say whether the camera is alive and its next frame is due before `until_ns`."""
+        return max(now_ns, self.due_ns) < until_ns and now_ns < self.given_up_ns

@@ -14,7 +14,7 @@ make their deadline; what is left goes into the next call. docs/scheduling.md ha
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 import math
 
@@ -199,19 +199,20 @@ class Scheduler:
         goal = queue.preferred_batch
         if len(queue.waiting) >= goal or not queue.max_delay_ns:
             return now_ns
-        until_ns = min(matched_ns for _, matched_ns in queue.waiting) + queue.max_delay_ns
+        until_ns: float = min(matched_ns for _, matched_ns in queue.waiting) + queue.max_delay_ns
         if queue.deadline_ns:
             oldest_ns = min(frame.received_ns for frame, _ in queue.waiting)
             latest_ns = oldest_ns + queue.deadline_ns - queue.times.expect_ns(goal)
             until_ns = min(until_ns, latest_ns)
-        return min(until_ns, max(self._awaited_ns(queue, now_ns, until_ns), default=now_ns))
-
-    def _awaited_ns(self, queue: _Queue, now_ns: int, until_ns: int) -> Iterator[int]:
-        """Yield, for each camera whose next frame should come in time, when to give it up."""
         here = {frame.camera for frame, _ in queue.waiting}
-        for camera, pace in queue.paces.items():
-            if camera not in here and pace.is_expected(now_ns, until_ns):
-                yield pace.given_up_ns
+        # Else a newer frame of its own camera would take the place of one that is held back.
+        until_ns = min(until_ns, *(queue.paces[camera].due_ns for camera in here))
+        given_up_ns = [
+            pace.given_up_ns
+            for camera, pace in queue.paces.items()
+            if camera not in here and pace.is_expected(now_ns, until_ns)
+        ]
+        return round(min(until_ns, max(given_up_ns, default=now_ns)))
 
     # ------------------------------------------------------------------------ what is not inferred
 

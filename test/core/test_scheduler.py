@@ -220,9 +220,15 @@ def test_nothing_waits_for_what_is_not_to_come() -> None:
 def test_a_camera_is_waited_for_until_it_is_silent() -> None:
     """It was due at 966, and with 999 it has missed a second one."""
     sched = patient(max_queue_delay_ms=40.0)
-    come(sched, 966, 'c0', 'c1')
-    assert sizes(sched, 967) == [] and sched.wake_ns('m') == 999 * MS
+    come(sched, 970, 'c0', 'c1')
+    assert sizes(sched, 970) == [] and sched.wake_ns('m') == 999 * MS
     assert sizes(sched, 999) == [2]
+
+
+def test_a_frame_is_not_held_back_until_its_cameras_next_takes_its_place() -> None:
+    sched = patient(max_queue_delay_ms=400.0)
+    come(sched, 960, 'c0', 'c1')
+    assert sizes(sched, 960) == [] and sched.wake_ns('m') == 990 * MS, 'a period of 30, or 33'
 
 
 def test_a_call_that_would_be_late_does_not_wait() -> None:

@@ -281,7 +281,7 @@ def test_a_call_is_held_back_until_the_cameras_that_are_late_have_come() -> None
             for camera in setup.names:
                 setup.receive(setup.set_of_frames([camera]))
                 time.sleep(0.03)
-        wait_until(lambda: len(setup.results) == 12)
+        wait_until(lambda: setup.accounted() == 12)
     assert setup.engines['fake'].calls.count(2) >= 3
 
 
