@@ -19,9 +19,11 @@ from perception_ros.benchmarks.live.reports import (
     TransportReport,
 )
 from perception_ros.benchmarks.report import EngineReport, Report
+from perception_ros.benchmarks.scheduling.report import SchedulerReport
 
 AnyReport = Annotated[
-    EngineReport | PipelineReport | TransportReport | IngestReport | OverloadReport | SoakReport,
+    EngineReport | PipelineReport | TransportReport | IngestReport | OverloadReport | SoakReport
+    | SchedulerReport,
     Field(discriminator='benchmark'),
 ]
 """What `bench ... --json` writes."""
@@ -29,6 +31,7 @@ AnyReport = Annotated[
 
 _REPORTS: tuple[type[Report], ...] = (
     EngineReport, PipelineReport, TransportReport, IngestReport, OverloadReport, SoakReport,
+    SchedulerReport,
 )
 
 

@@ -156,3 +156,13 @@ def test_a_report_of_a_node_can_be_shown_again(tmp_path: Path, capsys: CAPTURE) 
     assert err == 'warning: the machine was busy\n' and plot.stat().st_size > 1000
     assert call('bench', 'show', written, '--markdown', tmp_path / 'a.md') == 1
     assert '--markdown: expected a report of engines' in capsys.readouterr().err
+
+
+def test_the_scheduler_beside_other_policies(tmp_path: Path, capsys: CAPTURE) -> None:
+    written = tmp_path / 'a.json'
+    assert call('bench', 'scheduler', '--scenarios', 3, '--seconds', 1, '--json', written) == 0
+    printed = capsys.readouterr().out
+    assert 'dynamic batcher' in printed
+    assert call('bench', 'show', written) == 0
+    assert capsys.readouterr().out == printed
+    assert call('bench', 'show', written, '--markdown', tmp_path / 'a.md') == 1

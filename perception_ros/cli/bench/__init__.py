@@ -9,6 +9,7 @@ from perception_ros.cli.bench.ingest import ingest
 from perception_ros.cli.bench.overload import overload
 from perception_ros.cli.bench.pipeline import pipeline
 from perception_ros.cli.bench.replay import replay
+from perception_ros.cli.bench.scheduler import scheduler
 from perception_ros.cli.bench.show import show
 from perception_ros.cli.bench.soak import soak
 from perception_ros.cli.bench.start import start
@@ -23,6 +24,6 @@ def _family() -> None:
 
 
 for command in (
-    engine, pipeline, ingest, transport, overload, soak, start, replay, show,
+    engine, pipeline, ingest, transport, overload, soak, start, replay, scheduler, show,
 ):
     bench.command()(command)

@@ -18,13 +18,14 @@ from perception_ros.benchmarks.live.settings import (
     Transport,
 )
 from perception_ros.benchmarks.live.tables import doubts, not_measured, tables
+from perception_ros.benchmarks.report import Report
 from perception_ros.bundles import Bundle
 from perception_ros.cli.bench.answers import print_grids, write_picture, write_report
 from perception_ros.core.config import describe
 from perception_ros.core.errors import BenchmarkError, ConfigError
 
 DEFAULT_IMAGES = Path('.cache/demo')
-_ReportT = TypeVar('_ReportT', bound=LiveReport)
+_ReportT = TypeVar('_ReportT', bound=Report)
 
 Bundle_ = Annotated[str, typer.Argument(help='Name of a shipped bundle, or a folder.')]
 Backend = Annotated[

@@ -9,10 +9,12 @@ import typer
 
 from perception_ros.benchmarks.live.reports import LiveReport
 from perception_ros.benchmarks.report import EngineReport
+from perception_ros.benchmarks.scheduling.report import SchedulerReport
 from perception_ros.benchmarks.schema import read_report
 from perception_ros.cli.bench.answers import check_target
 from perception_ros.cli.bench.engine import show_engines, write_engines
 from perception_ros.cli.bench.live import answer
+from perception_ros.cli.bench.scheduler import show_scheduler
 from perception_ros.core.errors import ConfigError
 
 
@@ -34,3 +36,7 @@ def show(
         if markdown:
             raise ConfigError('--markdown: expected a report of engines; others have no page')
         answer(read, None, plot)
+    elif isinstance(read, SchedulerReport):
+        if markdown or plot:
+            raise ConfigError('a report of schedulers has a table, no page and no plot')
+        show_scheduler(read)

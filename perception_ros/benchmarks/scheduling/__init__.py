@@ -1,0 +1,1 @@
+"""The scheduler beside other policies, in invented traffic: pure and seeded, without a clock."""
