@@ -147,12 +147,14 @@ def test_no_process_is_left(number: int) -> None:
 
 
 def children_of(parent: int) -> Iterator[int]:
+    """Yield the nodes and helpers of a process, and no git that says which commit this is."""
     for process in Path('/proc').glob('[0-9]*'):
         try:
             fields = (process / 'stat').read_text().rpartition(')')[2].split()
+            command = (process / 'cmdline').read_bytes()
         except OSError:
             continue
-        if int(fields[1]) == parent:
+        if int(fields[1]) == parent and b'perception_ros.' in command:
             yield int(process.name)
 
 
