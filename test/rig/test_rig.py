@@ -129,7 +129,7 @@ def test_no_process_is_left(number: int) -> None:
                '--sides', 'node', '--transport', 'default')
     with subprocess.Popen(
         [sys.executable, '-c', 'from perception_ros.cli.main import main; main()', *command],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=hear_ctrl_c,
     ) as parent:
         children: set[int] = set()
         deadline = time.monotonic() + 60
@@ -144,6 +144,11 @@ def test_no_process_is_left(number: int) -> None:
     while (left := [pid for pid in children if is_there(pid)]) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not left
+
+
+def hear_ctrl_c() -> None:
+    """Undo what a shell does to whatever it starts in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def children_of(parent: int) -> Iterator[int]:
