@@ -22,6 +22,7 @@ from vision_msgs.msg import Detection2DArray
 
 from test.builders import write_real_bundle
 from test.nodes.bench import Bench, image, wait_until
+from test.processes import hear_ctrl_c
 
 COMMAND = (sys.executable, '-c', 'from perception_ros.cli.main import main; main()', 'top')
 
@@ -99,7 +100,7 @@ def test_it_lives_in_a_terminal_until_ctrl_c(busy: Bench) -> None:
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack('HHHH', 40, 120, 0, 0))
     process = subprocess.Popen(
         [*COMMAND], env={**environment(busy), 'TERM': 'xterm'}, stdin=its, stdout=its, stderr=its,
-        start_new_session=True,
+        start_new_session=True, preexec_fn=hear_ctrl_c,
     )
     os.close(its)
     seen = bytearray()
