@@ -112,11 +112,15 @@ def test_it_lives_in_a_terminal_until_ctrl_c(busy: Bench) -> None:
             except OSError:  # the process has closed its end
                 return
 
-    reader = threading.Thread(target=read)
+    reader = threading.Thread(target=read, daemon=True)  # a failure must not keep pytest
     reader.start()
-    wait_until(lambda: seen.count(b'domain') >= 3, 40)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 0
+    try:
+        wait_until(lambda: seen.count(b'domain') >= 3, 40)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
     reader.join()
     os.close(ours)
     assert b'front' in seen and b'Traceback' not in seen
