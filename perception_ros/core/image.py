@@ -145,15 +145,15 @@ class Image:
         if not self.is_compressed:
             return self
         self.validate()
-        array, code = _decode_file(self, self._reduction(least) if least else 1)
+        array, code = _decode_file(self, self.reduction(least) if least else 1)
         height, width = array.shape[:2]
         channels = 1 if array.ndim == 2 else array.shape[2]
         encoding = 'rgb8' if code is None else _DECODED[channels]
         data = np.ascontiguousarray(array).reshape(-1).data
         return Image(data, encoding, width, height, channels * width)
 
-    def _reduction(self, least: tuple[int, int]) -> int:
-        """Return by how much the sides may be divided while the image is decoded."""
+    def reduction(self, least: tuple[int, int]) -> int:
+        """Return by how much `decoded` divides the sides for a (width, height): 1, 2, 4 or 8."""
         if self.encoding == 'jpeg' and not self.mosaic:
             for factor in sorted(_REDUCED, reverse=True):
                 even = not (self.width % factor or self.height % factor)

@@ -76,6 +76,16 @@ class Model:
         """Names of what this model can say: detections, instances, semantic/<head>."""
         return self.manifest.outputs
 
+    def decode(self, frame: Frame) -> tuple[Image, Letterbox]:
+        """Return the frame's image, a file decoded as large as the network needs, and its place.
+
+        :raises ImageError: it cannot be decoded.
+        """
+        frame.image.validate()  # before its size is believed
+        size = (frame.image.width, frame.image.height)
+        letterbox = Letterbox.fit(size, self.engine.info.input_size, self._policy)
+        return frame.decoded(letterbox.scaled_size), letterbox
+
     def prepare(self, request: Request, frames: Sequence[Frame]) -> InFlight:
         """Letterbox the frames into the request's input, for `InFlight.start`.
 
@@ -84,8 +94,9 @@ class Model:
         """
         flight = InFlight(request, [], [], [])
         files = sum(frame.image.is_compressed for frame in frames)
-        decode = in_parallel if files > 1 else in_turn  # handing over costs more than a raw image
-        for frame, prepared in zip(frames, decode(self._decode, frames), strict=True):
+        # Raw images take about a millisecond each: threads would save little and cost more CPU.
+        decode = in_parallel if files > 1 else in_turn
+        for frame, prepared in zip(frames, decode(self.decode, frames), strict=True):
             try:
                 image, letterbox = prepared()
                 request.write(len(flight.frames), image, letterbox)
@@ -150,13 +161,6 @@ class Model:
             finally:
                 request.release()
         return results
-
-    def _decode(self, frame: Frame) -> tuple[Image, Letterbox]:
-        """Return the frame's image, a file decoded as large as the network needs it."""
-        frame.image.validate()  # before its size is believed
-        size = (frame.image.width, frame.image.height)
-        letterbox = Letterbox.fit(size, self.engine.info.input_size, self._policy)
-        return frame.image.decoded(letterbox.scaled_size), letterbox
 
     def _detections(
         self,

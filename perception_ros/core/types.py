@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception_ros.core.canvas import Canvas
+from perception_ros.core.decoding import DecodedOnce
 from perception_ros.core.image import Image
 from perception_ros.core.passage import Passage
 
@@ -74,6 +75,16 @@ class Frame:
     image: Image
     frame_id: str = ''
     transport_ns: int | None = None
+    _decoded: DecodedOnce = field(default_factory=DecodedOnce, init=False, repr=False)
+
+    def decoded(self, least: tuple[int, int]) -> Image:
+        """Return the image with a file decoded to at least this (width, height).
+
+        What is decoded is kept with the frame, for the other models of its camera.
+
+        :raises ImageError: the image cannot be decoded.
+        """
+        return self._decoded.get(self.image, least)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,7 +10,6 @@ from typing import Any
 from perception_ros.backends.base import Engine
 from perception_ros.bundles.manifest import ClassInfo, Manifest
 from perception_ros.core.errors import DatasetError, ImageError
-from perception_ros.core.image import Image
 from perception_ros.core.instances import whole_masks
 from perception_ros.core.model import Model
 from perception_ros.core.types import Frame, Result
@@ -170,16 +169,18 @@ def _results(model: Model, dataset: Dataset, track: Track) -> Iterable[tuple[Pat
     step = model.engine.info.max_batch
     batches = [dataset.images[i : i + step] for i in range(0, len(dataset.images), step)]
     for paths in track(batches):
-        frames = [Frame(str(path), 1, 1, _image(dataset, path)) for path in paths]
+        frames = [_frame(model, dataset, path) for path in paths]
         yield from zip(paths, model.infer(frames), strict=True)
 
 
-def _image(dataset: Dataset, path: Path) -> Image:
-    """Decode here, where the file's name is known."""
+def _frame(model: Model, dataset: Dataset, path: Path) -> Frame:
+    """Decode as the node does, and here, where the file's name is known."""
     try:
-        return Image.from_array(dataset.read(path).rgb())
+        frame = Frame(str(path), 1, 1, dataset.read(path))
+        model.decode(frame)  # which the frame keeps
     except ImageError as error:
         raise ImageError(f'{path}: {error}') from error
+    return frame
 
 
 def _names(classes: Sequence[ClassInfo]) -> tuple[str, ...]:

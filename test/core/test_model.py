@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+import struct
 from typing import Any
 
 import cv2
@@ -44,6 +47,89 @@ def test_boxes_and_masks_lie_on_what_they_mean(size: tuple[int, int], encoding: 
     wrong = np.count_nonzero(seen != truth)
     outline = 2 * ((box[2] - box[0]) + (box[3] - box[1]))
     assert wrong <= outline * tolerance
+
+
+EXIF_ORIENTATION = b'Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0'
+
+
+def jpeg_of(pixels: np.ndarray, kind: str) -> Image:
+    """Return a picture as a camera's file: 'baseline', 'progressive', 'grey' or 'turned'."""
+    bgr = pixels[..., ::-1] if kind != 'grey' else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    data = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_PROGRESSIVE, int(kind == 'progressive')])[1]
+    file = data.tobytes()
+    if kind == 'turned':  # it asks to be shown on its side
+        length = struct.pack('>H', len(EXIF_ORIENTATION) + 2)
+        file = file[:2] + b'\xff\xe1' + length + EXIF_ORIENTATION + file[2:]
+    return Image.compressed(file)
+
+
+def centre_of(image: Image) -> np.ndarray:
+    """Return where the one thing on a plain ground lies: x and y, in pixels."""
+    rgb = image.rgb().astype(float)
+    off = np.abs(rgb - rgb[0, 0]).sum(axis=2)
+    off[off < 20] = 0
+    y, x = np.mgrid[: image.height, : image.width] + 0.5
+    return np.array([(x * off).sum(), (y * off).sum()]) / off.sum()
+
+
+@pytest.mark.parametrize('kind', ['baseline', 'progressive', 'grey', 'turned'])
+@pytest.mark.parametrize(
+    ('size', 'factor'),
+    [
+        ((160, 108), 1), ((192, 128), 2), ((640, 480), 4), ((1280, 720), 8), ((1920, 1080), 8),
+        ((1280, 724), 4), ((1278, 722), 2), ((1279, 719), 1),
+    ],
+    ids=str,
+)
+def test_a_file_that_is_decoded_small_lies_where_the_whole_one_does(
+    size: tuple[int, int], factor: int, kind: str
+) -> None:
+    """A box would be off for every camera, and by little enough that nobody sees it."""
+    width, height = size
+    box = (width // 2 + 3, height // 2 + 5, width - width // 16, height - height // 16)
+    image = jpeg_of(picture(width, height, green=box), kind)
+    chosen = model()
+    small, _ = chosen.decode(Frame('front', 1, 1, image))
+    assert (small.width, small.height) == (width // factor, height // factor)
+    drawn = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+    np.testing.assert_allclose(centre_of(small) * factor, drawn, atol=0.5)
+    if kind != 'grey':  # the fake engine looks for colours
+        [result] = chosen.infer([Frame('front', 1, 1, image)])
+        assert result.detections is not None
+        input_pixel = max(width / 96, height / 64) * 1.01
+        np.testing.assert_allclose(result.detections.boxes, [box], atol=input_pixel)
+
+
+def test_models_that_look_at_a_camera_share_what_was_decoded() -> None:
+    """To decode costs more than all else that the node does for an image."""
+    image = jpeg_of(picture(1280, 720), 'baseline')
+    shared = Frame('front', 1, 1, image)
+    models = [model() for _ in range(4)]
+    with ThreadPoolExecutor(len(models)) as threads:
+        first, *others = threads.map(lambda each: each.decode(shared)[0], models)
+    assert all(other is first for other in others)
+    other_image = replace(shared, image=jpeg_of(picture(640, 480), 'baseline'))
+    assert other_image.decoded((1, 1)).width == 80, 'what was kept is not of this image'
+
+
+def test_what_a_model_sees_does_not_depend_on_who_came_first() -> None:
+    """Else a recording would give other answers each time that two networks differ in size."""
+    image = jpeg_of(picture(1280, 720, red=(300, 200, 900, 600)), 'baseline')
+    sizes = [(640, 360), (320, 180), (160, 90)]
+    upwards, downwards = Frame('front', 1, 1, image), Frame('front', 1, 1, image)
+    seen = [upwards.decoded(size).rgb() for size in sizes[::-1]][::-1]
+    for size, expected in zip(sizes, seen, strict=True):
+        decoded = downwards.decoded(size)
+        assert (decoded.width, decoded.height) == size
+        np.testing.assert_array_equal(decoded.rgb(), expected)
+
+
+def test_a_damaged_file_is_refused_to_every_model_that_asks() -> None:
+    data = cv2.imencode('.jpg', picture())[1].tobytes()[:-40]
+    damaged = Frame('front', 1, 1, Image.compressed(data))
+    for _ in range(2):
+        with pytest.raises(ImageError, match='no end-of-image marker'):
+            damaged.decoded((96, 64))
 
 
 def frame_of(pixels: np.ndarray, encoding: str) -> Frame:

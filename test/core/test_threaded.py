@@ -464,14 +464,14 @@ def test_errors_in_scheduling_neither_end_a_thread_nor_keep_a_slot(
 def test_one_cameras_defect_costs_the_batch_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not only images that are known to be bad: any error while one of them is prepared."""
     setup = Setup(cameras=3)
-    original = Model._decode
+    original = Model.decode
 
     def failing(self: Model, frame: Frame) -> Any:
         if frame.camera == 'c1':
             raise BrokenError('c1 broke')
         return original(self, frame)
 
-    monkeypatch.setattr(Model, '_decode', failing)
+    monkeypatch.setattr(Model, 'decode', failing)
     with setup.running():
         setup.receive(setup.set_of_frames())
         wait_until(lambda: setup.accounted() == 3)

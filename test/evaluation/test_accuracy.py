@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 
 from perception_ros.backends import Engine, EngineOptions, open_engine
+from perception_ros.backends.base import Outputs
+from perception_ros.backends.fake import FakeEngine
 from perception_ros.bundles import Bundle
 from perception_ros.bundles.manifest import MaskInfo
 from perception_ros.core.errors import DatasetError, ImageError
+from perception_ros.core.image_file import read_image
 from perception_ros.evaluation import Accuracy, evaluate, open_dataset
 from test.builders import fake_bundle, picture, write_real_bundle
 from test.evaluation.data import write_masks, write_yolo
@@ -67,6 +70,26 @@ def test_boxes_lie_in_the_source_images_pixels(tmp_path: Path) -> None:
     with open_engine(bundle, 'fake') as engine:
         accuracy = evaluate(bundle.manifest, engine, open_dataset(f'yolo:{root}'))
     assert accuracy.figures == {'map50': 1.0, 'map': pytest.approx(1.0)}
+
+
+def test_a_file_is_measured_as_the_node_sees_it(tmp_path: Path) -> None:
+    """Decoded small: what is published of a model must be what it does in a vehicle."""
+    root = write_yolo(tmp_path, {'a': [(0, 0.5, 0.5, 0.5, 0.5)]}, ['red'])
+    wide = cv2.cvtColor(picture(768, 512, red=(195, 131, 579, 387)), cv2.COLOR_RGB2BGR)
+    file = root / 'images' / 'a.jpg'
+    assert cv2.imwrite(str(file), wide)
+    file.with_suffix('.png').unlink()
+    bundle, seen = fake_bundle(), []
+
+    class Watched(FakeEngine):
+        def _run(self, images: np.ndarray) -> Outputs:
+            seen.append(images[0].copy())
+            return super()._run(images)
+
+    with Watched(bundle, max_batch=1) as engine:
+        accuracy = evaluate(bundle.manifest, engine, open_dataset(f'yolo:{root}'))
+    assert accuracy.figures['map50'] == 1.0
+    np.testing.assert_array_equal(seen, [read_image(file).decoded((96, 64)).rgb()])
 
 
 POLYGONS = [[10, 10, 30, 10, 30, 30, 10, 30]]

@@ -139,6 +139,17 @@ def test_files_come_out_as_on_the_cpu(run: Run, suffix: str, channels: int) -> N
     assert worst(run, image, (64, 48), LetterboxPolicy()) <= 1
 
 
+def test_a_file_that_was_decoded_small_comes_out_as_on_the_cpu(run: Run) -> None:
+    """Its letterbox is that of the whole image, its pixels are fewer."""
+    pixels = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)
+    whole = Image.compressed(cv2.imencode('.jpg', pixels)[1].tobytes())
+    letterbox = Letterbox.fit((1280, 720), (416, 416))
+    small = whole.decoded(letterbox.scaled_size)
+    assert (small.width, small.height) == (640, 360)
+    expected = on_cpu(small, letterbox).astype(int)
+    assert np.abs(run(small, letterbox) - expected).max() <= 1
+
+
 def test_a_camera_image_is_enlarged_to_a_real_network_s_input(run: Run) -> None:
     """Where rounding of coordinates adds up: far from the first pixel."""
     assert worst(run, noise('bgr8', 1279, 719), (1920, 1088), LetterboxPolicy()) <= 1
