@@ -6,8 +6,9 @@ that every figure comes with the machine and the command that made it.
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import Self
@@ -16,6 +17,7 @@ from perception_ros.benchmarks.environment import Environment
 from perception_ros.benchmarks.statistics import Latency, Spread
 from perception_ros.bundles.manifest import Precision
 from perception_ros.core.errors import BenchmarkError
+from perception_ros.core.machine import load_average
 
 
 class Strict(BaseModel):
@@ -51,6 +53,27 @@ class Report(Strict):
                 f'{path}: expected a report of this benchmark; {where}: {first["msg"]}. Measure '
                 'anew'
             ) from error
+
+
+class Occasion:
+    """When and on what it is measured, from the beginning on: what every report has to state."""
+
+    def __init__(self, command: str) -> None:
+        self._command = command
+        self._environment, self._begun = Environment.here(), datetime.now(timezone.utc)
+
+    def facts(self, *doubts: str) -> dict[str, Any]:
+        """Return the fields of `Report`, once all is measured.
+
+        :param doubts: warnings, besides those of the environment.
+        """
+        return {
+            'command': self._command,
+            'measured': self._begun.isoformat(timespec='seconds'),
+            'environment': self._environment,
+            'load_average_after': round(load_average(), 2),
+            'warnings': (*self._environment.warnings(), *doubts),
+        }
 
 
 class BackendState(Strict):

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
-from perception_ros.benchmarks.environment import Environment
 from perception_ros.benchmarks.live.figures import Turn
 from perception_ros.benchmarks.live.reports import middleware, side_ratios, side_rows
 from perception_ros.benchmarks.live.settings import Stream, Timing, Transport
+from perception_ros.benchmarks.report import Occasion
 from perception_ros.benchmarks.rounds import interleave, Side
-from perception_ros.core.machine import load_average
 from perception_ros.rig.systems import System
 from perception_ros.rig.trial import take_turn
 
@@ -56,33 +54,22 @@ def compare(
     return sides
 
 
-class Occasion:
-    """When and on what it is measured: what every report has to state."""
+def facts(
+    occasion: Occasion,
+    stream: Stream,
+    timing: Timing,
+    sides: Mapping[str, Side[Turn]],
+    pairs: list[tuple[str, str, str]],
+) -> dict[str, Any]:
+    """Return the fields of `LiveReport`, once all is measured.
 
-    def __init__(self, command: str) -> None:
-        self._command = command
-        self._environment, self._begun = Environment.here(), datetime.now(timezone.utc)
-
-    def facts(
-        self,
-        stream: Stream,
-        timing: Timing,
-        sides: Mapping[str, Side[Turn]],
-        pairs: list[tuple[str, str, str]],
-    ) -> dict[str, Any]:
-        """Return the fields of `LiveReport`, once all is measured.
-
-        :param pairs: (figure, side, other side) to be compared.
-        """
-        return {
-            'command': self._command,
-            'measured': self._begun.isoformat(timespec='seconds'),
-            'environment': self._environment,
-            'load_average_after': round(load_average(), 2),
-            'warnings': tuple(self._environment.warnings()),
-            'middleware': middleware(),
-            'stream': stream,
-            'timing': timing,
-            'rows': side_rows(sides),
-            'ratios': side_ratios(sides, pairs),
-        }
+    :param pairs: (figure, side, other side) to be compared.
+    """
+    return {
+        **occasion.facts(),
+        'middleware': middleware(),
+        'stream': stream,
+        'timing': timing,
+        'rows': side_rows(sides),
+        'ratios': side_ratios(sides, pairs),
+    }

@@ -10,9 +10,10 @@ import numpy as np
 from perception_ros.benchmarks.live.figures import Turn
 from perception_ros.benchmarks.live.reports import IngestReport
 from perception_ros.benchmarks.live.settings import Serving, Stream, Timing
+from perception_ros.benchmarks.report import Occasion
 from perception_ros.benchmarks.rounds import Side
 from perception_ros.benchmarks.statistics import ratios, Spread
-from perception_ros.rig.compare import Announce, compare, Contender, Occasion
+from perception_ros.rig.compare import Announce, compare, Contender, facts
 from perception_ros.rig.pipeline import check
 from perception_ros.rig.systems import PerceptionSystem, PlainSystem
 
@@ -57,7 +58,7 @@ def measure(
     others = [name for name in sides if name not in nodes]
     pairs = [('cpu_ms_per_frame', node, other) for node in nodes for other in others]
     return IngestReport(
-        **occasion.facts(stream, timing, measured, pairs), serving=serving,
+        **facts(occasion, stream, timing, measured, pairs), serving=serving,
         copies_ms=Spread.of(copies_ms), over_copies=_over(measured, copies_ms),
     )
 

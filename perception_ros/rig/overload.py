@@ -9,8 +9,9 @@ import numpy as np
 from perception_ros.benchmarks.live.figures import Turn
 from perception_ros.benchmarks.live.reports import OverloadFigures, OverloadReport
 from perception_ros.benchmarks.live.settings import Serving, Stream, Timing, Transport
+from perception_ros.benchmarks.report import Occasion
 from perception_ros.benchmarks.statistics import Spread
-from perception_ros.rig.compare import Announce, compare, Contender, Occasion
+from perception_ros.rig.compare import Announce, compare, Contender, facts
 from perception_ros.rig.pipeline import check
 from perception_ros.rig.systems import PerceptionSystem
 
@@ -63,7 +64,7 @@ def measure(
     turns = {name: side.turns for name, side in sides.items()}
     names = stream.names[:first]
     return OverloadReport(
-        **occasion.facts(stream, timing, sides, [('delay_p99_ms', OVERLOADED, UNLOADED)]),
+        **facts(occasion, stream, timing, sides, [('delay_p99_ms', OVERLOADED, UNLOADED)]),
         serving=serving, times=times, first=names,
         figures=OverloadFigures(
             p99_ratio=_spread([

@@ -8,9 +8,10 @@ from perception_ros.benchmarks.live.figures import Turn
 from perception_ros.benchmarks.live.reports import PipelineReport, RateTry
 from perception_ros.benchmarks.live.search import highest_rate
 from perception_ros.benchmarks.live.settings import Serving, Stream, Timing, Transport
+from perception_ros.benchmarks.report import Occasion
 from perception_ros.bundles import Bundle
 from perception_ros.core.errors import BenchmarkError
-from perception_ros.rig.compare import Announce, compare, Contender, Occasion
+from perception_ros.rig.compare import Announce, compare, Contender, facts
 from perception_ros.rig.systems import BareSystem, PerceptionSystem, PlainSystem
 from perception_ros.rig.trial import take_turn
 
@@ -70,7 +71,7 @@ def measure(
         if other != 'bare' or figure == 'results_per_s'
     ]
     return PipelineReport(
-        **occasion.facts(stream, timing, measured, pairs), serving=serving,
+        **facts(occasion, stream, timing, measured, pairs), serving=serving,
         p99_limit_ms=p99_limit_ms, tries=tuple(tries),
     )
 

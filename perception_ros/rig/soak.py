@@ -11,8 +11,9 @@ import numpy as np
 from perception_ros.benchmarks.live.reports import Sample, SoakReport
 from perception_ros.benchmarks.live.settings import Serving, Stream, Timing, Transport
 from perception_ros.benchmarks.live.usage import look_at
+from perception_ros.benchmarks.report import Occasion
 from perception_ros.benchmarks.rounds import Side
-from perception_ros.rig.compare import Announce, Occasion
+from perception_ros.rig.compare import Announce, facts
 from perception_ros.rig.pipeline import check
 from perception_ros.rig.systems import PerceptionSystem, System
 from perception_ros.rig.trial import Absence, take_turn
@@ -54,7 +55,7 @@ def measure(
     settled_s = _SETTLED_SHARE * timing.seconds
     found = sum(heard.by_camera.values())
     return SoakReport(
-        **occasion.facts(stream, timing, {NODE: side}, []), serving=serving,
+        **facts(occasion, stream, timing, {NODE: side}, []), serving=serving,
         deadline_ms=deadline_ms, late=heard.late,
         late_percent=100 * heard.late / found if found else 0.0, absences=len(absences),
         samples=tuple(samples.taken), settled_s=settled_s,

@@ -7,7 +7,8 @@ from typing import get_args
 
 from perception_ros.benchmarks.live.reports import TransportReport
 from perception_ros.benchmarks.live.settings import Stream, Timing, Transport
-from perception_ros.rig.compare import Announce, compare, Contender, Occasion
+from perception_ros.benchmarks.report import Occasion
+from perception_ros.rig.compare import Announce, compare, Contender, facts
 from perception_ros.rig.systems import ReceiverSystem
 
 WAYS = ('typed', 'raw', 'intake')
@@ -30,4 +31,4 @@ def measure(
         (figure, side, USUAL) for side in sides if side != USUAL
         for figure in ('cpu_ms_per_frame', 'delay_p50_ms', 'delay_p99_ms')
     ]
-    return TransportReport(**occasion.facts(stream, timing, sides, pairs))
+    return TransportReport(**facts(occasion, stream, timing, sides, pairs))

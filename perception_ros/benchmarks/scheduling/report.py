@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from perception_ros.benchmarks.environment import Environment
 from perception_ros.benchmarks.grids import Grid, number
-from perception_ros.benchmarks.report import Report, Strict
+from perception_ros.benchmarks.report import Occasion, Report, Strict
 from perception_ros.benchmarks.scheduling.policies import POLICIES
 from perception_ros.benchmarks.scheduling.scenario import draw
 from perception_ros.benchmarks.scheduling.simulation import Outcome, simulate
-from perception_ros.core.machine import load_average
 
 LOADS = ((0.3, 0.8), (0.8, 1.5), (1.5, 5.0))
 """Frames that come over those that the engine can take; from, to."""
@@ -63,7 +60,7 @@ def measure(
     scenarios: int, seed: int, seconds: float, announce: Callable[[str], None], command: str
 ) -> SchedulerReport:
     """Simulate every policy in every scenario; each range of loads has a third of them."""
-    here, begun = Environment.here(), datetime.now(timezone.utc)
+    occasion = Occasion(command)
     rows = []
     for index, load in enumerate(LOADS):
         seeds = range(seed + index, seed + scenarios, len(LOADS))
@@ -73,9 +70,8 @@ def measure(
             outcomes = [simulate(scenario, make(scenario)) for scenario in drawn]
             rows.append(row_of(name, load, outcomes))
     return SchedulerReport(
-        command=command, measured=begun.isoformat(timespec='seconds'), environment=here,
-        load_average_after=round(load_average(), 2), warnings=(), scenarios=scenarios, seed=seed,
-        seconds=seconds, rows=tuple(rows),
+        **{**occasion.facts(), 'warnings': ()},  # no figure depends on the machine
+        scenarios=scenarios, seed=seed, seconds=seconds, rows=tuple(rows),
     )
 
 

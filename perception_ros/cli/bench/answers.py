@@ -18,15 +18,10 @@ from rich.text import Text
 
 from perception_ros.benchmarks.grids import Grid
 from perception_ros.benchmarks.report import Report
-from perception_ros.cli.answers import write as write_text_file
+from perception_ros.cli.answers import write
 from perception_ros.cli.main import warn
 from perception_ros.core.errors import ConfigError
 from perception_ros.core.files import write_bytes
-
-__all__ = [
-    'check_target', 'command_line', 'print_grids', 'write_picture', 'write_report',
-    'write_text_file',
-]
 
 _FILE_WIDTH = 140
 """Of tables that go to a file or a pipe, in characters."""
@@ -74,7 +69,7 @@ def write_report(path: Path, report: Report) -> None:
 
     :raises ConfigError: it cannot be written.
     """
-    write_text_file(path, report.model_dump_json(indent=2) + '\n')
+    write(path, report.model_dump_json(indent=2) + '\n')
 
 
 def write_picture(path: Path, bgr: NDArray[np.uint8]) -> None:

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 import os
 from pathlib import Path
 from typing import Annotated, cast, get_args
 
-from rich.console import Console
 import typer
 
 from perception_ros.backends.base import PerformanceHint
 from perception_ros.benchmarks import engine as engine_benchmark
-from perception_ros.benchmarks.environment import Environment
 from perception_ros.benchmarks.grids import doubts, grids, not_measured
 from perception_ros.benchmarks.markdown import page
 from perception_ros.benchmarks.plan import default_backends, EnginePlan, LabelledData, REFERENCE
 from perception_ros.benchmarks.plot import draw
-from perception_ros.benchmarks.report import EngineReport, EngineSettings
+from perception_ros.benchmarks.report import EngineReport, EngineSettings, Occasion
 from perception_ros.bundles import Bundle
 from perception_ros.bundles.manifest import Precision
+from perception_ros.cli.answers import write
 from perception_ros.cli.bench.answers import (
     check_target,
     command_line,
     print_grids,
     write_picture,
     write_report,
-    write_text_file,
 )
+from perception_ros.cli.bench.live import DEFAULT_IMAGES, with_progress
 from perception_ros.cli.evaluate import (
     class_names,
     DATASET_HELP,
@@ -38,9 +36,6 @@ from perception_ros.cli.evaluate import (
 )
 from perception_ros.cli.main import split_names
 from perception_ros.core.errors import BenchmarkError, ConfigError
-from perception_ros.core.machine import load_average
-
-DEFAULT_IMAGES = Path('.cache/demo')
 
 
 def engine(
@@ -129,16 +124,10 @@ def engine(
 
 
 def _measure(plan: EnginePlan) -> EngineReport:
-    environment, begun = Environment.here(), datetime.now(timezone.utc)
-    console = Console(stderr=True)
-    with console.status('') as status:
-        measured = engine_benchmark.measure(plan, status.update)
+    occasion = Occasion(command_line())
+    measured = with_progress(lambda announce: engine_benchmark.measure(plan, announce))
     return EngineReport(
-        command=command_line(),
-        measured=begun.isoformat(timespec='seconds'),
-        environment=environment,
-        load_average_after=round(load_average(), 2),
-        warnings=(*environment.warnings(), *doubts(measured.rows)),
+        **occasion.facts(*doubts(measured.rows)),
         settings=EngineSettings(
             rounds=plan.rounds, seconds=plan.seconds, images=measured.images,
             threads=plan.threads, performance_hint=plan.performance_hint,
@@ -192,4 +181,4 @@ def write_engines(
         write_picture(plot, draw(report))
     if markdown:
         picture = os.path.relpath(plot, markdown.parent) if plot else None
-        write_text_file(markdown, page(report, picture))
+        write(markdown, page(report, picture))

@@ -1,4 +1,4 @@
-"""What the benchmarks of running nodes have in common: options, progress, answers."""
+"""What the benchmarks have in common, above all those of running nodes: options and answers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,20 @@ from perception_ros.benchmarks.live.settings import (
     Transport,
 )
 from perception_ros.benchmarks.live.tables import doubts, not_measured, tables
-from perception_ros.benchmarks.report import Report
 from perception_ros.bundles import Bundle
-from perception_ros.cli.bench.answers import print_grids, write_picture, write_report
+from perception_ros.cli.bench.answers import (
+    check_target,
+    print_grids,
+    write_picture,
+    write_report,
+)
 from perception_ros.core.config import describe
 from perception_ros.core.errors import BenchmarkError, ConfigError
 
 DEFAULT_IMAGES = Path('.cache/demo')
-_ReportT = TypeVar('_ReportT', bound=Report)
+"""Where `make setup` puts the demo photograph."""
+
+_Measured = TypeVar('_Measured')
 
 Bundle_ = Annotated[str, typer.Argument(help='Name of a shipped bundle, or a folder.')]
 Backend = Annotated[
@@ -102,8 +108,12 @@ def transport_of(text: str) -> Transport:
     raise ConfigError(f'--transport: expected default or profile, got {text!r}')
 
 
-def need_ros() -> None:
-    """Raise BenchmarkError where nodes cannot run."""
+def get_ready(json_file: Path | None, plot: Path | None) -> None:
+    """Refuse now what would fail after minutes.
+
+    :raises BenchmarkError: nodes cannot run here.
+    :raises ConfigError: a file cannot be written.
+    """
     try:
         import rclpy  # noqa: F401
     except ModuleNotFoundError as error:
@@ -111,9 +121,11 @@ def need_ros() -> None:
             f'running nodes are measured, which needs ROS 2, but {error}. Source your '
             'distribution, or run `make setup` in the source tree and use its .venv'
         ) from error
+    for file in (json_file, plot):
+        check_target(file)
 
 
-def with_progress(measure: Callable[[Callable[[str], None]], _ReportT]) -> _ReportT:
+def with_progress(measure: Callable[[Callable[[str], None]], _Measured]) -> _Measured:
     """Measure while a line says what is going on."""
     console = Console(stderr=True)
     with console.status('') as status:

@@ -6,22 +6,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
-from rich.console import Console
 import typer
 
 from perception_ros.benchmarks.environment import Environment
 from perception_ros.benchmarks.grids import Grid
-from perception_ros.cli.answers import as_json
-from perception_ros.cli.bench.answers import check_target, print_grids, write_text_file
+from perception_ros.cli.answers import as_json, write
+from perception_ros.cli.bench.answers import check_target, print_grids
+from perception_ros.cli.bench.live import JsonFile, Rounds, with_progress
 
 
 def replay(
     bag: Annotated[Path, typer.Argument(help='A bag of a hundred images or more.')],
     config: Annotated[Path, typer.Option(help="The node's parameter file.")],
-    rounds: Annotated[int, typer.Option(min=1, help='Every side has a turn in each.')] = 5,
-    json_file: Annotated[
-        Path | None, typer.Option('--json', help='Write the figures to this file.')
-    ] = None,
+    rounds: Rounds = 5,
+    json_file: JsonFile = None,
 ) -> None:
     """Measure what replaying costs: images/s and memory, against decoding and inferring alone."""
     from perception_ros.replay import need_libraries
@@ -30,10 +28,9 @@ def replay(
     from perception_ros.replay.speed import measure
 
     check_target(json_file)
-    console = Console(stderr=True)
-    with console.status('') as status, TemporaryDirectory() as folder:
-        figures = measure(bag, config, Path(folder), rounds, lambda done: status.update(
-            f'{done} of {rounds} rounds'
+    with TemporaryDirectory() as folder:
+        figures = with_progress(lambda announce: measure(
+            bag, config, Path(folder), rounds, lambda done: announce(f'{done} of {rounds} rounds')
         )).as_json()
     rows = []
     for name, side in figures['sides'].items():
@@ -47,4 +44,4 @@ def replay(
     warnings = Environment.model_validate(figures['environment']).warnings()
     print_grids([Grid('', columns, rows, 1)], warnings=warnings)
     if json_file:
-        write_text_file(json_file, as_json(figures) + '\n')
+        write(json_file, as_json(figures) + '\n')
