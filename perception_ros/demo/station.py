@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 import time
-from types import TracebackType
 from typing import Any
 
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.signals import SignalHandlerOptions
-from typing_extensions import Self
 
 from perception_ros.demo.processes import DemoError
+from perception_ros.ros.apart import NodeApart
 
 _NODE = '/perception/perception_node'
 
@@ -38,21 +34,12 @@ _ANSWER_S = 5.0
 """An answer is lost where DDS has not yet matched who asked: after so long one looks."""
 
 
-class Station:
-    """A node in a context of its own. A context manager."""
+class Station(NodeApart):
+    """A node apart that drives the perception node. A context manager."""
 
     def __init__(self, name: str, domain: int, check: Check) -> None:
+        super().__init__(name, domain)
         self._check = check
-        self._context = rclpy.Context()
-        # Ctrl-C is the command line's: it ends the children first
-        rclpy.init(
-            context=self._context,
-            domain_id=domain,
-            signal_handler_options=SignalHandlerOptions.NO,
-        )
-        self._node = rclpy.create_node(name, context=self._context)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
         self._change_state: Any = self._node.create_client(ChangeState, f'{_NODE}/change_state')
         self._get_state: Any = self._node.create_client(GetState, f'{_NODE}/get_state')
 
@@ -107,18 +94,3 @@ class Station:
         self.spin(0.05)
         if time.monotonic() > deadline:
             raise DemoError(complaint)
-
-    def __enter__(self) -> Self:
-        """Return the station itself."""
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Leave the domain."""
-        self._executor.shutdown()
-        self._node.destroy_node()
-        rclpy.shutdown(context=self._context)

@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 import os
 import time
-from types import TracebackType
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.signals import SignalHandlerOptions
-from typing_extensions import Self
 
 from perception_ros.core.errors import WatchError
 from perception_ros.core.passage import STAGES
 from perception_ros.core.types import DropReason
+from perception_ros.ros.apart import NodeApart
 from perception_ros.ros.qos import make_qos
 
 LEVELS = {
@@ -30,13 +26,14 @@ _REASONS = frozenset(reason.value for reason in DropReason) - {DropReason.MISSIN
 Statuses = dict[str, DiagnosticStatus]
 
 
-class Watch:
-    """A ROS node of one's own that listens to a perception node. A context manager.
+class Watch(NodeApart):
+    """A node apart that listens to a perception node. A context manager.
 
     :param namespace: of the node, such as '/perception'.
     """
 
     def __init__(self, namespace: str, domain: int) -> None:
+        super().__init__(f'perception_top_{os.getpid()}', domain)
         self._namespace = '/' + namespace.strip('/')
         self._domain = domain
         self._latency: Statuses | None = None
@@ -44,13 +41,6 @@ class Watch:
         self._others: set[str] = set()
         self.heard_s = 0.0
         """When it was heard last, on the monotonic clock."""
-        self._context = rclpy.Context()
-        rclpy.init(  # Ctrl-C is the command line's
-            context=self._context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO
-        )
-        self._node = rclpy.create_node(f'perception_top_{os.getpid()}', context=self._context)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
         for topic, take in (
             (f'{self._namespace.rstrip("/")}/latency', self._take_latency),
             ('/diagnostics', self._take_diagnostics),
@@ -101,21 +91,6 @@ class Watch:
             f'{what} (ROS_DOMAIN_ID {self._domain}); start one, or name its namespace and its '
             'ROS_DOMAIN_ID'
         )
-
-    def __enter__(self) -> Self:
-        """Return the watch itself."""
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Leave the domain."""
-        self._executor.shutdown()
-        self._node.destroy_node()
-        rclpy.shutdown(context=self._context)
 
 
 def snapshot(namespace: str, latency: Statuses, statuses: Statuses) -> dict[str, Any]:
