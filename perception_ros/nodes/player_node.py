@@ -34,11 +34,8 @@ from perception_ros.ros.messages import (
     to_header,
     to_image_message,
 )
-from perception_ros.ros.qos import make_qos
+from perception_ros.ros.qos import make_qos, SETTLE_S
 
-_SETTLE_S = 0.5
-"""A publisher knows its subscriber before the subscriber knows it; what goes out in between is
-lost even with reliable QoS."""
 _LAST_WORDS_S = 5.0
 """How long the last frames may take to arrive before the player ends."""
 
@@ -140,7 +137,7 @@ class PlayerNode(EmptyListsNode):
         while any(publisher.get_subscription_count() < wanted for publisher in publishers):
             self._spin_until(time.monotonic_ns() + 50_000_000)
         if wanted:
-            self._spin_until(time.monotonic_ns() + round(_SETTLE_S * 1e9))
+            self._spin_until(time.monotonic_ns() + round(SETTLE_S * 1e9))
 
     def _play(self) -> None:
         config = self._config

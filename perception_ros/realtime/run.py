@@ -27,11 +27,10 @@ from perception_ros.realtime.usage import Usage
 from perception_ros.replay.job import Job, Tell
 from perception_ros.replay.options import ReplayOptions
 from perception_ros.replay.summary import REALTIME_FIGURES
+from perception_ros.ros.qos import SETTLE_S
 
 _CONFIGURE_S = 360.0
 """An engine may have to be built."""
-_SETTLE_S = 0.5
-"""A publisher knows its subscriber before the subscriber knows it."""
 _QUIET_S = 3.0
 """What has not come so long after anything else does not come."""
 _GIVE_UP_NS = 60_000_000_000
@@ -184,7 +183,7 @@ class _Run:
                     f'nobody listens to {", ".join(self._job.topics.values())}: expected a node '
                     f'in {node.namespace} that is active and takes these topics, of their type'
                 )
-        listener.spin(_SETTLE_S)
+        listener.spin(SETTLE_S)
 
     def _play(self, listener: ResultListener, player: Player, node: NodeAtWork) -> None:
         """Play to the end, and wait until nothing more comes of it."""
@@ -201,7 +200,7 @@ class _Run:
             self._step(listener, player)
         if node.process:
             listener.change_state('deactivate', _FINISH_S)
-            listener.spin(_SETTLE_S)
+            listener.spin(SETTLE_S)
 
     def _step(self, listener: ResultListener, player: Player) -> None:
         """Take what has come, and keep what is settled."""

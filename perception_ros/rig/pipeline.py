@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from perception_ros.benchmarks.live.figures import Turn
 from perception_ros.benchmarks.live.reports import PipelineReport, RateTry
 from perception_ros.benchmarks.live.search import highest_rate
-from perception_ros.benchmarks.live.settings import Serving, Stream, Timing, Transport
+from perception_ros.benchmarks.live.settings import (
+    RATE_KEPT,
+    Serving,
+    Stream,
+    Timing,
+    Transport,
+)
 from perception_ros.benchmarks.report import Occasion
 from perception_ros.bundles import Bundle
 from perception_ros.core.errors import BenchmarkError
@@ -23,7 +29,6 @@ _STEPS = 4
 """Of the search, after the highest rate is known within a factor of two."""
 _LOST_PERCENT = 0.1
 """Fewer are nothing to speak of."""
-_RATE_KEPT = 0.98
 
 
 def measure(
@@ -107,7 +112,7 @@ def _is_bounded(
     kept = turn.sent.rate_hz / stream.rate_hz
     is_bounded = (
         p99_ms is not None and p99_ms <= p99_limit_ms and lost is not None
-        and lost <= _LOST_PERCENT and kept >= _RATE_KEPT
+        and lost <= _LOST_PERCENT and kept >= RATE_KEPT
     )
     tries.append(RateTry(
         rate_hz=stream.rate_hz, is_bounded=is_bounded, why=_said(turn, p99_ms, lost)

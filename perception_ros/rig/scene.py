@@ -14,8 +14,7 @@ from perception_ros.benchmarks.process import WorkerProcess
 from perception_ros.core.errors import BenchmarkError
 from perception_ros.demo.processes import BOUND, NodeProcess
 from perception_ros.ros.domain import free_domain, private_environment
-
-_PROFILES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
+from perception_ros.ros.transport import PROFILE_VARIABLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +48,11 @@ def environment(transport: Transport) -> dict[str, str]:
 
     :raises BenchmarkError: there is no room for the profile.
     """
-    base = {name: value for name, value in os.environ.items() if name not in _PROFILES}
+    base = {name: value for name, value in os.environ.items() if name not in PROFILE_VARIABLES}
     found = private_environment(free_domain(), base)
     if transport == 'default':
-        return {name: value for name, value in found.items() if name not in _PROFILES}
-    if not any(name in found for name in _PROFILES):
+        return {name: value for name, value in found.items() if name not in PROFILE_VARIABLES}
+    if not any(name in found for name in PROFILE_VARIABLES):
         raise BenchmarkError(
             'there is no room in /dev/shm for config/fastdds.xml: expected some hundred MiB. Give '
             'a container more (--shm-size), or measure on the default transport'

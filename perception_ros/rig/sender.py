@@ -24,12 +24,12 @@ from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 
 from perception_ros.benchmarks.live.figures import Delays, Sent
-from perception_ros.benchmarks.live.settings import Stream
+from perception_ros.benchmarks.live.settings import Absence, Stream
 from perception_ros.benchmarks.tasks import serve_stdin
 from perception_ros.core.image import Image
 from perception_ros.rig.pictures import pictures
 from perception_ros.ros.messages import bgr_to_jpeg, to_header, to_image_message
-from perception_ros.ros.qos import make_qos
+from perception_ros.ros.qos import make_qos, SETTLE_S
 from perception_ros.ros.rcl import publish
 
 _JPEG_QUALITY = 90
@@ -39,11 +39,6 @@ _STAMP_AT = 4
 """Behind the encapsulation; rclpy writes little endian where the machine is."""
 _NAP_S = 0.05
 """So soon a sender that waits notices that it is to end."""
-_SETTLE_NS = 500_000_000
-"""A publisher knows its subscriber before the subscriber knows it."""
-
-Absence = tuple[str, float, float]
-"""Camera, from and to, in seconds after the first tick."""
 
 
 class Camera:
@@ -82,7 +77,7 @@ class Camera:
         if self._publisher is None:
             return False
         if not self._ready_ns and self.subscribers():
-            self._ready_ns = now_ns + _SETTLE_NS
+            self._ready_ns = now_ns + round(SETTLE_S * 1e9)
         return 0 < self._ready_ns <= now_ns
 
     def send(self, stamp_ns: int) -> None:

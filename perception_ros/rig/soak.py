@@ -9,14 +9,14 @@ import time
 import numpy as np
 
 from perception_ros.benchmarks.live.reports import Sample, SoakReport
-from perception_ros.benchmarks.live.settings import Serving, Stream, Timing, Transport
+from perception_ros.benchmarks.live.settings import Absence, Serving, Stream, Timing, Transport
 from perception_ros.benchmarks.live.usage import look_at
 from perception_ros.benchmarks.report import Occasion
 from perception_ros.benchmarks.rounds import Side
 from perception_ros.rig.compare import Announce, facts
 from perception_ros.rig.pipeline import check
 from perception_ros.rig.systems import PerceptionSystem, System
-from perception_ros.rig.trial import Absence, take_turn
+from perception_ros.rig.trial import take_turn
 
 NODE = 'node'
 _SAMPLES = 240

@@ -13,18 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception_ros.benchmarks.live.figures import Delays, Heard, Sent, Turn
-from perception_ros.benchmarks.live.settings import Stream, Timing, Transport
+from perception_ros.benchmarks.live.settings import Absence, Stream, Timing, Transport
 from perception_ros.benchmarks.live.usage import Usage
 from perception_ros.benchmarks.process import WorkerProcess
 from perception_ros.core.errors import BenchmarkError
 from perception_ros.demo.processes import DemoError
 from perception_ros.rig.scene import environment, Scene
 from perception_ros.rig.systems import System
+from perception_ros.ros.qos import SETTLE_S
 
 _READY_S = 120.0
 """Engines are opened, processes begin and find each other."""
-_SETTLE_S = 0.5
-"""A publisher knows its subscriber before the subscriber knows it."""
 _LEAD_NS = 100_000_000
 """From the order to the first tick, so that all senders have heard it."""
 _QUIET_S = 0.5
@@ -33,8 +32,6 @@ _DRAIN_S = 20.0
 _ANSWER_S = 60.0
 _LOOK_S = 0.2
 
-Absence = tuple[str, float, float]
-"""Camera, from and to, in seconds of the time that counts."""
 Stamps = dict[str, NDArray[np.int64]]
 """By camera."""
 Watch = Callable[[System], None]
@@ -127,7 +124,7 @@ class _Trial:
             if waiting and time.monotonic() > deadline:
                 raise BenchmarkError(f'{waiting[0]} within {_READY_S:g} s')
             time.sleep(_LOOK_S)
-        time.sleep(_SETTLE_S)
+        time.sleep(SETTLE_S)
 
     def _warm_up(self) -> int:
         """Send what does not count, and return how many frames that were."""

@@ -20,6 +20,10 @@ _DURABILITY = {
     'transient_local': DurabilityPolicy.TRANSIENT_LOCAL,
 }
 
+SETTLE_S = 0.5
+"""A publisher knows its subscriber before the subscriber knows it; what goes out in between is
+lost even with reliable QoS."""
+
 
 def make_qos(reliability: str, depth: int, durability: str = 'volatile') -> QoSProfile:
     """Return a profile that keeps the last `depth` messages.

@@ -21,7 +21,7 @@ SHARED_MEMORY_BYTES = 640 << 20
 """Three processes with the profile's 192 MiB each; a process that gets less than it was promised
 is killed when it writes."""
 
-_VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
+PROFILE_VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
 _NODE = 'perception_node'
 
 
@@ -42,7 +42,7 @@ def shipped_profile() -> Path | None:
 def profile_variable(base: Mapping[str, str] = os.environ) -> str:
     """Return the variable that names Fast DDS's profile to this distribution."""
     # both together make it read the file twice and complain
-    return _VARIABLES[base.get('ROS_DISTRO') == 'humble']
+    return PROFILE_VARIABLES[base.get('ROS_DISTRO') == 'humble']
 
 
 def shared_memory() -> tuple[int, int]:

@@ -13,6 +13,12 @@ Reliability = Literal['best_effort', 'reliable']
 Transport = Literal['default', 'profile']
 """`default`: the RMW as it comes; `profile`: with config/fastdds.xml for all processes."""
 
+Absence = tuple[str, float, float]
+"""A camera that is gone: its name, from and to, in seconds of the time that counts."""
+
+RATE_KEPT = 0.98
+"""Of what was asked for: a sender that is slower did not send what the report says."""
+
 
 class Stream(Strict):
     """Camera images that are sent: the same few pictures over and over, each with a new stamp."""

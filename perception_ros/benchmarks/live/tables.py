@@ -15,6 +15,7 @@ from perception_ros.benchmarks.live.reports import (
     PipelineReport,
     SoakReport,
 )
+from perception_ros.benchmarks.live.settings import RATE_KEPT
 from perception_ros.benchmarks.statistics import Spread
 
 NAMES = {
@@ -27,9 +28,6 @@ NAMES = {
     'peak_memory_mb': 'memory, MB',
 }
 """What the figures are called in tables."""
-
-_RATE_KEPT = 0.98
-"""Of what was asked for: a sender that is slower did not send what the report says."""
 
 
 def tables(report: LiveReport) -> Iterator[Grid]:
@@ -57,7 +55,7 @@ def doubts(report: LiveReport) -> Iterator[str]:
     """Yield what makes the figures themselves doubtful."""
     for row in report.rows:
         kept = [turn.sent.rate_hz for turn in row.turns]
-        if kept and float(np.median(kept)) < _RATE_KEPT * report.stream.rate_hz:
+        if kept and float(np.median(kept)) < RATE_KEPT * report.stream.rate_hz:
             yield (
                 f'{row.side}: the sender kept {number(float(np.median(kept)))} Hz where '
                 f'{number(report.stream.rate_hz)} were asked for: this machine cannot send so much'
