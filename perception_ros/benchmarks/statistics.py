@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,6 +23,12 @@ class Spread(BaseModel):
         """Return the spread of one or more samples."""
         p10, median, p90 = np.percentile(samples, (10, 50, 90))
         return cls(median=median, p10=p10, p90=p90, samples=len(samples))
+
+    @classmethod
+    def of_known(cls, samples: Iterable[float | None]) -> Spread | None:
+        """Return the spread of those samples that there are; None: there is none."""
+        known = [sample for sample in samples if sample is not None]
+        return cls.of(known) if known else None
 
     @property
     def width(self) -> float:

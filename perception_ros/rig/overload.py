@@ -67,13 +67,15 @@ def measure(
         **facts(occasion, stream, timing, sides, [('delay_p99_ms', OVERLOADED, UNLOADED)]),
         serving=serving, times=times, first=names,
         figures=OverloadFigures(
-            p99_ratio=_spread([
+            p99_ratio=Spread.of_known([
                 bound_ratio(over, little_turn, serving.fake_ms)
                 for little_turn, over in zip(turns[UNLOADED], turns[OVERLOADED], strict=False)
             ]),
-            unfairness_percent=_spread([unfairness(turn) for turn in turns[OVERLOADED]]),
-            priority_lost_percent=_spread([lost(turn, names) for turn in turns[PRIORITIES]]),
-            memory_growth_mb=_spread([
+            unfairness_percent=Spread.of_known([unfairness(turn) for turn in turns[OVERLOADED]]),
+            priority_lost_percent=Spread.of_known(
+                [lost(turn, names) for turn in turns[PRIORITIES]]
+            ),
+            memory_growth_mb=Spread.of_known([
                 turn.used.memory_growth_bytes / 1e6 for turn in turns[OVERLOADED]
             ]),
         ),
@@ -100,8 +102,3 @@ def lost(turn: Turn, cameras: Sequence[str]) -> float | None:
     if turn.heard is None or not sent:
         return None
     return 100 * (1 - sum(turn.heard.by_camera[name] for name in cameras) / sent)
-
-
-def _spread(values: Sequence[float | None]) -> Spread | None:
-    found = [value for value in values if value is not None]
-    return Spread.of(found) if found else None

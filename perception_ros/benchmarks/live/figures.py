@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -140,7 +140,7 @@ class SideRow(Strict):
     @classmethod
     def of(cls, name: str, side: Side[Turn]) -> Self:
         """Return the row of a side that has had its turns."""
-        figures = {key: _spread(map(take, side.turns)) for key, take in FIGURES.items()}
+        figures = {key: Spread.of_known(map(take, side.turns)) for key, take in FIGURES.items()}
         spreads: dict[str, Any] = {key: value for key, value in figures.items() if value}
         return cls(side=name, problem=side.problem, turns=tuple(side.turns), **spreads)
 
@@ -168,8 +168,3 @@ class Ratio(Strict):
         if value is None:
             return None
         return cls(figure=figure, side=above[0], over=below[0], value=value)
-
-
-def _spread(values: Iterable[float | None]) -> Spread | None:
-    found = [value for value in values if value is not None]
-    return Spread.of(found) if found else None
