@@ -61,7 +61,7 @@ def peak_memory_bytes(proc: Path = PROC, process: int | str = 'self') -> int:
     return 0
 
 
-def resident_memory_bytes(process: int, proc: Path = PROC) -> int:
+def resident_memory_bytes(process: int | str = 'self', proc: Path = PROC) -> int:
     """Return the memory that a process holds now; 0 if it is gone."""
     fields = read_text(proc / str(process) / 'statm').split()
     return int(fields[1]) * os.sysconf('SC_PAGE_SIZE') if fields else 0
@@ -72,8 +72,11 @@ def thread_count(process: int, proc: Path = PROC) -> int:
     return _entries(proc / str(process) / 'task')
 
 
-def open_file_count(process: int, proc: Path = PROC) -> int:
-    """Return how many file descriptors a process has; 0 if it is gone, or somebody else's."""
+def open_file_count(process: int | str = 'self', proc: Path = PROC) -> int:
+    """Return how many file descriptors a process has; 0 if it is gone, or somebody else's.
+
+    Of this process with the one that it takes to look.
+    """
     return _entries(proc / str(process) / 'fd')
 
 

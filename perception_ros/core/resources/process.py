@@ -11,7 +11,12 @@ from pathlib import Path
 import threading
 import time
 
-from perception_ros.core.machine import PROC, read_text
+from perception_ros.core.machine import (
+    open_file_count,
+    PROC,
+    read_text,
+    resident_memory_bytes,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,7 @@ class ProcessMeter:
     """Reads from the kernel what has changed since the last reading, or since it was made."""
 
     def __init__(self, proc: Path = PROC) -> None:
-        self._self = proc / 'self'
+        self._proc, self._self = proc, proc / 'self'
         self._read_s, self._cpu_s = time.monotonic(), time.process_time()
         self._thread_cpu_s = self._by_thread()
 
@@ -48,9 +53,9 @@ class ProcessMeter:
         use = ProcessUse(
             (cpu_s - self._cpu_s) / passed_s,
             dict(sorted(cores.items(), key=itemgetter(1), reverse=True)),
-            self._memory_bytes(),
+            resident_memory_bytes('self', self._proc),
             len(thread_cpu_s),
-            self._open_files(),
+            max(open_file_count('self', self._proc) - 1, 0),  # one is the listing's own
         )
         self._read_s, self._cpu_s, self._thread_cpu_s = now_s, cpu_s, thread_cpu_s
         return use
@@ -72,13 +77,3 @@ class ProcessMeter:
 
     def _name(self, thread: int) -> str:
         return read_text(self._self / 'task' / str(thread) / 'comm').strip() or 'unknown'
-
-    def _memory_bytes(self) -> int:
-        pages = read_text(self._self / 'statm').split()
-        return int(pages[1]) * os.sysconf('SC_PAGE_SIZE') if pages else 0
-
-    def _open_files(self) -> int:
-        try:
-            return len(os.listdir(self._self / 'fd')) - 1  # one is the listing's own
-        except OSError:
-            return 0
