@@ -58,10 +58,10 @@ class OnnxRuntimeEngine(BlockingEngine):
     :param options: `device` is 'auto' (CUDA if it works here, else the CPU), 'cpu', 'cuda',
         'cuda:<index>', 'tensorrt' or 'tensorrt:<index>'. `performance_hint` has no counterpart
         here: calls run one after the other, each on all threads.
+    :raises BackendError: the device is not to be had, or the runtime refuses the graph.
 
     On a GPU each call has one of a few sizes, and each of these a session of its own: one session
     plans its convolutions anew whenever the size of its batch changes (0.2 to 4 s on an H100).
-    :raises BackendError: the device is not to be had, or the runtime refuses the graph.
     """
 
     def __init__(self, bundle: Bundle, options: EngineOptions) -> None:
@@ -80,7 +80,6 @@ class OnnxRuntimeEngine(BlockingEngine):
         """Takes any batch; on a GPU, the greatest one alone."""
         smaller = call_sizes(options.max_batch)[:-1] if where != 'cpu' else ()
         self._smaller = {size: _session(bundle, options, wanted) for size in smaller}
-        self._pads = where != 'cpu'
         self._names = [output.name for output in session.get_outputs()]
         size = bundle.manifest.input
         super().__init__(
@@ -96,7 +95,7 @@ class OnnxRuntimeEngine(BlockingEngine):
 
     def call_size(self, batch_size: int) -> int:
         """Return the batch on the CPU, on a GPU the next size that has a session."""
-        if not self._pads:
+        if self.info.device == 'cpu':
             return batch_size
         return min((n for n in self._smaller if n >= batch_size), default=self.info.max_batch)
 

@@ -130,6 +130,7 @@ class Letterbox:
         wide = np.asarray(cv2.transpose(seen.take(columns, axis=0)), np.uint8)
         return wide.take(rows - rows[0], axis=0, out=out, mode='clip')  # 'raise' would buffer
 
+
 def _scratch(shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Return memory of this thread alone, uint8, which its next call of this shape gets too."""
     kept = _scratches.kept
