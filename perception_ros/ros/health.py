@@ -28,7 +28,7 @@ MESSAGE_TYPES = {
 }
 """What a camera's topic carries, by its transport."""
 
-_LATE = ('stale', 'out_of_order', 'duplicate', 'unmatched')
+_LATE = ('stale', 'late', 'out_of_order', 'duplicate', 'unmatched')
 
 
 class Health:

@@ -459,6 +459,25 @@ def test_latency_and_diagnostics_are_published(bench: Bench) -> None:
     assert float(told['machine']['memory_mb']) > float(told['process']['memory_mb'])
 
 
+def test_frames_that_are_late_are_a_warning(bench: Bench) -> None:
+    """A camera most of whose frames make no deadline is not in order."""
+    bench.launch('front', models__means__fake_duration_ms=50.0, models__means__deadline_ms=20.0)
+    bench.active()
+    bench.listen(Detection2DArray, '/perception/front/detections')
+    diagnostics = bench.listen(DiagnosticArray, '/diagnostics')
+    camera = bench.camera('front')
+    for n in range(30):
+        camera.publish(image(n + 1))
+        time.sleep(0.05)
+    told = {
+        status.message: status.level
+        for message in diagnostics
+        for status in message.status
+        if status.name.endswith('camera front')
+    }
+    assert any('are late' in text and level == b'\x01' for text, level in told.items())
+
+
 def test_several_models_have_a_latency_each(bench: Bench) -> None:
     """A slow one beside a fast one would be lost in the camera's."""
     bench.launch(
