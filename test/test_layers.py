@@ -35,7 +35,7 @@ for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):
 
 @pytest.mark.parametrize('package', [
     'core', 'bags', 'faults', 'bundles', 'backends', 'evaluation', 'recording', 'benchmarks',
-    'labelling', 'replay',
+    'labelling', 'replay', 'fusion', 'tracking',
 ])
 def test_it_imports_without_ros_and_torch(package: str) -> None:
     """Replay, evaluation and training use these on machines that have never seen ROS."""
@@ -69,6 +69,8 @@ LAYERS = {
     'faults': {'core', 'bags', 'ros.cdr', 'faults'},
     'bundles': {'core', 'bundles'},
     'backends': {'core', 'bundles', 'backends'},
+    'fusion': {'core', 'fusion'},
+    'tracking': {'core', 'fusion', 'tracking'},
     'evaluation': {'core', 'bags', 'bundles', 'backends.base', 'evaluation'},
     'recording': {'core', 'bags', 'evaluation', 'recording'},
     'labelling': {'core', 'bags', 'bundles', 'backends', 'evaluation', 'replay.crew', 'labelling'},
@@ -81,15 +83,15 @@ LAYERS = {
     'quantization': {
         'core', 'bags', 'bundles', 'backends', 'evaluation', 'benchmarks', 'quantization'
     },
-    'ros': {'core', 'bundles', 'backends', 'ros'},
-    'nodes': {'core', 'bags', 'bundles', 'backends', 'ros', 'nodes'},
+    'ros': {'core', 'bundles', 'backends', 'fusion', 'tracking', 'ros'},
+    'nodes': {'core', 'bags', 'bundles', 'backends', 'fusion', 'tracking', 'ros', 'nodes'},
     'demo': {'core', 'bags', 'bundles', 'backends', 'ros', 'demo'},
     'realtime': {
         'core', 'bags', 'faults', 'bundles', 'replay', 'ros', 'demo', 'realtime',
     },
     'rig': {'core', 'bundles', 'backends', 'benchmarks', 'ros', 'demo', 'rig'},
     'cli': {
-        'core', 'bags', 'faults', 'bundles', 'backends', 'evaluation', 'recording', 'benchmarks',
+        'core', 'bags', 'fusion', 'tracking', 'faults', 'bundles', 'backends', 'evaluation', 'recording', 'benchmarks',
         'labelling', 'quantization', 'replay', 'ros', 'demo', 'realtime', 'rig', 'cli',
     },
 }

@@ -1,0 +1,1 @@
+"""The same object with the same id a second later, in images and in space."""
