@@ -7,7 +7,7 @@ only know a blocking call.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 import queue
 
@@ -110,22 +110,26 @@ class Slot(Request):
 
 
 class FutureSlot(Slot):
-    """A slot whose run is a future, which `_begin` sets."""
+    """A slot whose run is one future or several, each for a part of the batch: `_begin` sets."""
 
     def __init__(self, engine: SlotEngine, images: NDArray[np.uint8]) -> None:
         super().__init__(engine, images)
-        self._future: Future[Outputs] | None = None
+        self._futures: Sequence[Future[Outputs]] = ()
 
     def result(self) -> Outputs:
         """Wait for the run and return its outputs."""
-        if self._future is None:
+        if not self._futures:
             raise BackendError(NOT_STARTED)
-        return self._future.result()
+        parts = [future.result() for future in self._futures]
+        if len(parts) == 1:
+            return parts[0]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _rest(self) -> None:
-        if self._future is not None and not self._future.cancel():
-            self._future.exception()  # waits
-        self._future = None
+        for future in self._futures:
+            if not future.cancel():
+                future.exception()  # waits
+        self._futures = ()
 
 
 class BlockingEngine(SlotEngine):
@@ -147,12 +151,15 @@ class BlockingEngine(SlotEngine):
         """Return how many images a call takes for such a batch; what is more is padding."""
         return batch_size
 
-    def submit(self, images: NDArray[np.uint8]) -> Future[Outputs]:
-        """Run uint8 [n, H, W, 3] behind whatever runs now."""
+    def submit(self, images: NDArray[np.uint8]) -> Sequence[Future[Outputs]]:
+        """Run uint8 [n, H, W, 3] behind whatever runs now, in one part or several, in order."""
         try:
-            return self._executor.submit(self._run, images)
-        except RuntimeError as error:  # the executor's word for: shut down
+            return self._submit(images)
+        except RuntimeError as error:  # an executor's word for: shut down
             raise BackendError(CLOSED) from error
+
+    def _submit(self, images: NDArray[np.uint8]) -> Sequence[Future[Outputs]]:
+        return [self._executor.submit(self._run, images)]
 
     def _settle(self) -> None:
         self._executor.shutdown(wait=True)
@@ -170,4 +177,4 @@ class _BlockingSlot(FutureSlot):
 
     def _begin(self, batch_size: int) -> None:
         self._batch_size = batch_size
-        self._future = self._engine.submit(self._images[: self._engine.call_size(batch_size)])
+        self._futures = self._engine.submit(self._images[: self._engine.call_size(batch_size)])

@@ -191,7 +191,7 @@ class ModelConfig(_Frozen):
     performance_hint: Literal['latency', 'throughput'] = parameter(
         'latency',
         'openvino: latency gives all cores to one call, throughput shares them among the calls in '
-        'flight; onnxruntime runs one call after the other',
+        'flight; onnxruntime has no such choice',
     )
     graph_optimization: Literal['disabled', 'basic', 'extended', 'all'] = parameter(
         'all', 'onnxruntime: how much of the graph it may rewrite; openvino always rewrites all'

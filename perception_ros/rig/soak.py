@@ -23,6 +23,9 @@ _SAMPLES = 240
 """As many as a run is looked at."""
 _SETTLED_SHARE = 0.2
 """Of the run, after which memory has to stay as it is."""
+_STALL_S = 1.0
+"""Longest stall of the warm-up: else the first one of the machine's own, somewhere in the run,
+lets the middleware's queues become full, and their memory looks like a leak."""
 _SEED = 20
 _THERE, _GONE = (0.03, 0.12), (0.005, 0.03)
 """How long a camera stays, and how long it is gone, as shares of the run, from and to."""
@@ -47,7 +50,8 @@ def measure(
     absences = list(comings_and_goings(stream.names, timing.seconds))
     samples = _Samples(timing.seconds, announce)
     side = Side(lambda: take_turn(
-        PerceptionSystem(serving), transport, stream, timing, absences=absences, watch=samples.look
+        PerceptionSystem(serving), transport, stream, timing, absences=absences,
+        stall_s=min(_STALL_S, timing.warm_up_s / 4), watch=samples.look,
     ))
     side.turns.append(side.take_turn())
     heard = side.turns[0].heard

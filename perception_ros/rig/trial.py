@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+import os
 from pathlib import Path
+import signal
 import tempfile
 import time
 from typing import Any
@@ -45,11 +47,14 @@ def take_turn(
     timing: Timing,
     *,
     absences: Sequence[Absence] = (),
+    stall_s: float = 0.0,
     watch: Watch = lambda system: None,
 ) -> Turn:
     """Start everything, send, measure, and end everything.
 
     :param absences: when cameras are gone while the turn counts.
+    :param stall_s: how long the system stands still in the middle of the warm-up, so that its
+        queues have been as full as they can be.
     :param watch: called several times a second meanwhile.
     :raises PerceptionError: a process does not do as it should; the last lines of its log are in
         the message.
@@ -57,7 +62,7 @@ def take_turn(
     with tempfile.TemporaryDirectory(prefix='rig-') as name, ExitStack() as stack:
         scene = Scene(stream, Path(name), environment(transport), stack)
         try:
-            return _Trial(scene, system, timing, absences, watch).turn()
+            return _Trial(scene, system, timing, absences, stall_s, watch).turn()
         except DemoError as error:
             raise BenchmarkError(f'{error}\n{error.details}') from error
 
@@ -71,12 +76,14 @@ class _Trial:
         system: System,
         timing: Timing,
         absences: Sequence[Absence],
+        stall_s: float,
         watch: Watch,
     ) -> None:
         self._scene = scene
         self._system = system
         self._timing = timing
         self._absences = absences
+        self._stall_s = stall_s
         self._watch = watch
 
     def turn(self) -> Turn:
@@ -132,7 +139,20 @@ class _Trial:
             return 0
         self._system.begin(self._timing.warm_up_s)
         self._tell_senders(self._timing.warm_up_s)
+        if self._stall_s:
+            time.sleep(self._timing.warm_up_s / 2)
+            self._stall()
         return self._answers(self._timing.warm_up_s).frames
+
+    def _stall(self) -> None:
+        """Let the system's processes stand still, as a machine that swaps does."""
+        try:
+            for process in self._system.processes:
+                os.kill(process, signal.SIGSTOP)
+            time.sleep(self._stall_s)
+        finally:
+            for process in self._system.processes:
+                os.kill(process, signal.SIGCONT)
 
     def _measure(self) -> tuple[int, Sent, Stamps, Usage]:
         """Send what counts; return when that began on the clock of stamps, and what it gave."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from perception_ros.backends import EngineOptions, open_engine
-from perception_ros.backends.onnxruntime import call_sizes, providers
+from perception_ros.backends.onnxruntime import call_sizes, OnnxRuntimeEngine, providers
 from perception_ros.bundles.bundle import Bundle
 from perception_ros.core.errors import BackendError
 from test.builders import picture, write_real_bundle
@@ -97,4 +99,44 @@ def test_a_call_that_is_padded_gives_the_answers_of_its_own_images_alone(
             scores = request.result()['scores']
             assert len(scores) == n
             assert scores[:, :3].argmax(axis=1).tolist() == [0, 1, 2, 1, 0][:n]
+            request.release()
+
+
+def test_a_batch_for_all_lanes_has_its_answers_in_order(bundle: Bundle) -> None:
+    """Images are run side by side; whichever is done first must not be taken for another."""
+    colours = ('red', 'green', 'blue', 'green', 'red')
+    pictures = [picture(96, 64, **{colour: (0, 0, 96, 64)}) for colour in colours]
+    with open_engine(bundle, 'onnxruntime', EngineOptions(max_batch=5, threads=2)) as engine:
+        requests = [engine.request(), engine.request()]
+        for request, n in zip(requests, (5, 3), strict=True):
+            request.images[:n] = pictures[:n]
+            request.start(n)
+        for request, n in zip(requests, (5, 3), strict=True):
+            scores = request.result()['scores']
+            assert scores[:, :3].argmax(axis=1).tolist() == [0, 1, 2, 1, 0][:n]
+            request.release()
+
+
+def test_an_image_that_fails_in_a_lane_fails_its_batch_alone(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The slot must come back, and with it the next batch's answers."""
+    run, calls = OnnxRuntimeEngine._call, iter(range(100))
+
+    def fail_once(self: OnnxRuntimeEngine, *arguments: Any) -> Any:
+        if next(calls) == 1:
+            raise BackendError('the second image')
+        return run(self, *arguments)
+
+    monkeypatch.setattr(OnnxRuntimeEngine, '_call', fail_once)
+    with open_engine(bundle, 'onnxruntime', EngineOptions(max_batch=4, threads=2)) as engine:
+        for fails in (True, False):
+            request = engine.request()
+            request.images[...] = 114
+            request.start(4)
+            if fails:
+                with pytest.raises(BackendError, match='the second image'):
+                    request.result()
+            else:
+                assert len(request.result()['scores']) == 4
             request.release()

@@ -188,4 +188,4 @@ class _Slot(FutureSlot):
         """How many connections had been lost when the server was last checked; None: it failed."""
 
     def _begin(self, batch_size: int) -> None:
-        self._future = self._engine.submit(self, batch_size)
+        self._futures = [self._engine.submit(self, batch_size)]
