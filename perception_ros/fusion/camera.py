@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception_ros.core.errors import CalibrationError
-from perception_ros.fusion.distortion import Distortion, distortion, DistortionModel
+from perception_ros.fusion.distortion import Array, Distortion, distortion, DistortionModel
 
 _BORDER = 64
 """Points on each side of the image at which its field of view is measured."""
@@ -84,7 +84,10 @@ class CameraModel:
         it, not finite, or beyond the angle up to which its distortion is a function.
         """
         with np.errstate(all='ignore'):
-            return self._pixels(*_moved(points, self.lens_from_camera))
+            u, v, shown = self._shown(*_moved(points, self.lens_from_camera))
+        pixels = np.stack([u, v], axis=1)
+        pixels[~(shown & np.isfinite(u) & np.isfinite(v))] = np.nan
+        return pixels
 
     def see(self, points: NDArray[np.float32], camera_from_points: NDArray[np.float64]) -> Seen:
         """Return which points [N, 3] of another frame lie within the image, and where. Fast.
@@ -94,12 +97,13 @@ class CameraModel:
         lens_from_points = self.lens_from_camera @ camera_from_points
         with np.errstate(all='ignore'):
             near = self._candidates(points, lens_from_points)
-            x, y, z = _moved(points[near], lens_from_points)
+            x, y, z = _moved(points.take(near, axis=0), lens_from_points)
+            u, v, shown = self._shown(x, y, z)
             # Rounded first: who takes them as indices must find no pixel at the very width.
-            pixels = self._pixels(x, y, z).astype(np.float32)
-            u, v = pixels.T
-            inside = np.flatnonzero((u >= 0) & (u < self.width) & (v >= 0) & (v < self.height))
-            return Seen(near[inside], pixels[inside], z[inside].astype(np.float32))
+            columns, rows = u.astype(np.float32), v.astype(np.float32)
+        shown &= (columns >= 0) & (columns < self.width) & (rows >= 0) & (rows < self.height)
+        pixels = np.stack([columns[shown], rows[shown]], axis=1)
+        return Seen(near[shown], pixels, z[shown].astype(np.float32))
 
     def rays(self, pixels: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return the directions, float64 [N, 3] of length 1, from which pixels [N, 2] are lit.
@@ -133,30 +137,22 @@ class CameraModel:
             matrix=scaled(self.matrix, width / self.width, height / self.height),
         )
 
-    def _pixels(
-        self, x: NDArray[np.float64], y: NDArray[np.float64], z: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def _shown(self, x: Array, y: Array, z: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
+        """Return the pixels u and v of points in the lens's frame, and which a ray reaches."""
         x, y = x / z, y / z
-        seen = (z > 0) & (x * x + y * y <= self._bending.limit**2)
+        shown = (z > 0) & (x * x + y * y <= self._bending.limit**2)
         x, y = self._bending.distort(x, y)
         (fx, skew, cx), (_, fy, cy), _ = self.matrix.tolist()
-        pixels = np.empty((len(x), 2))
-        pixels[:, 0] = fx * x + (cx + 0.5)
-        if skew:
-            pixels[:, 0] += skew * y
-        pixels[:, 1] = fy * y + (cy + 0.5)
-        pixels[~(seen & np.isfinite(pixels).all(axis=1))] = np.nan
-        return pixels
+        u = fx * x + (skew * y + (cx + 0.5) if skew else cx + 0.5)
+        return u, fy * y + (cy + 0.5), shown
 
-    def _straight(
-        self, pixels: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _straight(self, pixels: Array) -> tuple[Array, Array]:
         """Return x / z and y / z of what lights pixels; NaN where nothing can."""
         (fx, skew, cx), (_, fy, cy), _ = self.matrix.tolist()
         y = (pixels[:, 1] - 0.5 - cy) / fy
         return self._bending.undistort((pixels[:, 0] - 0.5 - cx - skew * y) / fx, y)
 
-    def _frustum(self) -> NDArray[np.float64]:
+    def _frustum(self) -> Array:
         """Return four planes [4, 3] through the lens; all that is seen is on their positive side.
 
         They stand around what lights the image's border or, where that is nothing, around all
@@ -183,7 +179,7 @@ class CameraModel:
         return np.asarray(planes / np.linalg.norm(planes, axis=1, keepdims=True))
 
     def _candidates(
-        self, points: NDArray[np.float32], lens_from_points: NDArray[np.float64]
+        self, points: NDArray[np.float32], lens_from_points: Array
     ) -> NDArray[np.intp]:
         """Return which points may be seen: all that are, and few that are not."""
         planes = self._planes @ lens_from_points[:3]
@@ -194,9 +190,7 @@ class CameraModel:
         return np.flatnonzero((inside > beyond).all(axis=0))
 
 
-def scaled(
-    matrix: NDArray[np.float64], by_x: float, by_y: float
-) -> NDArray[np.float64]:
+def scaled(matrix: Array, by_x: float, by_y: float) -> Array:
     """Return a camera matrix [3, 3] for an image whose sides are these times as long.
 
     Source: the outer corner stays where it is, so the middle of the first pixel moves.
@@ -205,14 +199,12 @@ def scaled(
     return np.asarray(np.linalg.inv(corner) @ np.diag([by_x, by_y, 1]) @ corner @ matrix)
 
 
-def _moved(
-    points: NDArray[np.floating], matrix: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _moved(points: NDArray[np.floating], matrix: Array) -> tuple[Array, Array, Array]:
     x, y, z = matrix[:3, :3] @ np.asarray(points, np.float64).T + matrix[:3, 3:]
     return x, y, z
 
 
-def _check_matrix(matrix: NDArray[np.float64]) -> None:
+def _check_matrix(matrix: Array) -> None:
     if matrix.shape != (3, 3) or not np.isfinite(matrix).all():
         problem = 'got what is no finite 3x3 matrix'
     elif not matrix.any():

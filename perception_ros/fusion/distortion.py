@@ -112,8 +112,8 @@ class _Equidistant:
         angle = np.interp(radius, self._radius(angles), angles)
         for _ in range(8):
             angle -= (self._radius(angle) - radius) / self._slope(angle)
-        lost = ~(np.abs(self._radius(angle) - radius) < _CLOSE) | (angle > self._widest)
-        angle[lost] = np.nan
+            angle = np.clip(angle, 0, self._widest)
+        angle[~(np.abs(self._radius(angle) - radius) < _CLOSE)] = np.nan
         scale = np.tan(angle) / np.where(radius > 0, radius, 1)
         scale[radius == 0] = 1
         return x * scale, y * scale
