@@ -58,3 +58,19 @@ class QuantizationError(PerceptionError):
 
 class WatchError(PerceptionError):
     """The node that was to be watched is not heard."""
+
+
+class FusionError(PerceptionError):
+    """LiDAR and cameras cannot be brought together as asked."""
+
+
+class CalibrationError(FusionError):
+    """What is said about a camera's lens or place cannot be used."""
+
+
+class TransformError(FusionError):
+    """A frame is not known, not connected, or what is said about it contradicts the rest."""
+
+
+class ExtrapolationError(TransformError):
+    """A transform was asked for at a time for which nothing is known."""
