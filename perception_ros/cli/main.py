@@ -28,6 +28,9 @@ COMMANDS: Mapping[str, Command] = {
     'inspect': Command('inspect:inspect', 'Check a bundle and show what it says about itself.'),
     'quantize': Command('quantize:quantize', 'Make an FP16 or INT8 bundle, if it stays good.'),
     'evaluate': Command('evaluate:evaluate', 'Measure a bundle on labelled images.'),
+    'evaluate-fusion': Command(
+        'evaluate_fusion:evaluate_fusion', 'Measure boxes in space on labelled LiDAR sweeps.'
+    ),
     'label': Command('label:label', 'Label pictures with what a bundle says of them.'),
     'bundles': Command('bundles:bundles', 'List the bundles that are there.'),
     'bag': Command('bag:bag', 'Look into bags, cut them, and make labelled ones.'),

@@ -74,7 +74,8 @@ class Objects:
     be told; surfaces: float64 [N, 3], the middle of what is seen of it, NaN where no point says;
     covariances: float64 [N, 3, 3] of the centre; points: int32 [N], how many of the sweep's are
     its; scores: float32 [N]; labels: int32 [N], index into `class_names`;
-    by_camera: bool [N], the range comes from the camera alone;
+    by_camera: bool [N], the range comes from the camera alone; members: of each the indices of
+    its points in the sweep;
     sources: which detections each is made of, (camera, index there).
     """
 
@@ -90,6 +91,7 @@ class Objects:
     labels: NDArray[np.int32]
     by_camera: NDArray[np.bool_]
     sources: tuple[tuple[tuple[str, int], ...], ...]
+    members: tuple[NDArray[np.intp], ...]
     class_names: tuple[str, ...]
 
     def __len__(self) -> int:

@@ -20,7 +20,7 @@ from perception_ros.recording.base import BASE, optical_frame, Recorder
 
 VELODYNE = 'velodyne'
 _RATE_HZ = 10.0
-_POINT = np.dtype([(name, '<f4') for name in ('x', 'y', 'z', 'intensity')])
+POINT = np.dtype([(name, '<f4') for name in ('x', 'y', 'z', 'intensity')])
 
 
 class Calibration(NamedTuple):
@@ -53,7 +53,7 @@ def record_kitti(root: Path, split: str, recorder: Recorder) -> None:
         recorder.image_file(camera, time_ns, image, known.matrix)
         scan = folder / 'velodyne' / f'{stem}.bin'
         if scan.is_file():
-            recorder.points(VELODYNE, time_ns, read_points(scan, _POINT))
+            recorder.points(VELODYNE, time_ns, read_points(scan, POINT))
         boxes = np.array([item.box for item in objects], np.float64).reshape(-1, 4)
         names = [item.name if item.name in CLASSES else None for item in objects]
         places_m = np.array([_middle(item, known) for item in objects]).reshape(-1, 3)

@@ -16,7 +16,7 @@ from perception_ros.recording.kitti import read_points
 
 LIDAR = 'LIDAR_TOP'
 FILE = 'sample.json'
-_STORED = np.dtype([(name, '<f4') for name in ('x', 'y', 'z', 'intensity', 'ring')])
+STORED = np.dtype([(name, '<f4') for name in ('x', 'y', 'z', 'intensity', 'ring')])
 _POINT = np.dtype({
     'names': ['x', 'y', 'z', 'intensity', 'ring'],
     'formats': ['<f4', '<f4', '<f4', '<f4', '<u2'],
@@ -24,7 +24,9 @@ _POINT = np.dtype({
 })
 
 
-class _Camera(NamedTuple):
+class SampleCamera(NamedTuple):
+    """One of its images, and what is labelled in it."""
+
     name: str
     time_ns: int
     path: Path
@@ -38,14 +40,16 @@ class _Camera(NamedTuple):
     """Middles of the objects, [N, 3] in the camera's frame."""
 
 
-class _Sample(NamedTuple):
+class Sample(NamedTuple):
+    """A moment at which all sensors look."""
+
     time_ns: int
     """The LiDAR's."""
     base_to_world: Matrix
     lidar_to_base: Matrix
     points: Path
     boxes: list[Box3D]
-    cameras: list[_Camera]
+    cameras: list[SampleCamera]
     """In the order of time."""
 
 
@@ -57,19 +61,7 @@ def record_nuscenes(path: Path, split: str, recorder: Recorder) -> None:
 
     :raises DatasetError: it is no such file.
     """
-    file = path / split / FILE if path.is_dir() else path
-    try:
-        content = json.loads(file.read_text(encoding='utf-8'))
-        numbers = content['metainfo']['categories']
-        classes = tuple(sorted(numbers, key=numbers.__getitem__))
-        samples = [_sample(item, classes, file.parent) for item in content['data_list']]
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DatasetError(f'{file}: expected a readable JSON file; {error}') from error
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise DatasetError(
-            f'{file}: expected samples of nuScenes as MMDetection3D 1.1 writes them; '
-            f'{type(error).__name__}: {error}'
-        ) from error
+    samples, classes = read_samples(path / split if path.is_dir() else path)
     for index, sample in enumerate(recorder.limited(samples)):
         if index == 0:
             recorder.transforms(min(sample.time_ns, sample.cameras[0].time_ns), [
@@ -79,7 +71,27 @@ def record_nuscenes(path: Path, split: str, recorder: Recorder) -> None:
         _record(sample, classes, recorder)
 
 
-def _record(sample: _Sample, classes: tuple[str, ...], recorder: Recorder) -> None:
+def read_samples(path: Path) -> tuple[list[Sample], tuple[str, ...]]:
+    """Return the samples of a `sample.json`, or of a folder with one, and their classes.
+
+    :raises DatasetError: it is no such file.
+    """
+    file = path / FILE if path.is_dir() else path
+    try:
+        content = json.loads(file.read_text(encoding='utf-8'))
+        numbers = content['metainfo']['categories']
+        classes = tuple(sorted(numbers, key=numbers.__getitem__))
+        return [_sample(item, classes, file.parent) for item in content['data_list']], classes
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DatasetError(f'{file}: expected a readable JSON file; {error}') from error
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise DatasetError(
+            f'{file}: expected samples of nuScenes as MMDetection3D 1.1 writes them; '
+            f'{type(error).__name__}: {error}'
+        ) from error
+
+
+def _record(sample: Sample, classes: tuple[str, ...], recorder: Recorder) -> None:
     for camera in sample.cameras:
         # where the vehicle was then: the LiDAR's points reach this camera by way of the world
         pose = (
@@ -92,21 +104,21 @@ def _record(sample: _Sample, classes: tuple[str, ...], recorder: Recorder) -> No
             camera.name, camera.time_ns, camera.boxes, camera.names, classes, camera.places_m
         )
     recorder.transforms(sample.time_ns, [(WORLD, BASE, sample.base_to_world)])
-    stored = read_points(sample.points, _STORED)
+    stored = read_points(sample.points, STORED)
     points = np.zeros(len(stored), _POINT)
-    for field in _STORED.names or ():
+    for field in STORED.names or ():
         points[field] = stored[field]
     recorder.points(LIDAR, sample.time_ns, points)
     recorder.boxes_3d(LIDAR, sample.time_ns, sample.boxes)
 
 
-def _sample(item: dict[str, Any], classes: tuple[str, ...], folder: Path) -> _Sample:
+def _sample(item: dict[str, Any], classes: tuple[str, ...], folder: Path) -> Sample:
     cameras = [
         _camera(name, about, item['cam_instances'][name], classes, folder)
         for name, about in item['images'].items()
     ]
     lidar = item['lidar_points']
-    return _Sample(
+    return Sample(
         _ns(item['timestamp']), _matrix(item['ego2global']), _matrix(lidar['lidar2ego']),
         folder / lidar['lidar_path'],
         [_box_3d(box, classes) for box in item['instances']],
@@ -117,8 +129,8 @@ def _sample(item: dict[str, Any], classes: tuple[str, ...], folder: Path) -> _Sa
 def _camera(
     name: str, about: dict[str, Any], found: list[dict[str, Any]], classes: tuple[str, ...],
     folder: Path,
-) -> _Camera:
-    return _Camera(
+) -> SampleCamera:
+    return SampleCamera(
         name, _ns(about['timestamp']), folder / about['img_path'],
         np.array(about['cam2img'], np.float64).reshape(3, 3), _matrix(about['cam2ego']),
         _matrix(about['lidar2cam']),

@@ -32,6 +32,8 @@ class KittiObject(NamedTuple):
     """Middle of its bottom, in the coordinates of the rectified camera 0."""
     yaw_rad: float
     """About the camera's y axis; 0: it looks along x."""
+    truncated: float
+    """How much of it is outside the image, 0 to 1."""
 
 
 def read_kitti(root: Path, split: str, labels: Sequence[str] | None) -> BoxDataset:
@@ -113,7 +115,8 @@ def read_object(line: str, where: str) -> KittiObject:
             f'{right:g}, {bottom:g}'
         )
     return KittiObject(
-        name, (left, top, right, bottom), (height, width, length), (x, y, z), yaw
+        name, (left, top, right, bottom), (height, width, length), (x, y, z), yaw,
+        numbers[0],
     )
 
 

@@ -1,0 +1,61 @@
+"""How large the things on a road usually are: what a LiDAR that sees one side cannot say.
+
+Rounded means and spreads of adult road users and vehicles in Europe and North America. They stand
+in only for the dimensions that no point shows.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class ClassSize(NamedTuple):
+    """Metres: length along the way it faces, width, height; and how far these vary."""
+
+    length: float
+    width: float
+    height: float
+    spread: float
+    """Standard deviation as a share of each."""
+
+    @property
+    def size(self) -> NDArray[np.float64]:
+        """Return length, width, height, float64 [3]."""
+        return np.array(self[:3])
+
+    @property
+    def is_oblong(self) -> bool:
+        """Whether its length tells it from its width, and so where it faces."""
+        return self.length > 1.4 * self.width
+
+
+_SIZES = MappingProxyType({
+    'car': ClassSize(4.4, 1.8, 1.55, 0.10),
+    'van': ClassSize(5.2, 2.0, 2.2, 0.15),
+    'truck': ClassSize(7.5, 2.5, 3.0, 0.30),
+    'bus': ClassSize(11.5, 2.6, 3.3, 0.20),
+    'trailer': ClassSize(11.0, 2.5, 3.7, 0.25),
+    'train': ClassSize(16.0, 2.6, 3.5, 0.30),
+    'person': ClassSize(0.7, 0.65, 1.73, 0.08),
+    'rider': ClassSize(1.8, 0.65, 1.75, 0.08),
+    'bicycle': ClassSize(1.75, 0.6, 1.3, 0.15),
+    'motorcycle': ClassSize(2.1, 0.8, 1.4, 0.12),
+    'cone': ClassSize(0.4, 0.4, 0.8, 0.25),
+    'barrier': ClassSize(0.6, 2.0, 1.0, 0.20),
+})
+
+_ALIASES = MappingProxyType({
+    'pedestrian': 'person', 'person_sitting': 'person', 'cyclist': 'rider',
+    'motorbike': 'motorcycle', 'bike': 'bicycle', 'tram': 'train', 'lorry': 'truck',
+    'construction_vehicle': 'truck', 'traffic_cone': 'cone', 'caravan': 'van',
+})
+
+
+def class_size(name: str) -> ClassSize | None:
+    """Return the usual size of a class; None: it is not known, or has none."""
+    plain = name.strip().lower().replace(' ', '_').replace('-', '_')
+    return _SIZES.get(_ALIASES.get(plain, plain))

@@ -1,0 +1,133 @@
+"""Fusion on labelled sweeps: what it makes of labelled 2D boxes, beside what is labelled."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from perception_ros.evaluation.fusion import compare, figures, FusionFigures, PaintFigures, Placed
+from perception_ros.fusion.camera import Seen
+from perception_ros.fusion.ground import Terrain
+from perception_ros.fusion.objects import find_objects, ObjectSettings, see_all
+from perception_ros.fusion.painting import paint
+from perception_ros.fusion.types import Objects, Paint
+from perception_ros.recording.sweeps import labelled_sweeps, LabelledSweep, TrueObject
+
+LEAST_POINTS, MOST_RANGE_M = 20, 40.0
+_LEAST_PAINTED = 3
+_ABOVE_M = 0.1
+"""What is lower in a labelled box is the road under it."""
+_AROUND_M = 0.5
+
+
+class Measurement(BaseModel):
+    """Of all sweeps together."""
+
+    objects: list[FusionFigures]
+    paint: list[PaintFigures]
+
+
+def measure(paths: Iterable[Path], *, use_points: bool = True) -> Measurement:
+    """Fuse the labelled 2D boxes of each sweep with its points, and compare.
+
+    :param use_points: False: as if no point were seen, so that the cameras alone say.
+    :raises DatasetError: a path is no labelled data.
+    """
+    placed: list[Placed] = []
+    counts: Counter[tuple[str, str]] = Counter()
+    for path in paths:
+        for sweep in labelled_sweeps(path):
+            terrain = Terrain.of(sweep.fusion_set.sweep.points, sweep.base_from_lidar)
+            seen = see_all(sweep.fusion_set)
+            given = seen if use_points else [_nothing(item) for item in seen]
+            objects = find_objects(
+                sweep.fusion_set, given, terrain, ObjectSettings(), frame_id='base_link',
+                output_from_lidar=sweep.base_from_lidar,
+            )
+            placed += _placed(sweep, terrain, objects)
+            if use_points:
+                painted = paint(sweep.fusion_set, seen, objects, terrain)
+                _count(sweep, seen, painted, counts)
+    return Measurement(objects=figures(placed), paint=_paint_figures(counts))
+
+
+def _nothing(seen: Seen) -> Seen:
+    return Seen(seen.indices[:0], seen.pixels[:0], seen.depths_m[:0])
+
+
+def _placed(sweep: LabelledSweep, terrain: Terrain, objects: Objects) -> Iterable[Placed]:
+    """Compare each labelled object that is good enough, once for each camera that shows it."""
+    points = sweep.fusion_set.sweep.points
+    eye = sweep.base_from_lidar[:3, 3]
+    found = {
+        source: index for index, sources in enumerate(objects.sources) for source in sources
+    }
+    for true in sweep.objects:
+        inside = true.holds(points)
+        base_from_object = sweep.base_from_lidar @ true.lidar_from_object
+        centre = base_from_object[:3, 3]
+        off = centre[:2] - eye[:2]
+        if true.is_cut or inside.sum() < LEAST_POINTS or np.hypot(*off) > MOST_RANGE_M:
+            continue
+        above = inside & (_above_bottom(true, points) > _ABOVE_M)
+        index = found.get((true.camera, true.index))
+        ours = None if index is None else (
+            objects.surfaces[index], objects.centres[index], float(objects.yaws[index]),
+            bool(objects.by_camera[index]),
+        )
+        yaw = float(np.arctan2(base_from_object[1, 0], base_from_object[0, 0]))
+        yield compare(
+            true.name, terrain.points[above].astype(np.float64), centre, yaw, ours, eye
+        )
+
+
+def _count(
+    sweep: LabelledSweep, seen: list[Seen], painted: Paint, counts: Counter[tuple[str, str]]
+) -> None:
+    """Count the points that a camera sees in the labelled boxes, and how they are painted."""
+    points = sweep.fusion_set.sweep.points
+    cameras = [view.camera for view in sweep.fusion_set.views]
+    visible = np.zeros(len(points), np.bool_)
+    for item in seen:
+        visible[item.indices] = True
+    done: set[tuple[float, ...]] = set()
+    around: dict[str, NDArray[np.bool_]] = {}
+    for true in sweep.objects:
+        nearby = around.setdefault(true.name, np.zeros(len(points), np.bool_))
+        nearby |= true.holds(points, _AROUND_M)
+        key = tuple(true.lidar_from_object[:3, 3])
+        inside = true.holds(points) & visible & (_above_bottom(true, points) > _ABOVE_M)
+        in_view = np.zeros(len(points), np.bool_)
+        in_view[seen[cameras.index(true.camera)].indices] = True
+        inside &= in_view
+        if key in done or inside.sum() < _LEAST_PAINTED:
+            continue
+        done.add(key)
+        number = painted.class_names.index(true.name)
+        counts[true.name, 'boxes'] += 1
+        counts[true.name, 'points'] += int(inside.sum())
+        counts[true.name, 'painted'] += int((painted.classes[inside] == number).sum())
+    for name, nearby in around.items():
+        outside = (painted.classes == painted.class_names.index(name)) & ~nearby
+        counts[name, 'outside'] += int(outside.sum())
+
+
+def _above_bottom(true: TrueObject, points: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return how far points are above the bottom of a labelled box, m."""
+    off = points - true.lidar_from_object[:3, 3]
+    return np.asarray(off @ true.lidar_from_object[:3, 2] + true.size_m[2] / 2)
+
+
+def _paint_figures(counts: Counter[tuple[str, str]]) -> list[PaintFigures]:
+    return [
+        PaintFigures(
+            name=name, boxes=counts[name, 'boxes'], points=counts[name, 'points'],
+            painted=counts[name, 'painted'], outside=counts[name, 'outside'],
+        )
+        for name in sorted({name for name, what in counts if what == 'points'})
+    ]
