@@ -64,6 +64,10 @@ class FusionError(PerceptionError):
     """LiDAR and cameras cannot be brought together as asked."""
 
 
+class PointCloudError(FusionError):
+    """A point cloud contradicts itself, or does not say where its points are."""
+
+
 class CalibrationError(FusionError):
     """What is said about a camera's lens or place cannot be used."""
 

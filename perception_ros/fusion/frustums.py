@@ -67,15 +67,21 @@ def _by_boxes(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
     """Return which pixels lie in a box, in which, and how much they count."""
     middles, halves = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
+    halves = np.maximum(halves, 0.5)
     near = np.full(len(pixels), np.inf, np.float32)
     owners = np.full(len(pixels), -1, np.intp)
-    for box, (middle, half) in enumerate(zip(middles, np.maximum(halves, 0.5), strict=True)):
-        off = np.abs(pixels - middle) / half
-        # Few points lie in a box: what is asked of all of them is as little as possible.
-        inside = np.flatnonzero((off[:, 0] < 1) & (off[:, 1] < 1))
-        squared = (off[inside] ** 2).sum(axis=1)
-        better = squared < near[inside]
-        near[inside[better]], owners[inside[better]] = squared[better], box
+    # In order of x the points beside a box are never looked at.
+    order = np.argsort(pixels[:, 0])
+    sorted_pixels = pixels[order]
+    begins = np.searchsorted(sorted_pixels[:, 0], middles[:, 0] - halves[:, 0], 'right').tolist()
+    ends = np.searchsorted(sorted_pixels[:, 0], middles[:, 0] + halves[:, 0], 'left').tolist()
+    for box, (begin, end) in enumerate(zip(begins, ends, strict=True)):
+        off = (sorted_pixels[begin:end] - middles[box]) / halves[box]
+        squared = off[:, 0] ** 2 + off[:, 1] ** 2
+        squared[np.abs(off[:, 1]) >= 1] = np.inf
+        better = np.flatnonzero(squared < near[begin:end])
+        near[begin + better], owners[begin + better] = squared[better], box
+    near[order], owners[order] = near.copy(), owners.copy()
     place = np.flatnonzero(owners >= 0)
     return place, owners[place], np.exp(-near[place] / (2 * CENTRE_SPREAD**2))
 

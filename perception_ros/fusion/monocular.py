@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from perception_ros.fusion.camera import CameraModel
 from perception_ros.fusion.class_sizes import ClassSize
 from perception_ros.fusion.shapes import Shape
-from perception_ros.fusion.types import Matrix, View
+from perception_ros.fusion.types import Matrix
 
 _BORDER_PX = 2.0
 """A box that ends so near to the image's border may go on outside."""
@@ -22,127 +23,118 @@ _HIGHEST_M = 1.0
 """The camera must be so far above the ground for its distance to say anything."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Sight:
-    """How a camera looks into the frame of the output, whose z points up.
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """How one box looks from its camera, over a ground whose z points up.
 
-    lens: its own; eye: float64 [3], where its rays begin in the frame of the output; plane:
-    float64 [3], the ground z = a x + b y + c.
+    way: unit vector over the ground to the middle of its lower edge; rise_up, rise_down: how much
+    higher the rays through the middles of its upper and its lower edge are a metre further;
+    aside: its width as seen from a metre; is_cut: whether it ends at the image's border, above or
+    below; stands: whether its lower edge is in the image. NaN where the lens shows nothing.
     """
 
-    lens: CameraModel
-    output_from_camera: Matrix
+    way: tuple[float, float]
+    rise_up: float
+    rise_down: float
+    aside: float
+    is_cut: bool
+    stands: bool
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the lens shows all of it."""
+        return math.isfinite(self.rise_up + self.rise_down + self.aside + sum(self.way))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sight:
+    """How a camera looks into a frame whose z points up.
+
+    eye: float64 [3], where its rays begin there; ground: a, b, c of the plane z = a x + b y + c;
+    outlooks: of the boxes that it found.
+    """
+
     eye: NDArray[np.float64]
-    plane: NDArray[np.float64]
+    ground: tuple[float, float, float]
+    focal_px: float
+    outlooks: tuple[Outlook, ...]
 
     @classmethod
-    def of(cls, view: View, output_from_lidar: Matrix, plane: NDArray[np.float64]) -> Sight:
-        """Return how a view looks at a sweep."""
-        output_from_camera = output_from_lidar @ np.linalg.inv(view.camera_from_lidar)
-        eye = output_from_camera[:3, :3] @ view.lens.origin + output_from_camera[:3, 3]
-        return cls(view.lens, output_from_camera, eye, plane)
+    def of(
+        cls, lens: CameraModel, frame_from_camera: Matrix, plane: NDArray[np.float64],
+        boxes: NDArray[np.float32],
+    ) -> Sight:
+        """Return how a camera sees boxes [N, 4] px."""
+        turn = frame_from_camera[:3, :3]
+        eye = turn @ lens.origin + frame_from_camera[:3, 3]
+        x1, y1, x2, y2 = boxes.astype(np.float64).T
+        x, y = (x1 + x2) / 2, (y1 + y2) / 2
+        places = np.stack([x, y1, x, y2, x1, y, x2, y], axis=1).reshape(-1, 2)
+        with np.errstate(all='ignore'):
+            rays = (lens.rays(places) @ turn.T).reshape(-1, 4, 3)
+            rays /= np.hypot(rays[..., 0], rays[..., 1])[..., None]
+            up, down, left, right = np.moveaxis(rays, 1, 0)
+            aside = np.abs(left[:, 0] * right[:, 1] - left[:, 1] * right[:, 0])
+        stands = y2 < lens.height - _BORDER_PX
+        is_cut = (y1 <= _BORDER_PX) | ~stands
+        outlooks = tuple(
+            Outlook((way_x, way_y), *rest) for way_x, way_y, *rest in zip(
+                down[:, 0].tolist(), down[:, 1].tolist(), up[:, 2].tolist(), down[:, 2].tolist(),
+                aside.tolist(), is_cut.tolist(), stands.tolist(), strict=True,
+            )
+        )
+        a, b, c = plane.tolist()
+        return cls(eye, (a, b, c), float(lens.matrix[1, 1]), outlooks)
 
-    def height_m(self, box: NDArray[np.float64], points: NDArray[np.float64]) -> float | None:
-        """Return how high what a box [4] px shows is, as far away as the points [N, 3] are.
-
-        None: the box ends at the border of the image, so nobody sees how high it is.
-        """
-        if self._is_cut(box):
-            return None
-        up, down = self._rays(_ends(box))
-        distance = np.median(np.hypot(*(points - self.eye)[:, :2].T))
-        height = float(distance * (_rise(up) - _rise(down)))
-        return height if np.isfinite(height) else None
-
-    def width_m(self, box: NDArray[np.float64], points: NDArray[np.float64]) -> float:
-        """Return how wide a box [4] px is, as far away as the points [N, 3] are."""
-        y = (box[1] + box[3]) / 2
-        left, right = self._rays(np.array([[box[0], y], [box[2], y]]))
-        distance = float(np.median(np.hypot(*(points - self.eye)[:, :2].T)))
-        width = distance * _sine(left[:2], right[:2])
-        return width if np.isfinite(width) else distance
-
-    def locate(self, box: NDArray[np.float64], usual: ClassSize | None) -> Shape | None:
-        """Return where what a box [4] px shows is; None: the box does not say."""
-        up, down, side = self._rays(np.concatenate([_ends(box), _side(box)]))
-        if not np.isfinite([up, down, side]).all():
-            return None
-        guesses = []  # (range over the ground, its deviation), m
-        focal_px = float(self.lens.matrix[1, 1])
-        if box[3] < self.lens.height - _BORDER_PX:
-            guesses += self._by_ground(down, focal_px)
-        if usual is not None and not self._is_cut(box):
-            guesses += self._by_height(up, down, usual)
+    def locate(self, outlook: Outlook, usual: ClassSize | None) -> Shape | None:
+        """Return where what a box shows is; None: the box does not say."""
+        guesses = self._guesses(outlook, usual) if outlook.is_known else []
         if not guesses:
             return None
-        ranges, deviations = np.array(guesses).T
-        weights = deviations**-2
-        near = float((ranges * weights).sum() / weights.sum())
-        doubt = float(weights.sum() ** -0.5)
-        way = down[:2] / np.hypot(*down[:2])
-        surface = np.append(self.eye[:2] + near * way, 0)
-        ground_m = float(self.plane @ [surface[0], surface[1], 1])
-        height = usual.height if usual else float(near * (_rise(up) - _rise(down)))
-        width = usual.width if usual else 2 * near * _sine(side[:2], down[:2])
-        depth = width if usual is None else np.sqrt(usual.length * usual.width)
-        surface[2] = ground_m + height / 2
-        centre = surface + np.append(way * depth / 2, 0)
-        along = np.array([[way[0], way[1]], [-way[1], way[0]]])
-        covariance = np.zeros((3, 3))
-        aside = near * _EDGE_PX / focal_px + 0.1
-        spread = np.diag([doubt**2 + (0.3 * depth) ** 2, aside**2])
-        covariance[:2, :2] = along.T @ spread @ along
-        covariance[2, 2] = (0.2 + _SLOPE * near) ** 2
-        size = np.array([depth, width, height]) if usual is None else usual.size
-        return Shape(centre, size, np.nan, surface, covariance)
+        weights = [deviation**-2 for _, deviation in guesses]
+        near = sum(w * distance for w, (distance, _) in zip(weights, guesses, strict=True))
+        near /= sum(weights)
+        doubt = sum(weights) ** -0.5
+        if usual:
+            length, width, height = usual[:3]
+            depth = math.sqrt(length * width)
+        else:
+            height = near * max(outlook.rise_up - outlook.rise_down, 0.0)
+            length = width = depth = near * outlook.aside
+        way_x, way_y = outlook.way
+        x, y = float(self.eye[0]) + near * way_x, float(self.eye[1]) + near * way_y
+        z = self._ground_m(x, y) + height / 2
+        along, across = doubt**2 + (0.3 * depth) ** 2, (near * _EDGE_PX / self.focal_px + 0.1) ** 2
+        covariance = np.array([
+            [along * way_x**2 + across * way_y**2, (along - across) * way_x * way_y, 0],
+            [(along - across) * way_x * way_y, along * way_y**2 + across * way_x**2, 0],
+            [0, 0, (0.2 + _SLOPE * near) ** 2],
+        ])
+        return Shape(
+            np.array([x + way_x * depth / 2, y + way_y * depth / 2, z]),
+            np.array([length, width, height]), math.nan, np.array([x, y, z]), covariance,
+        )
 
-    def _by_ground(
-        self, down: NDArray[np.float64], focal_px: float
+    def _guesses(
+        self, outlook: Outlook, usual: ClassSize | None
     ) -> list[tuple[float, float]]:
-        """Return how far away the ground is that a ray meets."""
-        above = float(self.eye[2] - self.plane @ [self.eye[0], self.eye[1], 1])
-        fall = float(self.plane[:2] @ down[:2] - down[2])  # how fast ray and ground come together
-        if above < _HIGHEST_M or fall <= 1e-3:
-            return []
-        distance = float(above / fall * np.hypot(*down[:2]))
-        deviation = distance**2 / above * np.hypot(_EDGE_PX / focal_px, _SLOPE) + 0.2
-        return [(distance, float(deviation))]
+        """Return the ranges over the ground that a box suggests, each with its deviation, m."""
+        guesses = []
+        above_m = float(self.eye[2]) - self._ground_m(float(self.eye[0]), float(self.eye[1]))
+        a, b, _ = self.ground
+        # how fast the ray through the lower edge and the ground come together
+        fall = a * outlook.way[0] + b * outlook.way[1] - outlook.rise_down
+        if outlook.stands and above_m >= _HIGHEST_M and fall > 1e-3:
+            distance = above_m / fall
+            per_slope = distance**2 / above_m
+            doubt = per_slope * math.hypot(_EDGE_PX / self.focal_px, _SLOPE)
+            guesses.append((distance, doubt + 0.2))
+        span = outlook.rise_up - outlook.rise_down
+        if usual and not outlook.is_cut and span > 1e-3:
+            distance = usual.height / span
+            guesses.append((distance, distance * math.hypot(usual.spread, 0.05)))
+        return guesses
 
-    @staticmethod
-    def _by_height(
-        up: NDArray[np.float64], down: NDArray[np.float64], usual: ClassSize
-    ) -> list[tuple[float, float]]:
-        """Return how far away something of its usual height fills the box."""
-        span = _rise(up) - _rise(down)
-        if span <= 1e-3:
-            return []
-        distance = usual.height / span
-        return [(distance, float(distance * np.hypot(usual.spread, 0.05)))]
-
-    def _is_cut(self, box: NDArray[np.float64]) -> bool:
-        return bool(box[1] <= _BORDER_PX or box[3] >= self.lens.height - _BORDER_PX)
-
-    def _rays(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return directions, float64 [N, 3], in the frame of the output."""
-        return np.asarray(self.lens.rays(pixels) @ self.output_from_camera[:3, :3].T)
-
-
-def _rise(ray: NDArray[np.float64]) -> float:
-    """Return how much higher a ray is a metre further over the ground."""
-    return float(ray[2] / max(np.hypot(ray[0], ray[1]), 1e-3))
-
-
-def _sine(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Return the sine of the angle between two directions [2], without its sign."""
-    across = one[0] * other[1] - one[1] * other[0]
-    return float(abs(across) / np.hypot(*one) / np.hypot(*other))
-
-
-def _ends(box: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the middle of its upper and of its lower edge."""
-    x = (box[0] + box[2]) / 2
-    return np.array([[x, box[1]], [x, box[3]]])
-
-
-def _side(box: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.array([[box[2], box[3]]])
+    def _ground_m(self, x: float, y: float) -> float:
+        a, b, c = self.ground
+        return a * x + b * y + c

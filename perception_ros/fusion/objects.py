@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +18,17 @@ from pydantic import BaseModel, ConfigDict
 
 from perception_ros.core.config import parameter
 from perception_ros.core.types import Detections
-from perception_ros.fusion import monocular
 from perception_ros.fusion.camera import Seen
 from perception_ros.fusion.class_sizes import class_size, ClassSize
 from perception_ros.fusion.frustums import fill
 from perception_ros.fusion.ground import Terrain
-from perception_ros.fusion.shapes import NEAR_SHARE, Shape, shape_of
+from perception_ros.fusion.monocular import Outlook, Sight
+from perception_ros.fusion.shapes import near_range, Shape, shape_of
 from perception_ros.fusion.types import FusionSet, Matrix, Objects
 
 _LEAST_HEIGHT_M, _MOST_HEIGHT_M = 0.2, 6.0
+_SHARED = 0.3
+"""Of the points of one object that another one's have in common, if they are one thing."""
 _DEEPEST = 1.5
 """How much deeper than usual, or than it is wide, a thing may be."""
 
@@ -96,102 +99,121 @@ def find_objects(
     for view, points_seen in zip(fusion_set.views, seen, strict=True):
         if view.detections is None or not len(view.detections):
             continue
-        frustums = fill(
-            view.detections.boxes, points_seen, ranges_m, usable, view.instances
+        frustums = fill(view.detections.boxes, points_seen, ranges_m, usable, view.instances)
+        sight = Sight.of(
+            view.lens, output_from_lidar @ np.linalg.inv(view.camera_from_lidar), terrain.plane,
+            view.detections.boxes,
         )
-        sight = monocular.Sight.of(view, output_from_lidar, terrain.plane)
+        place = _Place(terrain, ranges_m, eye, sight, settings)
         for index in range(len(view.detections)):
-            item = _locate(
-                view.detections, index, frustums.of(index), terrain, eye, sight, settings
-            )
-            if item is not None:
+            if item := place.locate(view.detections, index, frustums.of(index)):
                 item.sources.append((view.camera, index))
                 found.append(item)
     return _together(_merged(found), fusion_set.sweep.stamp_ns, frame_id)
 
 
-def _locate(
-    detections: Detections,
-    index: int,
-    members: NDArray[np.intp],
-    terrain: Terrain,
-    eye: NDArray[np.float64],
-    sight: monocular.Sight,
-    settings: ObjectSettings,
-) -> _Found | None:
-    label = detections.class_names[int(detections.labels[index])]
-    score = float(detections.scores[index])
-    usual, box = class_size(label), detections.boxes[index].astype(np.float64)
-    if len(members) < settings.min_points:
-        if not settings.camera_only:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the detections of one view are."""
+
+    terrain: Terrain
+    ranges_m: NDArray[np.float32]
+    eye: NDArray[np.float64]
+    sight: Sight
+    settings: ObjectSettings
+
+    def locate(
+        self, detections: Detections, index: int, members: NDArray[np.intp]
+    ) -> _Found | None:
+        """Return one of them; None: nobody says where it is."""
+        label = detections.class_names[int(detections.labels[index])]
+        score = float(detections.scores[index])
+        usual, outlook = class_size(label), self.sight.outlooks[index]
+        if len(members) >= self.settings.min_points:
+            members = members[self._not_behind(members, outlook, usual)]
+            return _Found(self._by_points(members, outlook, usual), label, score, members, False)
+        shape = self.sight.locate(outlook, usual) if self.settings.camera_only else None
+        if shape is None:
             return None
-        guess = sight.locate(box, usual)
-        if guess is None or np.hypot(*(guess.centre - eye)[:2]) > settings.max_range_m:
+        x, y = (shape.centre - self.eye)[:2].tolist()
+        if math.hypot(x, y) > self.settings.max_range_m:
             return None
-        return _Found(guess, label, score, members, True)
-    points = terrain.points[members].astype(np.float64)
-    kept = _not_behind(points - eye, sight.width_m(box, points), usual)
-    members, points = members[kept], points[kept]
-    heights = terrain.heights[members]
-    ground_m = float(np.median(points[:, 2] - heights))
-    height_m = sight.height_m(box, points)
-    if height_m is None:
-        height_m = max(float(heights.max()), usual.height if usual else 0)
-    height_m = float(np.clip(height_m, _LEAST_HEIGHT_M, _MOST_HEIGHT_M))
-    # What hangs in the air, a traffic light or a sign, stands on nothing.
-    lowest = float(heights.min())
-    if lowest > height_m:
-        ground_m += lowest - 0.1
-    return _Found(shape_of(points, eye, ground_m, height_m, usual), label, score, members, False)
+        return _Found(shape, label, score, members, True)
 
+    def _by_points(
+        self, members: NDArray[np.intp], outlook: Outlook, usual: ClassSize | None
+    ) -> Shape:
+        points = self.terrain.points[members].astype(np.float64)
+        heights = self.terrain.heights[members]
+        middle = len(members) // 2
+        ground_m = float(np.partition(points[:, 2] - heights, middle)[middle])
+        height_m = float(heights.max())
+        if outlook.is_known and not outlook.is_cut:
+            off = points - self.sight.eye
+            distance = np.partition(np.hypot(off[:, 0], off[:, 1]), middle)[middle]
+            height_m = float(distance) * (outlook.rise_up - outlook.rise_down)
+        elif usual:
+            height_m = max(height_m, usual.height)
+        height_m = min(max(height_m, _LEAST_HEIGHT_M), _MOST_HEIGHT_M)
+        # What hangs in the air, a traffic light or a sign, stands on nothing.
+        lowest = float(heights.min())
+        if lowest > height_m:
+            ground_m += lowest - 0.1
+        return shape_of(points, self.eye, ground_m, height_m, usual)
 
-def _not_behind(
-    off: NDArray[np.float64], width_m: float, usual: ClassSize | None
-) -> NDArray[np.bool_]:
-    """Say which points [N, 3], from the eye, are no further back than the thing can be deep.
+    def _not_behind(
+        self, members: NDArray[np.intp], outlook: Outlook, usual: ClassSize | None
+    ) -> NDArray[np.bool_]:
+        """Say which points are no further back than the thing can be deep.
 
-    A hedge or a wall that it stands at goes on behind it without a gap.
-    """
-    ranges_m = np.hypot(off[:, 0], off[:, 1])
-    near_m = float(np.percentile(ranges_m, 100 * NEAR_SHARE))
-    # Of a thing of no known size the box says how wide it looks, of a known one how it varies.
-    most_m = _DEEPEST * (usual.length if usual else max(width_m, _LEAST_HEIGHT_M))
-    return np.asarray(ranges_m <= near_m + most_m)
+        A hedge or a wall that it stands at goes on behind it without a gap.
+        """
+        ranges_m = self.ranges_m[members]
+        near_m = near_range(ranges_m)
+        # Of a thing of no known size the box says how wide it looks, of a known one how it varies.
+        wide_m = near_m * outlook.aside if outlook.is_known else near_m
+        most_m = _DEEPEST * (max(usual[:2]) if usual else max(wide_m, _LEAST_HEIGHT_M))
+        return np.asarray(ranges_m <= near_m + most_m)
 
 
 def _merged(found: list[_Found]) -> list[_Found]:
     """Let what several cameras see at once become one object, the one with the most points."""
     order = sorted(found, key=lambda item: (item.by_camera, -len(item.points)))
-    kept: list[_Found] = []
-    for item in order:
-        twin = next((other for other in kept if _is_same(item, other)), None)
+    places = np.array([item.shape.centre[:2] for item in order]).reshape(-1, 2)
+    reaches = np.array([_reach_m(item) for item in order])
+    squared = ((places[:, None] - places) ** 2).sum(axis=2)
+    near = squared < (reaches[:, None] + reaches) ** 2
+    kept: list[int] = []
+    for index, item in enumerate(order):
+        candidates = (order[other] for other in kept if near[index, other])
+        twin = next((other for other in candidates if _is_same(item, other)), None)
         if twin is None:
-            kept.append(item)
+            kept.append(index)
             continue
         twin.sources += item.sources
         if item.score > twin.score:
             twin.score, twin.label = item.score, item.label
-    return sorted(kept, key=lambda item: -item.score)
+    return sorted((order[index] for index in kept), key=lambda item: -item.score)
+
+
+def _reach_m(item: _Found) -> float:
+    """Return how far from an object's centre another one's may be, if they are one thing."""
+    doubt = 2 * math.sqrt(np.trace(item.shape.covariance[:2, :2])) if item.by_camera else 0.0
+    return float(item.shape.size[:2].max()) / 2 + doubt
 
 
 def _is_same(one: _Found, other: _Found) -> bool:
-    """Say whether two objects, of different cameras, are one thing."""
+    """Say whether two objects that are near to each other are one thing."""
     if {camera for camera, _ in one.sources} & {camera for camera, _ in other.sources}:
         return False  # one camera has said that they are two
-    off = one.shape.centre[:2] - other.shape.centre[:2]
-    reach = (one.shape.size[:2].max() + other.shape.size[:2].max()) / 2
-    doubt = 0.0
     if one.by_camera or other.by_camera:
-        spread = one.shape.covariance[:2, :2] + other.shape.covariance[:2, :2]
-        doubt = 2 * float(np.sqrt(np.linalg.eigvalsh(spread)[-1]))
-    if np.hypot(*off) > reach + doubt:
-        return False
-    if not one.by_camera and not other.by_camera:
-        shared = len(np.intersect1d(one.points, other.points, assume_unique=True))
-        if shared >= 0.3 * min(len(one.points), len(other.points)):
-            return True
-        return one.label == other.label and bool(np.hypot(*off) < 0.5 * reach)
-    return one.label == other.label
+        return one.label == other.label
+    shared = len(np.intersect1d(one.points, other.points, assume_unique=True))
+    if shared >= _SHARED * min(len(one.points), len(other.points)):
+        return True
+    off = one.shape.centre[:2] - other.shape.centre[:2]
+    reach = (_reach_m(one) + _reach_m(other)) / 2
+    return one.label == other.label and bool(np.hypot(*off) < reach)
 
 
 def _together(found: list[_Found], stamp_ns: int, frame_id: str) -> Objects:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+import math
 
 import cv2
 import numpy as np
@@ -12,7 +13,9 @@ from perception_ros.fusion.class_sizes import ClassSize
 
 NEAR_SHARE = 0.1
 """Of a thing's points, by range, that may be nearer than its surface: dust, spray, a mirror."""
-_POINT_NOISE_M = 0.1
+_STRAY_SHARE = 0.02
+"""Of its points that may stand out on each side of its box."""
+_NOISE_M = 0.15
 """Of a LiDAR's range and of a calibration, together."""
 _LEAST_FOR_YAW = 8
 """Fewer points make a direction of whatever noise they have."""
@@ -31,6 +34,12 @@ class Shape:
     covariance: NDArray[np.float64]
 
 
+def near_range(ranges_m: NDArray[np.floating]) -> float:
+    """Return how far away the surface of a thing is, by the ranges [N] of its points."""
+    rank = int(NEAR_SHARE * (len(ranges_m) - 1))
+    return float(np.partition(ranges_m, rank)[rank])
+
+
 def surface_of(points: NDArray[np.floating], eye: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the nearest visible place of a thing, float64 [3].
 
@@ -40,11 +49,9 @@ def surface_of(points: NDArray[np.floating], eye: NDArray[np.float64]) -> NDArra
     :param points: [N, 3], of the thing; eye: [3], where the LiDAR is; both in one frame, z up.
     """
     off = points - eye
-    ranges = np.hypot(off[:, 0], off[:, 1])
-    near = np.percentile(ranges, 100 * NEAR_SHARE)
     middle = off.mean(axis=0)
-    middle[:2] *= near / np.hypot(*middle[:2])
-    return np.asarray(eye + middle)
+    middle[:2] *= near_range(np.hypot(off[:, 0], off[:, 1])) / np.hypot(middle[0], middle[1])
+    return np.asarray(eye + middle, np.float64)
 
 
 def shape_of(
@@ -62,45 +69,53 @@ def shape_of(
     :param ground_m: z of the ground under it; height_m: how high it is above that.
     """
     flat = points[:, :2]
-    yaw, known = _direction(flat, usual)
-    way = flat.mean(axis=0) - eye[:2]
-    axis = yaw if known else np.arctan2(way[1], way[0])  # else it stands in the line of sight
-    along = np.array([[np.cos(axis), np.sin(axis)], [-np.sin(axis), np.cos(axis)]])
-    on_axes, eye_on_axes = flat @ along.T, along @ eye[:2]
-    low, high = np.percentile(on_axes, [2, 98], axis=0)
-    seen = high - low
-    size = np.maximum(seen, usual.size[:2]) if usual else np.maximum(seen, 0.3)
-    middle = (low + high) / 2
-    hidden = size - seen
-    # On which side of it the eye is; beside neither, what is hidden may be on both.
-    side = np.sign(middle - eye_on_axes) * ((eye_on_axes < low) | (eye_on_axes > high))
-    centre = middle + side * hidden / 2
-    spread = np.array([usual.spread, usual.spread]) * size if usual else hidden / 2
-    deviations = np.hypot(
-        _POINT_NOISE_M / np.sqrt(len(points)) + 0.05, np.where(hidden > 0.05, spread / 2, 0)
-    )
-    covariance = np.zeros((3, 3))
-    covariance[:2, :2] = along.T @ np.diag(deviations**2) @ along
-    covariance[2, 2] = (0.1 + 0.05 * height_m) ** 2
-    return Shape(
-        np.append(along.T @ centre, ground_m + height_m / 2), np.append(size, height_m),
-        yaw if known else np.nan, surface_of(points, eye), covariance,
-    )
+    surface = surface_of(points, eye)
+    yaw = _direction(flat, usual)
+    # One of which nobody knows how it lies stands in the line of sight.
+    axis = math.atan2(surface[1] - eye[1], surface[0] - eye[0]) if yaw is None else yaw
+    cos, sin = math.cos(axis), math.sin(axis)
+    turn = np.array([[cos, sin], [-sin, cos]])
+    on_axes = np.sort(flat @ turn.T, axis=0)
+    stray = int(_STRAY_SHARE * (len(flat) - 1))
+    eye_x, eye_y = float(eye[0]), float(eye[1])
+    middles, sizes, deviations = [], [], []
+    for low, high, here, full in zip(
+        on_axes[stray].tolist(), on_axes[-1 - stray].tolist(),
+        (cos * eye_x + sin * eye_y, cos * eye_y - sin * eye_x),
+        usual[:2] if usual else (0.3, 0.3), strict=True,
+    ):
+        size = max(high - low, full)
+        hidden = size - (high - low)
+        # What is hidden is on the far side; on both, if the eye looks along this side.
+        side = 1 if here < low else -1 if here > high else 0
+        middles.append((low + high) / 2 + side * hidden / 2)
+        sizes.append(size)
+        spread = size * (usual.spread if usual else 0.3) / 2 if hidden > 0.05 else 0.0
+        deviations.append(math.hypot(_NOISE_M / math.sqrt(len(flat)) + 0.05, spread))
+    x, y = middles
+    along, across = deviations[0] ** 2, deviations[1] ** 2
+    covariance = np.array([
+        [along * cos**2 + across * sin**2, (along - across) * cos * sin, 0],
+        [(along - across) * cos * sin, along * sin**2 + across * cos**2, 0],
+        [0, 0, (0.1 + 0.05 * height_m) ** 2],
+    ])
+    centre = np.array([cos * x - sin * y, sin * x + cos * y, ground_m + height_m / 2])
+    size_m = np.array([*sizes, height_m])
+    return Shape(centre, size_m, math.nan if yaw is None else yaw, surface, covariance)
 
 
-def _direction(flat: NDArray[np.float64], usual: ClassSize | None) -> tuple[float, bool]:
-    """Return where a thing faces, or the opposite, in radians, and whether that can be told."""
+def _direction(flat: NDArray[np.float64], usual: ClassSize | None) -> float | None:
+    """Return where a thing faces, or the opposite, in radians; None: that cannot be told."""
     if usual is None or not usual.is_oblong or len(flat) < _LEAST_FOR_YAW:
-        return 0.0, False
+        return None
     _, (first, second), degrees = cv2.minAreaRect(flat.astype(np.float32))
-    angle = np.radians(degrees)
+    angle = math.radians(degrees)
     longer, shorter = max(first, second), min(first, second)
     if second > first:
-        angle += np.pi / 2
+        angle += math.pi / 2
     if longer < _FACE_SHARE * usual.width:
-        return 0.0, False
+        return None
     # What is no longer than the thing is wide, and thin, is its front or its back.
     if longer < 1.3 * usual.width and shorter < 0.5 * longer:
-        angle += np.pi / 2
-    return float((angle + np.pi / 2) % np.pi - np.pi / 2), True
-
+        angle += math.pi / 2
+    return (angle + math.pi / 2) % math.pi - math.pi / 2
