@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception_ros.bags.types import standard
+from perception_ros.core import poses
 from perception_ros.core.errors import BagError
 from perception_ros.core.image import Image
+from perception_ros.core.poses import Matrix
 
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
@@ -29,8 +31,6 @@ LABEL_INFO = 'vision_msgs/msg/LabelInfo'
 _NS_PER_S = 1_000_000_000
 _POINT_TYPES = ('i1', 'u1', 'i2', 'u2', 'i4', 'u4', 'f4', 'f8')
 """In the order of sensor_msgs/PointField's numbers, which start at 1."""
-
-Matrix = NDArray[np.float64]
 
 
 class Box3D(NamedTuple):
@@ -169,23 +169,14 @@ def transforms(items: Iterable[tuple[int, str, str, Matrix]]) -> Any:
 
 
 def matrix_of(transform: Any) -> Matrix:
-    """Return a Transform or a Pose as a matrix that leads from the child to the parent."""
+    """Return a Transform or a Pose as a matrix that leads from the child to the parent.
+
+    A quaternion of zeros, which some write for boxes along the axes, turns nothing.
+    """
     place = getattr(transform, 'translation', None) or transform.position
     turn = getattr(transform, 'rotation', None) or transform.orientation
-    x, y, z, w = turn.x, turn.y, turn.z, turn.w
-    matrix = np.eye(4)
-    matrix[:3, :3] = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]
-    matrix[:3, 3] = place.x, place.y, place.z
-    return matrix
-
-
-def inverse(matrix: Matrix) -> Matrix:
-    """Return the way back."""
-    return np.asarray(np.linalg.inv(matrix), np.float64)
+    quaternion = turn.x, turn.y, turn.z, turn.w
+    return poses.pose((place.x, place.y, place.z), quaternion if any(quaternion) else (0, 0, 0, 1))
 
 
 def detections_2d(
@@ -301,25 +292,8 @@ def _pose(matrix: Matrix) -> Any:
 
 
 def _quaternion(rotation: Matrix) -> Any:
-    """Return a rotation as a unit quaternion with w >= 0.
-
-    It is the eigenvector of the largest eigenvalue of K, which also levels out a matrix that is
-    rounded. Source: Bar-Itzhack, "New method for extracting the quaternion from a rotation
-    matrix", 2000.
-    """
-    (xx, yx, zx), (xy, yy, zy), (xz, yz, zz) = rotation.T
-    k = np.array([
-        [xx - yy - zz, 0, 0, 0],
-        [xy + yx, yy - xx - zz, 0, 0],
-        [xz + zx, yz + zy, zz - xx - yy, 0],
-        [zy - yz, xz - zx, yx - xy, xx + yy + zz],
-    ]) / 3
-    _, vectors = np.linalg.eigh(k)  # of the lower triangle
-    x, y, z, w = (float(value) for value in vectors[:, -1])
-    sign = -1.0 if w < 0 else 1.0
-    return _make(
-        'geometry_msgs/msg/Quaternion', x=sign * x, y=sign * y, z=sign * z, w=sign * w
-    )
+    x, y, z, w = poses.quaternion_of(rotation)
+    return _make('geometry_msgs/msg/Quaternion', x=x, y=y, z=z, w=w)
 
 
 def _hypotheses(

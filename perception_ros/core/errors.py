@@ -77,4 +77,11 @@ class TransformError(FusionError):
 
 
 class ExtrapolationError(TransformError):
-    """A transform was asked for at a time for which nothing is known."""
+    """A transform was asked for at a time for which nothing is known.
+
+    ahead_ns: how long after the newest that is known (> 0), or before the oldest (< 0).
+    """
+
+    def __init__(self, message: str, ahead_ns: int) -> None:
+        super().__init__(message)
+        self.ahead_ns = ahead_ns

@@ -1,19 +1,27 @@
 """YAML files whose every word is checked: strict text, strict models, errors that name the key.
 
 `PlainYaml` reads the text, a `Strict` model takes its values, and `problems` says what is wrong,
-with the line where that is wanted.
+with the line where that is wanted; `read_strict` does all of it for a file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from pathlib import Path
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, model_validator, ValidationError
 import yaml
 
+from perception_ros.core.errors import PerceptionError
+from perception_ros.core.files import read_file
+
+MOST_TEXT = 2**20
+"""Bytes of a file: a hundred times what a long one has."""
+
+Model = TypeVar('Model', bound=BaseModel)
 Location = tuple[int | str, ...]
 """Keys and places in lists, from the outermost inwards."""
 
@@ -75,6 +83,33 @@ class PlainYaml:
                 node = node.value[part]
                 line = node.start_mark.line
         return line + 1
+
+
+def read_strict(
+    path: Path, model: type[Model], what: str, refused: type[PerceptionError]
+) -> Model:
+    """Read a YAML file into a strict model.
+
+    :param what: it should hold, for the error.
+    :raises PerceptionError: of the type `refused`; it cannot be read, or says something wrong,
+        with the line and key of each.
+    """
+    try:
+        text = read_file(path, MOST_TEXT).decode('utf-8')
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, 'strerror', None) or error
+        raise refused(f'{path}: expected a file of {what}; {reason}') from error
+    try:
+        content = PlainYaml(text)
+    except ValueError as error:
+        raise refused(f'{path}: expected {what} in YAML; {error}') from error
+    if not isinstance(content.values, dict):
+        keys = ', '.join(f'{key}:' for key in model.model_fields)
+        raise refused(f'{path}: expected {what} below {keys}')
+    try:
+        return model.model_validate(content.values)
+    except ValidationError as error:
+        raise refused(f'{path}, ' + '; '.join(problems(error, content.line))) from error
 
 
 def problems(

@@ -5,15 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import get_args
 
-from pydantic import field_validator, ValidationError
+from pydantic import field_validator
 
 from perception_ros.core.errors import ConfigError
-from perception_ros.core.files import read_file
-from perception_ros.core.strict import PlainYaml, problems, Strict
+from perception_ros.core.strict import read_strict, Strict
 from perception_ros.faults.kinds import AnyFault
-
-MOST_TEXT = 2**20
-"""Bytes of a file: a hundred times what one with a hundred faults needs."""
 
 _Faults = tuple[AnyFault, ...]
 
@@ -51,23 +47,7 @@ def read_faults(path: Path) -> FaultPlan:
 
     :raises ConfigError: it cannot be read, or says something wrong, with the line and key of each.
     """
-    try:
-        text = read_file(path, MOST_TEXT).decode('utf-8')
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, 'strerror', None) or error
-        raise ConfigError(f'{path}: expected a file of faults; {reason}') from error
-    try:
-        content = PlainYaml(text)
-    except ValueError as error:
-        raise ConfigError(f'{path}: expected faults in YAML; {error}') from error
-    if not isinstance(content.values, dict):
-        raise ConfigError(
-            f'{path}: expected a list below faults:, each with a kind of {", ".join(KINDS)}'
-        )
-    try:
-        return FaultPlan.model_validate(content.values)
-    except ValidationError as error:
-        raise ConfigError(f'{path}, ' + '; '.join(problems(error, content.line))) from error
+    return read_strict(path, FaultPlan, 'faults', ConfigError)
 
 
 KINDS: tuple[str, ...] = tuple(

@@ -1,15 +1,14 @@
 """The lens that a CameraInfo describes, for the images that come with it.
 
-Messages of every kind do: of rclpy, of a bag, or plain objects with the same fields.
+It may come from rclpy or from a bag: only the names of its fields matter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast, Literal, Protocol
+from typing import Any, cast, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from perception_ros.core.errors import CalibrationError
 from perception_ros.fusion.camera import CameraModel, scaled
@@ -27,36 +26,12 @@ _ALIASES = {
 """What drivers call the same: with four coefficients they are OpenCV's fisheye."""
 
 
-class Region(Protocol):
-    """A sensor_msgs/RegionOfInterest: what was read of the sensor; zeros: all of it."""
-
-    x_offset: int
-    y_offset: int
-    height: int
-    width: int
-    do_rectify: bool
-
-
-class Info(Protocol):
-    """A sensor_msgs/CameraInfo."""
-
-    height: int
-    width: int
-    distortion_model: str
-    d: Sequence[float] | NDArray[np.float64]
-    k: Sequence[float] | NDArray[np.float64]
-    r: Sequence[float] | NDArray[np.float64]
-    p: Sequence[float] | NDArray[np.float64]
-    binning_x: int
-    binning_y: int
-    roi: Region
-
-
 def camera_model(
-    info: Info, image: ImageKind = 'raw', size: tuple[int, int] | None = None
+    info: Any, image: ImageKind = 'raw', size: tuple[int, int] | None = None
 ) -> CameraModel:
     """Return the lens behind a CameraInfo.
 
+    :param info: a sensor_msgs/CameraInfo, or what has its fields.
     :param size: width and height of the image that came with it; None: as it says.
     :raises CalibrationError: it describes no lens, or not that of an image of this size.
     """
@@ -83,15 +58,21 @@ def camera_model(
 
 
 def _window(
-    info: Info, image: ImageKind, size: tuple[int, int] | None
+    info: Any, image: ImageKind, size: tuple[int, int] | None
 ) -> tuple[int, int, int, int]:
     """Return x, y, width and height of what the image shows of the whole sensor."""
     roi = info.roi
     window = roi.x_offset, roi.y_offset, roi.width or info.width, roi.height or info.height
     if window == (0, 0, info.width, info.height):
         return window
-    said = f'CameraInfo says that the images are cut out of the sensor, {window[2]}x{window[3]} at'
-    said = f'{said} ({window[0]}, {window[1]})'
+    said = (
+        f'CameraInfo says that the images are cut out of the sensor, {window[2]}x{window[3]} at '
+        f'({window[0]}, {window[1]})'
+    )
+    if window[0] + window[2] > info.width or window[1] + window[3] > info.height:
+        raise CalibrationError(
+            f'{said}, but its {info.width}x{info.height} do not reach that far; correct its roi'
+        )
     if size == (info.width, info.height):
         raise CalibrationError(
             f'{said}, but one of the whole {size[0]}x{size[1]} came; clear its roi'
@@ -104,7 +85,7 @@ def _window(
     return window
 
 
-def _distortion(info: Info) -> tuple[DistortionModel, NDArray[np.float64]]:
+def _distortion(info: Any) -> tuple[DistortionModel, NDArray[np.float64]]:
     coefficients = np.asarray(info.d, np.float64).reshape(-1)
     model = _ALIASES.get(info.distortion_model, info.distortion_model)
     if model in ('plumb_bob', 'rational_polynomial') and not coefficients.any():
@@ -112,7 +93,7 @@ def _distortion(info: Info) -> tuple[DistortionModel, NDArray[np.float64]]:
     return cast(DistortionModel, model), coefficients  # which CameraModel checks
 
 
-def _rectified(info: Info) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _rectified(info: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return P's camera matrix, and the frame in which it holds as seen from the camera's."""
     projection, turn = _numbers('P', info.p, (3, 4)), _numbers('R', info.r, (3, 3))
     matrix = projection[:, :3]
@@ -129,7 +110,7 @@ def _rectified(info: Info) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def _numbers(
-    name: str, values: Sequence[float] | NDArray[np.float64], shape: tuple[int, int]
+    name: str, values: ArrayLike, shape: tuple[int, int]
 ) -> NDArray[np.float64]:
     numbers = np.asarray(values, np.float64).reshape(-1)
     if numbers.size != shape[0] * shape[1] or not np.isfinite(numbers).all():

@@ -17,12 +17,13 @@ from perception_ros.bags import messages
 from perception_ros.bags.bag import TF_STATIC
 from perception_ros.bags.frames import GROUND_TRUTH
 from perception_ros.bags.labelled import BOXES, LABELS, SEMANTIC
-from perception_ros.bags.messages import Box3D, Matrix
+from perception_ros.bags.messages import Box3D
 from perception_ros.bags.writer import BagWriter
 from perception_ros.core.config import is_name, NAME_RULE
 from perception_ros.core.errors import BagError, ImageError
 from perception_ros.core.image import Image
 from perception_ros.core.image_file import read_image
+from perception_ros.core.poses import Matrix
 
 BASE = 'base_link'
 WORLD = 'map'

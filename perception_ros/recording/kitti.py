@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_ros.bags.messages import Box3D, inverse, Matrix
+from perception_ros.bags.messages import Box3D
 from perception_ros.core.errors import DatasetError
+from perception_ros.core.poses import inverse, Matrix
 from perception_ros.evaluation.datasets.kitti import (
     CLASSES,
     KittiObject,

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_ros.bags.messages import Box3D, inverse, Matrix
+from perception_ros.bags.messages import Box3D
 from perception_ros.core.errors import DatasetError
+from perception_ros.core.poses import inverse, Matrix
 from perception_ros.recording.base import BASE, optical_frame, Recorder, WORLD
 from perception_ros.recording.kitti import read_points
 

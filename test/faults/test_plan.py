@@ -25,8 +25,8 @@ def test_faults_without_names_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize(('text', 'says'), [
-    ('', 'expected a list below faults:, each with a kind of drop, delay'),
-    ('[1, 2]', 'expected a list below faults:'),
+    ('', 'expected faults below faults:'),
+    ('[1, 2]', 'expected faults below faults:'),
     ('faults: []', 'line 1: faults: expected at least one fault, got none'),
     ('faults: drop', "line 1: faults: .*got 'drop'"),
     ('faults:\n- drop', "line 2: faults.0: .*got 'drop'"),

@@ -17,8 +17,9 @@ from perception_ros.bags import messages
 from perception_ros.bags.bag import Bag, open_bag, TF_STATIC
 from perception_ros.bags.frames import camera_topics, frames
 from perception_ros.bags.labelled import BOXES, LabelledBag
-from perception_ros.bags.messages import Box3D, Matrix
+from perception_ros.bags.messages import Box3D
 from perception_ros.core.errors import BagError, DatasetError, ImageError
+from perception_ros.core.poses import Matrix
 from perception_ros.recording import record, RecordOptions
 from test.builders import picture
 from test.bundles.shared import shared
