@@ -286,6 +286,13 @@ class PerceptionConfig(_Frozen):
         ge=1,
         le=100,
     )
+    trust_after_s: float = parameter(
+        3.0,
+        'How long a camera or a model must have been well for `health` to call it trusted',
+        unit='s',
+        ge=0.0,
+        le=60.0,
+    )
     backend: str = parameter(
         'auto',
         'auto (the first of the next four that works here), tensorrt, tensorrt_rtx, onnxruntime, '
