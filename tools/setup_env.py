@@ -185,11 +185,13 @@ def check_distribution(python, distribution):
     packages = {
         'cv2': 'python3-opencv',
         'diagnostic_msgs': 'ros-{}-diagnostic-msgs',
+        'geometry_msgs': 'ros-{}-geometry-msgs',
         'lifecycle_msgs': 'ros-{}-lifecycle-msgs',
         'numpy': 'python3-numpy',
         'sensor_msgs': 'ros-{}-sensor-msgs',
         'std_msgs': 'ros-{}-std-msgs',
         'vision_msgs': 'ros-{}-vision-msgs',
+        'visualization_msgs': 'ros-{}-visualization-msgs',
     }
     missing = [
         package.format(distribution) for module, package in sorted(packages.items())
