@@ -69,7 +69,7 @@ def test_a_box_lies_where_the_object_is_under_the_header_of_the_sweep() -> None:
 
 
 def test_a_yaw_that_cannot_be_told_says_so() -> None:
-    """A planner that takes the quaternion at its word must see from its variance that it is none."""
+    """Who takes the quaternion at its word must see from its variance that it is none."""
     _, person = detections(objects()).detections
     turn = person.bbox.center.orientation
     assert (turn.x, turn.y, turn.z, turn.w) == (0.0, 0.0, 0.0, 1.0)
@@ -88,8 +88,10 @@ def test_an_empty_road_is_a_message_too() -> None:
     """No message means that nobody looked; no objects, that somebody has and saw none."""
     assert detections(no_objects()).detections == []
     seen = no_objects()
-    nothing = tracks(**{name: getattr(seen, name) for name in seen.__slots__}, ids=np.zeros(0, int),
-                     velocities=np.zeros((0, 3)), ages=np.zeros(0))
+    values = {name: getattr(seen, name) for name in seen.__slots__}
+    nothing = tracks(
+        **values, ids=np.zeros(0, int), velocities=np.zeros((0, 3)), ages=np.zeros(0)
+    )
     table = travelled(made.to_tracks(nothing))
     assert (table.width, len(read(table))) == (0, 0)
 
