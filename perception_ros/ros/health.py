@@ -16,6 +16,7 @@ from perception_ros.core.model import Model
 from perception_ros.core.passage import STAGES
 from perception_ros.core.pipeline import Pipeline
 from perception_ros.core.resources import Resources
+from perception_ros.core.topics import LATENCY
 from perception_ros.core.trust import Trust, Verdict
 from perception_ros.ros.messages import to_diagnostics
 from perception_ros.ros.qos import make_qos
@@ -42,7 +43,7 @@ class Health:
         self._node = node
         self._pipeline = pipeline
         self._models = models
-        self._latency = node.create_publisher(DiagnosticArray, 'latency', make_qos('reliable', 10))
+        self._latency = node.create_publisher(DiagnosticArray, LATENCY, make_qos('reliable', 10))
         self._diagnostics = node.create_publisher(
             DiagnosticArray, '/diagnostics', make_qos('reliable', 10)
         )

@@ -9,6 +9,7 @@ import time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 
+from perception_ros.core.topics import HEALTH
 from perception_ros.core.trust import Standing, Trust, TrustRecord, Verdict
 from perception_ros.ros.messages import to_diagnostics
 from perception_ros.ros.qos import make_qos
@@ -53,7 +54,7 @@ class TrustPublisher:
         self._node = node
         self._names = tuple(names)
         self._hold_ns = round(hold_s * 1e9)
-        self._publisher = node.create_publisher(DiagnosticArray, 'health', TRUST_QOS)
+        self._publisher = node.create_publisher(DiagnosticArray, HEALTH, TRUST_QOS)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
