@@ -21,9 +21,10 @@ MANIFEST = ElementTree.parse(ROOT / 'package.xml').getroot()
 BROUGHT_BY = {'cv2': 'python3-opencv', 'yaml': 'pyyaml'}
 # Runtimes and formats that are looked for and done without.
 OPTIONAL = {
-    'apsw', 'backports', 'compression', 'cuda', 'faster_coco_eval', 'google', 'grpc', 'jinja2',
-    'lz4', 'markupsafe', 'matplotlib', 'openvino', 'pyarrow', 'pycuda', 'ray', 'rosbags',
-    'tensorrt', 'tensorrt_rtx', 'tritonclient',
+    'apsw', 'autoware_perception_msgs', 'backports', 'compression', 'cuda', 'faster_coco_eval',
+    'google', 'grpc', 'jinja2', 'lz4', 'markupsafe', 'matplotlib', 'openvino', 'pyarrow', 'pycuda',
+    'ray', 'rosbags', 'tensorrt', 'tensorrt_rtx', 'tier4_perception_msgs', 'tritonclient',
+    'unique_identifier_msgs',
 }
 
 

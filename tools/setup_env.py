@@ -3,8 +3,9 @@
 Makes the virtual environments that the make targets run in, and says what is missing.
 
 With a ROS 2 distribution sourced, ``.venv`` lies on top of it. Without one, ``.venv`` holds ROS 2
-itself from wheels, and vision_msgs is built against them. Each step leaves a stamp of what it was
-made from, written last: a second run does nothing, an interrupted one goes on where it stopped.
+itself from wheels, and the messages of vision_msgs and Autoware are built against them. Each step
+leaves a stamp of what it was made from, written last: a second run does nothing, an interrupted
+one goes on where it stopped.
 
 Only the standard library is used here, for this runs before there is anything else.
 """
@@ -185,11 +186,13 @@ def check_distribution(python, distribution):
     packages = {
         'cv2': 'python3-opencv',
         'diagnostic_msgs': 'ros-{}-diagnostic-msgs',
+        'geometry_msgs': 'ros-{}-geometry-msgs',
         'lifecycle_msgs': 'ros-{}-lifecycle-msgs',
         'numpy': 'python3-numpy',
         'sensor_msgs': 'ros-{}-sensor-msgs',
         'std_msgs': 'ros-{}-std-msgs',
         'vision_msgs': 'ros-{}-vision-msgs',
+        'visualization_msgs': 'ros-{}-visualization-msgs',
     }
     missing = [
         package.format(distribution) for module, package in sorted(packages.items())
@@ -359,7 +362,7 @@ def build_interfaces(environment, lock):
     stamp = digest(lock, [os.path.relpath(path, INTERFACES) for path in sources], *sources)
     if environment.done('interfaces', stamp):
         return
-    with environment.step('interfaces', stamp, 'vision_msgs, built against the ROS 2 wheels'):
+    with environment.step('interfaces', stamp, 'messages of vision_msgs and Autoware, built'):
         facts = json.loads(probe(environment.python, (
             'import json, numpy, sysconfig\n'
             'print(json.dumps([sysconfig.get_path("include"), numpy.get_include()]))')))

@@ -20,6 +20,7 @@ from pydantic import (
 )
 from typing_extensions import Self
 
+from perception_ros.core.autoware import read_labels
 from perception_ros.core.errors import ConfigError
 
 _NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]*')
@@ -260,7 +261,35 @@ class OverlayConfig(_Frozen):
     )
 
 
-class PerceptionConfig(_Frozen):
+class InterfacesConfig(_Frozen):
+    """For which stacks results are published."""
+
+    interfaces: tuple[Literal['vision_msgs', 'autoware'], ...] = parameter(
+        ('vision_msgs',),
+        'Messages of boxes and objects: vision_msgs, and autoware, whose message packages must be '
+        'installed; see docs/interfaces.md',
+    )
+    autoware_labels: tuple[str, ...] = parameter(
+        (),
+        'autoware: labels of classes whose names do not say them, as class=label, such as '
+        'tram=bus; all others are listed in docs/interfaces.md',
+    )
+
+    @field_validator('interfaces')
+    @classmethod
+    def _is_some_interface(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError('expected at least one of vision_msgs and autoware')
+        return value
+
+    @field_validator('autoware_labels')
+    @classmethod
+    def _are_labels(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        read_labels(value)
+        return value
+
+
+class PerceptionConfig(InterfacesConfig):
     """Everything that the pipeline and the node need to know."""
 
     cameras: dict[str, CameraConfig] = Field(
@@ -285,6 +314,13 @@ class PerceptionConfig(_Frozen):
         'Frames of one camera that may wait for one model; beyond that the newest wins',
         ge=1,
         le=100,
+    )
+    trust_after_s: float = parameter(
+        3.0,
+        'How long a camera or a model must have been well for `health` to call it trusted',
+        unit='s',
+        ge=0.0,
+        le=60.0,
     )
     backend: str = parameter(
         'auto',

@@ -77,9 +77,12 @@ class Statistics:
         with self._lock:
             reasons: Counter[str] = Counter()
             by_camera: dict[str, Counter[str]] = {}
-            for (camera, _, reason), count in self._dropped.items():
+            by_model: dict[str, Counter[str]] = {}
+            for (camera, model, reason), count in self._dropped.items():
                 reasons[reason] += count
                 by_camera.setdefault(camera, Counter())[reason] += count
+                if model:
+                    by_model.setdefault(model, Counter())[reason] += count
             inferred: Counter[str] = Counter()
             for (_, model), count in self._inferred.items():
                 inferred[model] += count
@@ -100,6 +103,7 @@ class Statistics:
                 'frames_inferred': dict(inferred),
                 'frames_dropped': dict(reasons),
                 'frames_dropped_by_camera': {c: dict(r) for c, r in by_camera.items()},
+                'frames_dropped_by_model': {m: dict(r) for m, r in by_model.items()},
                 'engine_calls': dict(self._engine_calls),
                 'detections': detections,
             }

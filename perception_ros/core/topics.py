@@ -6,6 +6,15 @@ from collections.abc import Iterable, Mapping
 
 from perception_ros.core.config import PerceptionConfig
 
+LATENCY, HEALTH = 'latency', 'health'
+"""Of the perception node; `health` is of the fusion node too."""
+
+PAINTED_POINTS, OBSTACLE_POINTS = 'points/painted', 'points/obstacles'
+OBJECTS = 'objects'
+TRACKS, TRACK_LABELS, TRACK_BOXES = 'tracks', 'tracks/label_info', 'tracks/boxes'
+MARKERS = 'markers'
+"""Of the fusion node, relative to its namespace; docs/interfaces.md says what they carry."""
+
 
 def topic_names(
     config: PerceptionConfig, outputs: Mapping[str, Iterable[str]]

@@ -16,9 +16,12 @@ from perception_ros.core.model import Model
 from perception_ros.core.passage import STAGES
 from perception_ros.core.pipeline import Pipeline
 from perception_ros.core.resources import Resources
+from perception_ros.core.topics import LATENCY
+from perception_ros.core.trust import Trust, Verdict
 from perception_ros.ros.messages import to_diagnostics
 from perception_ros.ros.qos import make_qos
 from perception_ros.ros.statuses import resource_statuses, Status
+from perception_ros.ros.trust import TrustPublisher, verdict_of
 
 PERIOD_S = 1.0
 
@@ -32,7 +35,7 @@ _LATE = ('stale', 'late', 'out_of_order', 'duplicate', 'unmatched')
 
 
 class Health:
-    """Publishes `latency` and `/diagnostics` for one pipeline; `destroy` ends it."""
+    """Publishes `latency`, `/diagnostics` and `health` for one pipeline; `destroy` ends it."""
 
     def __init__(
         self, node: LifecycleNode, pipeline: Pipeline, models: Mapping[str, Model]
@@ -40,10 +43,13 @@ class Health:
         self._node = node
         self._pipeline = pipeline
         self._models = models
-        self._latency = node.create_publisher(DiagnosticArray, 'latency', make_qos('reliable', 10))
+        self._latency = node.create_publisher(DiagnosticArray, LATENCY, make_qos('reliable', 10))
         self._diagnostics = node.create_publisher(
             DiagnosticArray, '/diagnostics', make_qos('reliable', 10)
         )
+        subjects = [f'camera {name}' for name in pipeline.config.cameras]
+        subjects += [f'model {name}' for name in models]
+        self._trust = TrustPublisher(node, subjects, pipeline.config.trust_after_s)
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._resources, self._run = Resources(), Resources()
@@ -60,6 +66,7 @@ class Health:
         """
         self._last = self._pipeline.statistics.snapshot()
         self._resources, self._run = Resources(), Resources()
+        self._trust.start()
         self._stopping.clear()
         self._thread = threading.Thread(target=self._loop, name='health', daemon=True)
         self._thread.start()
@@ -71,10 +78,12 @@ class Health:
             self._thread.join()
             self._thread = None
             self._resources.close()
+            self._trust.stop()
 
     def destroy(self) -> None:
         """Stop, and withdraw the topics."""
         self.stop()
+        self._trust.destroy()
         for publisher in (self._latency, self._diagnostics):
             self._node.destroy_publisher(publisher)
 
@@ -89,6 +98,7 @@ class Health:
         """Say that a publisher's QoS does not fit the subscription of this camera."""
         self._mismatches[camera] = text
         self._node.get_logger().error(f'camera {camera}: {text}')
+        self._trust.judge({f'camera {camera}': Verdict(Trust.UNTRUSTED, text)})
 
     def publish(self) -> None:
         """Publish what happened since the last call."""
@@ -96,12 +106,13 @@ class Health:
         latencies = latency_values(self.collect())
         self._latency.publish(to_diagnostics(now_ns, latencies))
         counters = self._pipeline.statistics.snapshot()
-        statuses = {
+        judged = {
             **self._cameras(counters, latencies),
             **self._engines(counters, latencies),
-            **resource_statuses(self._resources.read().as_json()),
         }
         self._last = counters
+        self._trust.judge({name: verdict_of(status) for name, status in judged.items()})
+        statuses = judged | resource_statuses(self._resources.read().as_json())
         prefix = self._node.get_fully_qualified_name().lstrip('/')
         named = {f'{prefix}: {name}': status for name, status in statuses.items()}
         self._diagnostics.publish(
@@ -173,8 +184,7 @@ class Health:
         statuses = {}
         for camera in self._pipeline.config.cameras:
             received = self._new(counters, 'frames_received', camera)
-            drops = Counter(counters['frames_dropped_by_camera'].get(camera, {}))
-            drops -= Counter(self._last['frames_dropped_by_camera'].get(camera, {}))
+            drops = self._new_drops(counters, 'frames_dropped_by_camera', camera)
             missing = self._new(counters, 'frames_missing', camera)
             bad = {reason: drops[reason] for reason in ('invalid', 'undecodable', 'failed')}
             level, text = DiagnosticStatus.OK, f'{received} frames/s'
@@ -232,13 +242,23 @@ class Health:
             }
             level = DiagnosticStatus.OK
             text = f'{inferred} frames/s in {calls} calls/s on {info.backend} {info.device}'
+            drops = self._new_drops(counters, 'frames_dropped_by_model', name)
+            if failed := drops['failed']:
+                level = DiagnosticStatus.WARN if inferred else DiagnosticStatus.ERROR
+                text = f'{failed} frames/s failed; {text}'
+            elif late := drops['late'] + drops['stale']:
+                level, text = DiagnosticStatus.WARN, f'{late} frames/s come too late; {text}'
             if degradation := model.engine.degradation:
-                level, text = DiagnosticStatus.WARN, f'{text}: {degradation}'
+                level, text = max(level, DiagnosticStatus.WARN), f'{text}: {degradation}'
                 values['degraded_by'] = degradation.reason
                 values['degraded_since'] = degradation.since.isoformat(timespec='seconds')
             values |= _prefixed('total', latencies.get(f'model {name}/total', {}))
             statuses[f'model {name}'] = Status(level, text, values)
         return statuses
+
+    def _new_drops(self, counters: dict[str, Any], table: str, key: str) -> Counter[str]:
+        """Return what was dropped in the last second, by reason."""
+        return Counter(counters[table].get(key, {})) - Counter(self._last[table].get(key, {}))
 
     def _new(self, counters: dict[str, Any], table: str, key: str) -> int:
         return int(counters[table].get(key, 0)) - int(self._last[table].get(key, 0))

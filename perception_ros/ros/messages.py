@@ -63,7 +63,7 @@ def bgr_to_jpeg(header: Header, bgr: NDArray[np.uint8], quality: int) -> Compres
             f'OpenCV cannot encode {bgr.dtype} {list(bgr.shape)} as JPEG; expected uint8 [H, W, 3]'
         )
     return CompressedImageMessage(
-        header=header, format='bgr8; jpeg compressed bgr8', data=_octets(jpeg)
+        header=header, format='bgr8; jpeg compressed bgr8', data=octets(jpeg)
     )
 
 
@@ -103,7 +103,7 @@ def to_image_message(header: Header, image: Image) -> ImageMessage:
         height=image.height,
         step=image.step,
         is_bigendian=int(image.is_bigendian),
-        data=_octets(image.data),
+        data=octets(image.data),
     )
 
 
@@ -141,8 +141,8 @@ def from_compressed_message(message: CompressedImageMessage) -> Image:
     return Image.compressed(message.data, message.format)
 
 
-def _octets(buffer: object) -> array[int]:
-    # rclpy looks at every element of anything else, one Python integer at a time
+def octets(buffer: object) -> array[int]:
+    """Return bytes as rclpy takes them for a uint8[] without looking at each."""
     octets = array('B')
     octets.frombytes(memoryview(buffer).cast('B'))  # type: ignore[arg-type]
     return octets

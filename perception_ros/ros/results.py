@@ -14,7 +14,8 @@ from perception_ros.core.config import PerceptionConfig
 from perception_ros.core.model import Model
 from perception_ros.core.overlay import draw_results, Palette
 from perception_ros.core.topics import topic_names
-from perception_ros.core.types import Result
+from perception_ros.core.types import Detections, Result
+from perception_ros.ros.autoware import RoiPublishers
 from perception_ros.ros.messages import to_header, to_jpeg, to_label_info
 from perception_ros.ros.qos import make_qos
 from perception_ros.ros.rcl import publish
@@ -41,11 +42,20 @@ class ResultPublishers:
         self._node = node
         self._models = models
         self._palettes = {name: Palette.of(model.manifest) for name, model in models.items()}
+        self._rois: RoiPublishers | None = None
+        if 'autoware' in config.interfaces:  # first: where it is not installed nothing is made
+            self._rois = RoiPublishers(node, config.cameras, config.autoware_labels)
+        self._detectors: dict[str, str] = {}
+        """Of each camera the model whose boxes Autoware gets, the first: it knows of one alone."""
         self._publishers: dict[tuple[str, str, str], Any] = {}
         self._labels = []
         outputs = {name: model.outputs for name, model in models.items()}
         for key, topic in topic_names(config, outputs).items():
-            _, model, output = key
+            camera, model, output = key
+            if output == 'detections':
+                self._detectors.setdefault(camera, model)
+            if output == 'detections' and 'vision_msgs' not in config.interfaces:
+                continue
             kind = Detection2DArray if output == 'detections' else Image
             self._publishers[key] = node.create_publisher(kind, topic, RESULT_QOS)
             if output.startswith('semantic/'):
@@ -69,6 +79,8 @@ class ResultPublishers:
 
     def destroy(self) -> None:
         """Withdraw all topics."""
+        if self._rois:
+            self._rois.destroy()
         for publisher in (*self._publishers.values(), *self._labels, *self._overlays.values()):
             self._node.destroy_publisher(publisher)
 
@@ -80,13 +92,15 @@ class ResultPublishers:
         return frozenset(
             output
             for output in outputs
-            if self._publishers[(camera, model, output)].get_subscription_count()
+            if self._is_heard(camera, model, output)
+            or (output == 'detections' and self._rois_wanted(camera, model))
         )
 
     def publish(self, result: Result) -> None:
         """Publish what the result holds, under its frame's header."""
         if result.detections is not None:
             self._send(result, 'detections', serialise_detections, result.detections)
+            self._publish_rois(result, result.detections)
         if result.instances is not None:
             self._send(result, 'instances', serialise_instances, result.instances)
         for head, mask in result.semantic.items():
@@ -102,9 +116,26 @@ class ResultPublishers:
         self, result: Result, output: str, serialise: Callable[..., memoryview], what: object
     ) -> None:
         frame = result.frame
-        publisher = self._publishers[(frame.camera, result.model, output)]
-        if publisher.get_subscription_count():
+        if self._is_heard(frame.camera, result.model, output):
+            publisher = self._publishers[(frame.camera, result.model, output)]
             publish(publisher, serialise(frame.stamp_ns, frame.frame_id, what))
+
+    def _publish_rois(self, result: Result, detections: Detections) -> None:
+        frame = result.frame
+        if self._rois and self._rois_wanted(frame.camera, result.model):
+            size = frame.image.width, frame.image.height
+            self._rois.publish(frame.camera, frame.stamp_ns, frame.frame_id, detections, size)
+
+    def _is_heard(self, camera: str, model: str, output: str) -> bool:
+        publisher = self._publishers.get((camera, model, output))
+        return publisher is not None and bool(publisher.get_subscription_count())
+
+    def _rois_wanted(self, camera: str, model: str) -> bool:
+        return (
+            self._rois is not None
+            and self._detectors.get(camera) == model
+            and self._rois.wanted(camera)
+        )
 
     def _overlay_wanted(self, camera: str) -> bool:
         return self.config.overlay.enabled and bool(

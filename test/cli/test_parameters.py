@@ -32,6 +32,7 @@ def test_the_yaml_holds_the_defaults() -> None:
     assert (values.pop('camera_names'), values.pop('model_names')) == (['a', 'b'], ['m'])
     for model in values['models'].values():
         model['cameras'] = [name for name in model['cameras'] if name]
+    values['autoware_labels'] = [text for text in values['autoware_labels'] if text]
     assert load_config(values) == from_flat({}, ['a', 'b'], ['m'])
 
 

@@ -1,0 +1,248 @@
+"""Results as Autoware's messages, under Autoware's topic names, where its packages are installed.
+
+Names are below the node's namespace: in the default one, /perception, they are Autoware's own.
+What the labels mean is in `core.autoware`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from typing import Any
+
+from geometry_msgs.msg import Twist, TwistWithCovariance, Vector3
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.node import Node
+from sensor_msgs.msg import RegionOfInterest
+
+from perception_ros.core.autoware import label_numbers
+from perception_ros.core.errors import ConfigError
+from perception_ros.core.types import Detections
+from perception_ros.ros.messages import to_header
+from perception_ros.ros.objects import Boxes, MovingBoxes, to_poses, to_size
+from perception_ros.ros.qos import make_qos
+
+AUTOWARE_QOS = make_qos('reliable', 5)
+
+ROIS = 'object_recognition/detection/rois'
+"""Plus the camera's number in the configured order, from 0."""
+DETECTED_OBJECTS = 'object_recognition/detection/objects'
+TRACKED_OBJECTS = 'object_recognition/tracking/objects'
+
+PACKAGES = ('autoware_perception_msgs', 'tier4_perception_msgs')
+
+STATIONARY_M_S = 0.5
+"""A track that is slower counts as standing."""
+
+
+def check_installed() -> None:
+    """Import Autoware's message packages.
+
+    :raises ConfigError: one is not installed.
+    """
+    for package in PACKAGES:
+        try:
+            import_module(f'{package}.msg')
+        except ImportError as error:
+            raise ConfigError(
+                f'interfaces names autoware, but {package} cannot be imported here: {error}. '
+                "Source Autoware's workspace (source install/setup.bash) before the node starts, "
+                'or leave autoware out of interfaces'
+            ) from error
+
+
+class RoiPublishers:
+    """Boxes in images for Autoware's fusion, one topic for each camera; `destroy` ends them.
+
+    :param cameras: in the configured order, by which Autoware numbers them.
+    :param labels: as for `core.autoware.read_labels`.
+    :raises ConfigError: Autoware's packages are not installed.
+    """
+
+    def __init__(self, node: Node, cameras: Iterable[str], labels: Iterable[str]) -> None:
+        check_installed()
+        from tier4_perception_msgs.msg import DetectedObjectsWithFeature
+
+        self._node = node
+        self._labels = tuple(labels)
+        self._publishers = {
+            camera: node.create_publisher(
+                DetectedObjectsWithFeature, f'{ROIS}{number}', AUTOWARE_QOS
+            )
+            for number, camera in enumerate(cameras)
+        }
+
+    def wanted(self, camera: str) -> bool:
+        """Say whether somebody listens for a camera."""
+        return bool(self._publishers[camera].get_subscription_count())
+
+    def publish(
+        self, camera: str, stamp_ns: int, frame_id: str, found: Detections, size: tuple[int, int]
+    ) -> None:
+        """Publish boxes; `size` is the (width, height) of the image that they lie in."""
+        if self.wanted(camera):
+            message = to_rois(stamp_ns, frame_id, found, size, self._labels)
+            self._publishers[camera].publish(message)
+
+    def destroy(self) -> None:
+        """Withdraw the topics."""
+        for publisher in self._publishers.values():
+            self._node.destroy_publisher(publisher)
+
+
+class ObjectPublishers:
+    """Objects and tracks in space for Autoware; `destroy` ends them.
+
+    :param labels: as for `core.autoware.read_labels`.
+    :raises ConfigError: Autoware's packages are not installed.
+    """
+
+    def __init__(self, node: Node, labels: Iterable[str]) -> None:
+        check_installed()
+        from autoware_perception_msgs.msg import DetectedObjects, TrackedObjects
+
+        self._node = node
+        self._labels = tuple(labels)
+        self._detected = node.create_publisher(DetectedObjects, DETECTED_OBJECTS, AUTOWARE_QOS)
+        self._tracked = node.create_publisher(TrackedObjects, TRACKED_OBJECTS, AUTOWARE_QOS)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody listens."""
+        listeners = (p.get_subscription_count() for p in (self._detected, self._tracked))
+        return any(listeners)
+
+    def publish(self, objects: Boxes | None = None, tracks: MovingBoxes | None = None) -> None:
+        """Publish what there is of one sweep, to those who listen."""
+        if objects is not None and self._detected.get_subscription_count():
+            self._detected.publish(to_detected_objects(objects, self._labels))
+        if tracks is not None and self._tracked.get_subscription_count():
+            self._tracked.publish(to_tracked_objects(tracks, self._labels))
+
+    def destroy(self) -> None:
+        """Withdraw the topics."""
+        for publisher in (self._detected, self._tracked):
+            self._node.destroy_publisher(publisher)
+
+
+def to_rois(
+    stamp_ns: int,
+    frame_id: str,
+    found: Detections,
+    size: tuple[int, int],
+    labels: Iterable[str] = (),
+) -> Any:
+    """Return a DetectedObjectsWithFeature: boxes in whole pixels, within the image."""
+    from tier4_perception_msgs.msg import DetectedObjectsWithFeature, DetectedObjectWithFeature
+
+    numbers = label_numbers(found.class_names, labels)[found.labels].tolist()
+    message = DetectedObjectsWithFeature(header=to_header(stamp_ns, frame_id))
+    for roi, number, score in zip(
+        whole_pixels(found.boxes, size).tolist(), numbers, found.scores.tolist(), strict=True
+    ):
+        item = DetectedObjectWithFeature()
+        item.object.existence_probability = score
+        item.object.classification = [_classification(number, score)]
+        x, y, width, height = roi
+        item.feature.roi = RegionOfInterest(x_offset=x, y_offset=y, width=width, height=height)
+        message.feature_objects.append(item)
+    return message
+
+
+def to_detected_objects(objects: Boxes, labels: Iterable[str] = ()) -> Any:
+    """Return a DetectedObjects. Front and back of an object are not told apart."""
+    from autoware_perception_msgs.msg import (
+        DetectedObject,
+        DetectedObjectKinematics,
+        DetectedObjects,
+    )
+
+    message = DetectedObjects(header=to_header(objects.stamp_ns, objects.frame_id))
+    for common, pose, yaw in zip(
+        _common(objects, labels), to_poses(objects), objects.yaws, strict=True
+    ):
+        kinematics = DetectedObjectKinematics(
+            pose_with_covariance=pose,
+            has_position_covariance=True,
+            orientation_availability=_orientation(DetectedObjectKinematics, yaw),
+        )
+        message.objects.append(DetectedObject(kinematics=kinematics, **common))
+    return message
+
+
+def to_tracked_objects(tracks: MovingBoxes, labels: Iterable[str] = ()) -> Any:
+    """Return a TrackedObjects; velocities are along the object's own axes, as Autoware has them.
+
+    The UUID holds the id of the track in its last eight bytes.
+    """
+    from autoware_perception_msgs.msg import (
+        TrackedObject,
+        TrackedObjectKinematics,
+        TrackedObjects,
+    )
+    from unique_identifier_msgs.msg import UUID
+
+    message = TrackedObjects(header=to_header(tracks.stamp_ns, tracks.frame_id))
+    rows = zip(
+        _common(tracks, labels), to_poses(tracks), tracks.yaws, tracks.ids.tolist(),
+        own_velocities(tracks), strict=True,
+    )
+    for common, pose, yaw, identity, velocity in rows:
+        x, y, z = velocity.tolist()
+        kinematics = TrackedObjectKinematics(
+            pose_with_covariance=pose,
+            twist_with_covariance=TwistWithCovariance(
+                twist=Twist(linear=Vector3(x=x, y=y, z=z))
+            ),
+            orientation_availability=_orientation(TrackedObjectKinematics, yaw),
+            is_stationary=bool(np.linalg.norm(velocity) < STATIONARY_M_S),
+        )
+        uuid = UUID(uuid=np.frombuffer(identity.to_bytes(16, 'big', signed=True), np.uint8))
+        message.objects.append(TrackedObject(object_id=uuid, kinematics=kinematics, **common))
+    return message
+
+
+def own_velocities(tracks: MovingBoxes) -> NDArray[np.float64]:
+    """Return velocities along the objects' own x, y and z, float64 [N, 3] m/s; 0 where unknown.
+
+    An object whose yaw cannot be told has the axes of the frame, as its quaternion says.
+    """
+    yaws = np.nan_to_num(tracks.yaws)
+    velocities = np.nan_to_num(np.asarray(tracks.velocities, np.float64))
+    sine, cosine = np.sin(yaws), np.cos(yaws)
+    x, y, z = velocities.T
+    return np.column_stack([cosine * x + sine * y, cosine * y - sine * x, z])
+
+
+def whole_pixels(boxes: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.int64]:
+    """Return boxes [N, 4] in whole pixels of an image: x, y, width, height, int64 [N, 4]."""
+    edges = np.clip(np.rint(boxes), 0, [*size, *size])
+    x1, y1, x2, y2 = edges.astype(np.int64).T
+    return np.column_stack([x1, y1, x2 - x1, y2 - y1])
+
+
+def _common(boxes: Boxes, labels: Iterable[str]) -> list[Mapping[str, Any]]:
+    """Return what detected and tracked objects have alike, row by row."""
+    from autoware_perception_msgs.msg import Shape
+
+    numbers = label_numbers(boxes.class_names, labels)[boxes.labels].tolist()
+    return [
+        {
+            'existence_probability': score,
+            'classification': [_classification(number, score)],
+            'shape': Shape(type=Shape.BOUNDING_BOX, dimensions=to_size(size)),
+        }
+        for number, score, size in zip(numbers, boxes.scores.tolist(), boxes.sizes, strict=True)
+    ]
+
+
+def _classification(number: int, score: float) -> Any:
+    from autoware_perception_msgs.msg import ObjectClassification
+
+    return ObjectClassification(label=number, probability=score)
+
+
+def _orientation(kinematics: Any, yaw: float) -> int:
+    known = bool(np.isfinite(yaw))
+    return int(kinematics.SIGN_UNKNOWN if known else kinematics.UNAVAILABLE)
