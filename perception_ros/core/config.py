@@ -41,11 +41,13 @@ def parameter(
     return Field(default=default, description=description, json_schema_extra=extra, **bounds)
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
+    """A configuration, or a part of one; unknown keys are refused."""
+
     model_config = ConfigDict(frozen=True, extra='forbid', allow_inf_nan=False)
 
 
-class SynchronizerConfig(_Frozen):
+class SynchronizerConfig(Frozen):
     """Which frames of different cameras belong together."""
 
     policy: Literal['exact', 'approximate', 'deadline', 'message_filters'] = parameter(
@@ -66,7 +68,7 @@ class SynchronizerConfig(_Frozen):
     )
 
 
-class CameraConfig(_Frozen):
+class CameraConfig(Frozen):
     """One camera."""
 
     topic: str = parameter('', 'Image topic; empty: /<camera>/image_raw, plus /compressed')
@@ -127,7 +129,7 @@ class CameraConfig(_Frozen):
         return self.topic or f'/{name}/image_raw{suffix}'
 
 
-class ModelConfig(_Frozen):
+class ModelConfig(Frozen):
     """One model: a bundle, an engine for it, and which frames it gets."""
 
     bundle: str = parameter(
@@ -248,7 +250,7 @@ class ModelConfig(_Frozen):
     )
 
 
-class OverlayConfig(_Frozen):
+class OverlayConfig(Frozen):
     """The pictures with boxes and masks drawn in, for people."""
 
     enabled: bool = parameter(True, 'Publish overlays to those who subscribe to them', live=True)
@@ -261,7 +263,7 @@ class OverlayConfig(_Frozen):
     )
 
 
-class InterfacesConfig(_Frozen):
+class InterfacesConfig(Frozen):
     """For which stacks results are published."""
 
     interfaces: tuple[Literal['vision_msgs', 'autoware'], ...] = parameter(
