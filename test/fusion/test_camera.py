@@ -156,6 +156,14 @@ def test_the_fold_is_the_first_root(model: DistortionModel, factors: list[int]) 
         assert np.abs(roots - widest).min() < 1e-3 * max(widest, 1)
 
 
+def test_a_pole_that_a_zero_nearly_cancels_is_not_stepped_over() -> None:
+    """It turns the image inside out within a hundredth of a degree, and back again."""
+    pole, zero = 1.5**2, 1.5001**2
+    coefficients = np.array([-1 / zero, 0, 0, 0, 0, -1 / pole, 0, 0])
+    lens = CameraModel(1600, 900, MATRIX, 'rational_polynomial', coefficients)
+    assert np.tan(lens.widest_angle) <= 1.5 + 1e-9
+
+
 @pytest.mark.parametrize(('changes', 'said'), [
     ({'width': 0}, 'got 0x900'),
     ({'matrix': np.zeros((3, 3))}, 'zeros: the camera is not calibrated'),
