@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
+from numpy.polynomial.polynomial import polyadd, polyder, polymul, polysub
 from numpy.typing import NDArray
 
 from perception_ros.core.errors import CalibrationError
@@ -35,6 +36,7 @@ WIDEST = np.radians(89.9)
 _STEPS = 512
 _DIRECTIONS = 48
 _CLOSE = 1e-10
+_MOST_STEPS = 50
 
 
 class Distortion(Protocol):
@@ -75,7 +77,8 @@ def distortion(model: str, coefficients: Sequence[float] | Array) -> Distortion:
         return _Pinhole()
     if model == 'equidistant':
         return _Equidistant(values)
-    return _Polynomial(values)
+    with np.errstate(all='ignore'):  # it looks for poles
+        return _Polynomial(values)
 
 
 class _Pinhole:
@@ -97,7 +100,9 @@ class _Equidistant:
 
     def __init__(self, coefficients: Array) -> None:
         self._k = tuple(coefficients.tolist())
-        self._widest = _first(lambda angle: self._slope(angle) <= 0, WIDEST)
+        k1, k2, k3, k4 = self._k
+        fold = _smallest_root([1, 3 * k1, 5 * k2, 7 * k3, 9 * k4])
+        self._widest = min(float(np.sqrt(fold)), WIDEST)
         self.limit = float(np.tan(self._widest))
 
     def distort(self, x: Array, y: Array) -> tuple[Array, Array]:
@@ -146,7 +151,10 @@ class _Polynomial:
         self._tangential, self._prism = (p1, p2), tuple(prism)
         self._tilt = _tilt(*every[12:]) if every[12:].any() else None
         self._skewed = any((p1, p2, *prism))
-        self.limit = float(np.tan(_first(self._folds, WIDEST)))
+        widest = min(float(np.arctan(np.sqrt(self._radial_fold()))), WIDEST)
+        if self._skewed or self._tilt is not None:
+            widest = _first(self._folds, widest)
+        self.limit = float(np.tan(widest))
 
     def distort(self, x: Array, y: Array) -> tuple[Array, Array]:
         x, y = self._bend(x, y)
@@ -159,19 +167,29 @@ class _Polynomial:
         radii = np.tan(np.linspace(0, np.arctan(self.limit), _STEPS))
         start = np.interp(radius, radii * self._radial(radii**2)[0], radii)
         start /= np.where(radius > 0, radius, 1)
-        at_x, at_y = x * start, y * start
-        for _ in range(12):
-            off_x, off_y = self._bend(at_x, at_y)
-            off_x, off_y = off_x - x, off_y - y
-            xx, xy, yx, yy = self._jacobian(at_x, at_y)
-            area = xx * yy - xy * yx
-            at_x -= (yy * off_x - xy * off_y) / area
-            at_y -= (xx * off_y - yx * off_x) / area
-        off_x, off_y = self._bend(at_x, at_y)
-        near = np.hypot(off_x - x, off_y - y) < _CLOSE * np.maximum(radius, 1)
-        lost = ~near | (np.hypot(at_x, at_y) > self.limit)
-        at_x[lost] = at_y[lost] = np.nan
-        return at_x, at_y
+        return self._solved(np.stack([x, y]), np.stack([x, y]) * start)
+
+    def _solved(self, bent: Array, at: Array) -> tuple[Array, Array]:
+        """Return what is bent to `bent` [2, N], by Newton's method from `at` [2, N]; or NaN.
+
+        Near the fold a whole step may lead away: one that does is taken back and halved.
+        """
+        close = _CLOSE * np.maximum(np.hypot(*bent), 1)
+        off = np.stack(self._bend(*at)) - bent
+        part = np.ones(len(close))
+        for _ in range(_MOST_STEPS):
+            if not (np.hypot(*off) > close).any():
+                break
+            xx, xy, yx, yy = self._jacobian(*at)
+            step = np.stack([yy * off[0] - xy * off[1], xx * off[1] - yx * off[0]])
+            there = at - step * part / (xx * yy - xy * yx)
+            there *= np.minimum(self.limit / np.hypot(*there), 1)  # back into the lens
+            left = np.stack(self._bend(*there)) - bent
+            better = np.hypot(*left) < np.hypot(*off)
+            at, off = np.where(better, there, at), np.where(better, left, off)
+            part = np.where(better, np.minimum(2 * part, 1), part / 2)
+        x, y = np.where(np.hypot(*off) <= close, at, np.nan)
+        return x, y
 
     def _bend(self, x: Array, y: Array) -> tuple[Array, Array]:
         square = x * x + y * y
@@ -212,12 +230,16 @@ class _Polynomial:
             radial + 2 * y * y * change + 6 * p1 * y + 2 * p2 * x + prism_y * y,
         )
 
-    def _folds(self, angle: Array) -> NDArray[np.bool_]:
-        """Return at which angles to the axis the map has turned over in some direction.
+    def _radial_fold(self) -> float:
+        """Return the square of the radius at which r * factor turns round, or has its pole."""
+        above, below = [1, *self._above], [1, *self._below]
+        change = polysub(polymul(polyder(above), below), polymul(above, polyder(below)))
+        slope = polyadd(polymul(above, below), polymul([0, 2], change))
+        return min(_smallest_root(slope), _smallest_root(below))
 
-        Also true past a pole of the rational factor, where the image is turned inside out.
-        """
-        around = np.linspace(0, 2 * np.pi, _DIRECTIONS if self._skewed else 1, endpoint=False)
+    def _folds(self, angle: Array) -> NDArray[np.bool_]:
+        """Return at which angles to the axis the map has turned over in some direction."""
+        around = np.linspace(0, 2 * np.pi, _DIRECTIONS, endpoint=False)
         radius = np.tan(angle)[:, None]
         x, y = radius * np.cos(around), radius * np.sin(around)
         xx, xy, yx, yy = self._jacobian(x, y)
@@ -263,6 +285,18 @@ def _through(plane: Array, x: Array, y: Array) -> tuple[Array, Array]:
         (plane[0, 0] * x + plane[0, 1] * y + plane[0, 2]) / far,
         (plane[1, 0] * x + plane[1, 1] * y + plane[1, 2]) / far,
     )
+
+
+def _smallest_root(polynomial: Sequence[float] | Array) -> float:
+    """Return the smallest positive root of 1 + a x + b x^2 ...; infinite if there is none.
+
+    The roots of the reversed polynomial are their inverses, and it always begins with 1: a last
+    coefficient near 0 does no harm there.
+    """
+    found = np.roots(polynomial)
+    real = found.real[np.abs(found.imag) < 1e-9 * np.abs(found)]
+    largest = real.max(initial=0)
+    return float(1 / largest) if largest > 0 else np.inf
 
 
 def _first(bad: Callable[[Array], NDArray[np.bool_]], most: float) -> float:
