@@ -262,7 +262,7 @@ class OverlayConfig(_Frozen):
 
 
 class InterfacesConfig(_Frozen):
-    """For which stacks results are published."""
+    """For which stacks results are published, and when these may trust them."""
 
     interfaces: tuple[Literal['vision_msgs', 'autoware'], ...] = parameter(
         ('vision_msgs',),
@@ -273,6 +273,15 @@ class InterfacesConfig(_Frozen):
         (),
         'autoware: labels of classes whose names do not say them, as class=label, such as '
         'tram=bus; all others are listed in docs/interfaces.md',
+    )
+
+    trust_after_s: float = parameter(
+        3.0,
+        'How long a camera, a model or the fusion must have been well for `health` to call it '
+        'trusted',
+        unit='s',
+        ge=0.0,
+        le=60.0,
     )
 
     @field_validator('interfaces')
@@ -314,13 +323,6 @@ class PerceptionConfig(InterfacesConfig):
         'Frames of one camera that may wait for one model; beyond that the newest wins',
         ge=1,
         le=100,
-    )
-    trust_after_s: float = parameter(
-        3.0,
-        'How long a camera or a model must have been well for `health` to call it trusted',
-        unit='s',
-        ge=0.0,
-        le=60.0,
     )
     backend: str = parameter(
         'auto',
