@@ -81,7 +81,7 @@ def test_the_readme_names_every_argument() -> None:
     source = (ROOT / 'launch' / 'perception.launch.py').read_text()
     table = source[source.index('ARGUMENTS = {') : source.index('}\n')]
     arguments = re.findall(r"^    '(\w+)':", table, re.MULTILINE)
-    assert len(arguments) == 9
+    assert len(arguments) == 10
     readme = (ROOT / 'README.md').read_text()
     assert all(f'`{argument}`' in readme for argument in arguments)
 

@@ -264,7 +264,7 @@ class OverlayConfig(Frozen):
 
 
 class InterfacesConfig(Frozen):
-    """For which stacks results are published."""
+    """For which stacks results are published, and when these may trust them."""
 
     interfaces: tuple[Literal['vision_msgs', 'autoware'], ...] = parameter(
         ('vision_msgs',),
@@ -275,6 +275,15 @@ class InterfacesConfig(Frozen):
         (),
         'autoware: labels of classes whose names do not say them, as class=label, such as '
         'tram=bus; all others are listed in docs/interfaces.md',
+    )
+
+    trust_after_s: float = parameter(
+        3.0,
+        'How long a camera, a model or the fusion must have been well for `health` to call it '
+        'trusted',
+        unit='s',
+        ge=0.0,
+        le=60.0,
     )
 
     @field_validator('interfaces')
@@ -316,13 +325,6 @@ class PerceptionConfig(InterfacesConfig):
         'Frames of one camera that may wait for one model; beyond that the newest wins',
         ge=1,
         le=100,
-    )
-    trust_after_s: float = parameter(
-        3.0,
-        'How long a camera or a model must have been well for `health` to call it trusted',
-        unit='s',
-        ge=0.0,
-        le=60.0,
     )
     backend: str = parameter(
         'auto',

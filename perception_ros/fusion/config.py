@@ -109,13 +109,6 @@ class FusionConfig(InterfacesConfig):
         le=10_000.0,
     )
     tracking: bool = parameter(True, 'Whether objects are followed from sweep to sweep')
-    trust_after_s: float = parameter(
-        3.0,
-        'How long the fusion must have been well for `health` to call it trusted',
-        unit='s',
-        ge=0.0,
-        le=60.0,
-    )
     autostart: bool = parameter(
         False, 'Whether the node configures and activates itself when it starts'
     )
