@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_ros.bags.messages import inverse
 from perception_ros.core.errors import DatasetError
+from perception_ros.core.poses import inverse
 from perception_ros.core.types import Detections
 from perception_ros.evaluation.datasets.kitti import CLASSES, labelled_images, read_objects
 from perception_ros.fusion.camera import CameraModel
