@@ -1,13 +1,12 @@
 """The way of a LiDAR sweep, from the sensor to painted points, objects and tracks.
 
-    cloud ------> Sweep --match--> MatchedSweep --view--> FusionSet --fuse--> FusedSweep
+    cloud ------> Sweep --match--> MatchedSweep --place--> PlacedSweep --fuse--> FusedSweep
     boxes, masks -------^                          ^
     CameraInfo, transforms, calibration file ------'
 
 `SweepPipeline` is these steps without ROS, a thread or a clock: who drives it brings what comes
 in, under one lock, and lets `fuse` work in a thread of its own. An error about one camera costs
-that camera's part of one sweep and is told in `FusedSweep.problems`; an error about the sweep is
-raised.
+that camera's part of one sweep and is told in `PlacedSweep.problems`.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from perception_ros.fusion.matcher import MatchedImage, MatchedSweep
 from perception_ros.fusion.objects import find_objects, see_all
 from perception_ros.fusion.painting import paint
 from perception_ros.fusion.transforms import TransformTree
-from perception_ros.fusion.types import FusionSet, Matrix, Objects, Paint, View
+from perception_ros.fusion.types import FusionSet, Matrix, Objects, Paint, Sweep, View
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,19 +53,35 @@ class ImageOutputs:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FusedSweep:
-    """What came of one sweep.
+class PlacedSweep:
+    """A sweep, how each camera looks at it, and where it is itself.
 
-    objects: in the frame of the output; is_ground: bool [N]; ids: of the objects' sources.
-    problems: camera -> why it has no part in it; compensated: whether the vehicle's motion is out.
+    problems: camera -> why it has no part in it; is_compensated: whether the vehicle's motion is
+    taken out. frame_id, output_from_lidar: the frame of objects; fixed_frame_id,
+    fixed_from_output: one in which the world stands still, the same as the output's where nobody
+    knows another.
     """
 
     fusion_set: FusionSet
+    problems: Mapping[str, str]
+    is_compensated: bool
+    frame_id: str
+    output_from_lidar: Matrix
+    fixed_frame_id: str
+    fixed_from_output: Matrix
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FusedSweep:
+    """What came of one sweep.
+
+    objects: in the frame of the output; paint: None where nobody wanted it; is_ground: bool [N].
+    """
+
+    placed: PlacedSweep
     objects: Objects
     paint: Paint | None
     is_ground: NDArray[np.bool_]
-    problems: Mapping[str, str]
-    compensated: bool
 
 
 class SweepPipeline:
@@ -108,58 +123,52 @@ class SweepPipeline:
 
     # ------------------------------------------------------------------------ the way of a sweep
 
-    def view(self, matched: MatchedSweep, outputs: Mapping[str, ImageOutputs]) -> tuple[
-        FusionSet, dict[str, str], bool
-    ]:
+    def place(
+        self, matched: MatchedSweep, outputs: Mapping[str, ImageOutputs]
+    ) -> PlacedSweep:
         """Say how each camera looks at a sweep.
 
-        :param outputs: by camera, of the images that were matched.
-        :return: what can be fused; camera -> why it cannot; whether motion is taken out.
+        :param outputs: by camera, of the images that were matched; a camera that is not among
+            them counts as missing.
         """
-        views, problems, compensated = [], {}, True
+        views, problems, is_compensated = [], {}, True
         for camera, image in matched.images.items():
+            if camera not in outputs:
+                continue
             said = outputs[camera]
             try:
                 lens = self._lens(camera, said.size)
                 frame = self._frame(camera, said)
-                placed, moved = self._camera_from_lidar(matched, frame, image)
+                camera_from_lidar, moved = self._camera_from_lidar(matched, frame, image)
             except FusionError as error:
                 problems[camera] = str(error)
                 continue
-            compensated &= moved
+            is_compensated &= moved
             views.append(View(
-                camera, image.stamp_ns, lens, placed, said.detections, said.ids,
+                camera, image.stamp_ns, lens, camera_from_lidar, said.detections, said.ids,
                 said.semantic or {}, said.instances,
             ))
-        missing = tuple({*matched.missing, *problems})
-        return FusionSet(matched.sweep, tuple(views), missing), problems, compensated
+        here = {view.camera for view in views}
+        missing = tuple(camera for camera in self.config.cameras if camera not in here)
+        frame_id, output_from_lidar = self._output(matched.sweep)
+        return PlacedSweep(
+            FusionSet(matched.sweep, tuple(views), missing), problems, is_compensated, frame_id,
+            output_from_lidar, *self._fixed(frame_id, matched.sweep.stamp_ns),
+        )
 
-    def fuse(
-        self, fusion_set: FusionSet, problems: Mapping[str, str], *, painted: bool,
-        compensated: bool = True,
-    ) -> FusedSweep:
-        """Find the objects of a sweep, and paint its points if that is wanted."""
-        frame_id, output_from_lidar = self._output(fusion_set)
-        terrain = Terrain.of(fusion_set.sweep.points, output_from_lidar)
+    def fuse(self, placed: PlacedSweep, *, painted: bool = True) -> FusedSweep:
+        """Find the objects of a sweep, and paint its points if that is wanted. Any thread."""
+        fusion_set, to_output = placed.fusion_set, placed.output_from_lidar
+        terrain = Terrain.of(fusion_set.sweep.points, to_output)
         seen = see_all(fusion_set)
         objects = find_objects(
-            fusion_set, seen, terrain, self.config.objects, frame_id=frame_id,
-            output_from_lidar=output_from_lidar,
+            fusion_set, seen, terrain, self.config.objects, frame_id=placed.frame_id,
+            output_from_lidar=to_output,
         )
         with np.errstate(invalid='ignore'):
             is_ground = terrain.heights < self.config.objects.ground_clearance_m
         painting = paint(fusion_set, seen, objects, terrain) if painted else None
-        return FusedSweep(fusion_set, objects, painting, is_ground, problems, compensated)
-
-    def fixed_from_output(self, objects: Objects) -> tuple[str, Matrix]:
-        """Return the frame in which the world stands still, and where the objects' frame is."""
-        fixed = self.config.fixed_frame
-        if fixed:
-            try:
-                return fixed, self.tree.lookup(fixed, objects.frame_id, objects.stamp_ns)
-            except TransformError:
-                pass
-        return objects.frame_id, np.eye(4)
+        return FusedSweep(placed, objects, painting, is_ground)
 
     # --------------------------------------------------------------------------- where things are
 
@@ -209,11 +218,18 @@ class SweepPipeline:
         except ExtrapolationError:
             return self.tree.lookup(frame, sweep.frame_id), not fixed
 
-    def _output(self, fusion_set: FusionSet) -> tuple[str, Matrix]:
-        sweep, output = fusion_set.sweep, self.config.output_frame
-        if output:
-            try:
-                return output, self.tree.lookup(output, sweep.frame_id, sweep.stamp_ns)
-            except TransformError:
-                pass
-        return sweep.frame_id, np.eye(4)
+    def _output(self, sweep: Sweep) -> tuple[str, Matrix]:
+        """Return the frame of objects, and where the sweep is in it."""
+        output = self.config.output_frame
+        try:
+            return output, self.tree.lookup(output, sweep.frame_id, sweep.stamp_ns)
+        except TransformError:
+            return sweep.frame_id, np.eye(4)
+
+    def _fixed(self, frame_id: str, stamp_ns: int) -> tuple[str, Matrix]:
+        """Return the frame in which the world stands still, and where the objects' frame is."""
+        fixed = self.config.fixed_frame
+        try:
+            return fixed, self.tree.lookup(fixed, frame_id, stamp_ns)
+        except TransformError:
+            return frame_id, np.eye(4)
