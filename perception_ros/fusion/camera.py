@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception_ros.core.errors import CalibrationError
-from perception_ros.fusion.distortion import Array, Distortion, distortion, DistortionModel
+from perception_ros.fusion.distortion import Distortion, distortion, DistortionModel
+from perception_ros.fusion.folds import Array
 
 _BORDER = 64
 """Points on each side of the image at which its field of view is measured."""
@@ -61,7 +62,8 @@ class CameraModel:
         _check_matrix(np.asarray(self.matrix))
         bending = distortion(self.distortion, self.coefficients)
         object.__setattr__(self, '_bending', bending)
-        object.__setattr__(self, '_planes', self._frustum())
+        with np.errstate(all='ignore'):
+            object.__setattr__(self, '_planes', self._frustum())
 
     @property
     def origin(self) -> NDArray[np.float64]:
@@ -84,7 +86,8 @@ class CameraModel:
         The corners of a fisheye may be dark. Of other lenses a polynomial folds within the image
         where this is below 1: it was fitted to too few points near the border.
         """
-        return float(1 - np.isnan(self._border()[0]).mean())
+        with np.errstate(all='ignore'):
+            return float(1 - np.isnan(self._border()[0]).mean())
 
     def project(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return where points [N, 3] m of the optical frame are, float64 [N, 2] px.
@@ -169,8 +172,7 @@ class CameraModel:
             np.stack(side, axis=1)
             for side in ((along, low), (along, high), (low, along), (high, along))
         ])
-        with np.errstate(all='ignore'):
-            return np.stack(self._straight(border * (self.width, self.height)))
+        return np.stack(self._straight(border * (self.width, self.height)))
 
     def _frustum(self) -> Array:
         """Return four planes [4, 3] through the lens; all that is seen is on their positive side.
