@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 import math
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from perception_ros.fusion.camera import CameraModel
 from perception_ros.fusion.class_sizes import ClassSize
+from perception_ros.fusion.frustums import Expected
 from perception_ros.fusion.shapes import Shape
 from perception_ros.fusion.types import Matrix
 
@@ -86,15 +88,21 @@ class Sight:
         a, b, c = plane.tolist()
         return cls(eye, (a, b, c), float(lens.matrix[1, 1]), outlooks)
 
+    def expected(self, usuals: Sequence[ClassSize | None]) -> Expected:
+        """Return how far away each of its N boxes is, which show things of these sizes."""
+        rows = []
+        for outlook, usual in zip(self.outlooks, usuals, strict=True):
+            near, doubt = self._mean(outlook, usual) or (math.nan, math.nan)
+            rows.append((near, doubt, max(usual[:2]) if usual else near * outlook.aside))
+        ranges, deviations, depths = np.array(rows).reshape(-1, 3).T
+        return Expected(ranges, deviations, depths)
+
     def locate(self, outlook: Outlook, usual: ClassSize | None) -> Shape | None:
         """Return where what a box shows is; None: the box does not say."""
-        guesses = self._guesses(outlook, usual) if outlook.is_known else []
-        if not guesses:
+        mean = self._mean(outlook, usual)
+        if mean is None:
             return None
-        weights = [deviation**-2 for _, deviation in guesses]
-        near = sum(w * distance for w, (distance, _) in zip(weights, guesses, strict=True))
-        near /= sum(weights)
-        doubt = sum(weights) ** -0.5
+        near, doubt = mean
         if usual:
             length, width, height = usual[:3]
             depth = math.sqrt(length * width)
@@ -114,6 +122,15 @@ class Sight:
             np.array([x + way_x * depth / 2, y + way_y * depth / 2, z]),
             np.array([length, width, height]), math.nan, np.array([x, y, z]), covariance,
         )
+
+    def _mean(self, outlook: Outlook, usual: ClassSize | None) -> tuple[float, float] | None:
+        """Return what the guesses say together: range over the ground and its deviation, m."""
+        guesses = self._guesses(outlook, usual) if outlook.is_known else []
+        if not guesses:
+            return None
+        weights = [deviation**-2 for _, deviation in guesses]
+        near = sum(w * distance for w, (distance, _) in zip(weights, guesses, strict=True))
+        return near / sum(weights), sum(weights) ** -0.5
 
     def _guesses(
         self, outlook: Outlook, usual: ClassSize | None

@@ -99,10 +99,15 @@ def find_objects(
     for view, points_seen in zip(fusion_set.views, seen, strict=True):
         if view.detections is None or not len(view.detections):
             continue
-        frustums = fill(view.detections.boxes, points_seen, ranges_m, usable, view.instances)
         sight = Sight.of(
             view.lens, output_from_lidar @ np.linalg.inv(view.camera_from_lidar), terrain.plane,
             view.detections.boxes,
+        )
+        names = view.detections.class_names
+        usuals = [class_size(names[label]) for label in view.detections.labels.tolist()]
+        frustums = fill(
+            view.detections.boxes, points_seen, ranges_m, usable, sight.expected(usuals),
+            view.instances,
         )
         place = _Place(terrain, ranges_m, eye, sight, settings)
         for index in range(len(view.detections)):
