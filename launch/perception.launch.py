@@ -38,6 +38,11 @@ ARGUMENTS = {
         'auto, tensorrt, tensorrt_rtx, onnxruntime, openvino, triton or fake; empty: as in the '
         'config',
     ),
+    'interfaces': (
+        '',
+        'For whom results are published, with commas: vision_msgs, autoware; empty: as in the '
+        'config',
+    ),
     'autostart': ('true', 'Whether the node configures and activates itself'),
     'build_only': ('false', 'Build the engines that the config names, and end with a status'),
     'use_sim_time': ('false', 'Whether time comes from /clock, as when a bag is played'),
@@ -91,6 +96,8 @@ def start(context: LaunchContext) -> list[LifecycleNode]:
     }
     if given['cameras']:
         overrides['camera_names'] = given['cameras'].split(',')
+    if given['interfaces']:
+        overrides['interfaces'] = given['interfaces'].split(',')
     if given['backend']:
         overrides['backend'] = given['backend']
     return [

@@ -18,7 +18,7 @@ import time
 import pytest
 import yaml
 
-from perception_ros.core.parameters import flat_fields, NAME_LISTS
+from perception_ros.core.parameters import PERCEPTION
 from perception_ros.core.playback import PlayerConfig
 from perception_ros.ros.domain import free_domain, private_environment
 from perception_ros.ros.transport import profile_variable, running_nodes
@@ -62,7 +62,7 @@ def test_executables_exist(path: Path) -> None:
 def test_parameters_that_launch_sets_exist() -> None:
     """A parameter that is misspelt in a launch file would keep the node from being configured."""
     source = (ROOT / 'launch' / 'perception.launch.py').read_text()
-    known = {*flat_fields([], []), *NAME_LISTS, 'autostart', 'use_sim_time'}
+    known = {*PERCEPTION.fields({}), *PERCEPTION.lists, 'autostart', 'use_sim_time'}
     assert set(re.findall(r"overrides\['(\w+)'\]", source)) <= known
     assert set(re.findall(r"^        '(\w+)': given", source, re.MULTILINE)) <= known
     source = (ROOT / 'launch' / 'demo.launch.py').read_text()
@@ -81,7 +81,7 @@ def test_the_readme_names_every_argument() -> None:
     source = (ROOT / 'launch' / 'perception.launch.py').read_text()
     table = source[source.index('ARGUMENTS = {') : source.index('}\n')]
     arguments = re.findall(r"^    '(\w+)':", table, re.MULTILINE)
-    assert len(arguments) == 9
+    assert len(arguments) == 10
     readme = (ROOT / 'README.md').read_text()
     assert all(f'`{argument}`' in readme for argument in arguments)
 

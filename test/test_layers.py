@@ -91,8 +91,9 @@ LAYERS = {
     },
     'rig': {'core', 'bundles', 'backends', 'benchmarks', 'ros', 'demo', 'rig'},
     'cli': {
-        'core', 'bags', 'fusion', 'tracking', 'faults', 'bundles', 'backends', 'evaluation', 'recording', 'benchmarks',
-        'labelling', 'quantization', 'replay', 'ros', 'demo', 'realtime', 'rig', 'cli',
+        'core', 'bags', 'fusion', 'tracking', 'faults', 'bundles', 'backends', 'evaluation',
+        'recording', 'benchmarks', 'labelling', 'quantization', 'replay', 'ros', 'demo',
+        'realtime', 'rig', 'cli',
     },
 }
 

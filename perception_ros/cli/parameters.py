@@ -1,7 +1,7 @@
-"""`perception_ros parameters`: the node's parameters as a file to start from, or as a table.
+"""`perception_ros parameters`: the nodes' parameters as a file to start from, or as a table.
 
-Both come from the declarations in `core.config`: `config/perception.yaml` and `docs/parameters.md`
-are what this command prints.
+Both come from the declarations in `core.config` and `fusion.config`: `config/perception.yaml`,
+`config/fusion.yaml` and `docs/parameters.md` are what this command prints.
 """
 
 from __future__ import annotations
@@ -18,11 +18,19 @@ import yaml
 from perception_ros.cli.main import split_names
 from perception_ros.core.config import is_name, NAME_RULE
 from perception_ros.core.errors import ConfigError
-from perception_ros.core.parameters import flat_fields, is_live, NAME_LISTS, unit_of
+from perception_ros.core.parameters import is_live, Layout, PERCEPTION, unit_of
+from perception_ros.fusion.config import FUSION
 
 CAMERAS = ('front_left', 'front', 'front_right')
 MODELS = ('roadscene',)
 _WIDTH = 96
+
+
+class NodeName(str, Enum):
+    """Whose."""
+
+    PERCEPTION = 'perception'
+    FUSION = 'fusion'
 
 
 class Format(str, Enum):
@@ -32,7 +40,15 @@ class Format(str, Enum):
     MARKDOWN = 'markdown'
 
 
+LAYOUTS: dict[NodeName, Layout[Any]] = {
+    NodeName.PERCEPTION: PERCEPTION, NodeName.FUSION: FUSION,
+}
+
+
 def parameters(
+    node: Annotated[
+        NodeName, typer.Option(help='Of which node (YAML only; the table has both).')
+    ] = NodeName.PERCEPTION,
     form: Annotated[Format, typer.Option('--format', help='As what.')] = Format.YAML,
     cameras: Annotated[
         str, typer.Option(help='Names of cameras, with commas (YAML only).')
@@ -41,31 +57,33 @@ def parameters(
         str, typer.Option(help='Names of models, with commas (YAML only).')
     ] = ','.join(MODELS),
 ) -> None:
-    """Print every parameter of the perception node, with its default, unit, range and meaning."""
+    """Print every parameter of a node, with its default, unit, range and meaning."""
     if form is Format.MARKDOWN:
         typer.echo(as_markdown(), nl=False)
     else:
-        typer.echo(as_yaml(_names(cameras), _names(models)), nl=False)
+        names = {'camera_names': _names(cameras), 'model_names': _names(models)}
+        typer.echo(as_yaml(LAYOUTS[node], names), nl=False)
 
 
-def as_yaml(cameras: list[str], models: list[str]) -> str:
+def as_yaml(layout: Layout[Any], names: dict[str, list[str]]) -> str:
     """Return a parameter file with every parameter at its default, explained."""
     tree: dict[str, Any] = {}
-    for name, field in flat_fields(cameras, models).items():
+    for name, field in layout.fields(names).items():
         *path, last = name.split('.')
         place = tree
         for part in path:
             place = place.setdefault(part, {})
         place[last] = field
     lines = [
-        '# Parameters of the perception node; printed by `perception_ros parameters`.',
+        f'# Parameters of the {layout.node.replace("_", " ")}; printed by `perception_ros '
+        f'parameters --node {layout.node.removesuffix("_node")}`.',
         '# What is not named here has its default. Parameters marked [live] can change while the',
         '# node runs (ros2 param set); the others when it is not configured.',
         '/**:',
         '  ros__parameters:',
     ]
-    for name, names in (('camera_names', cameras), ('model_names', models)):
-        lines += [*_comment(NAME_LISTS[name], 4), f'    {name}: [{", ".join(names)}]']
+    for parameter, text in layout.lists.items():
+        lines += [*_comment(text, 4), f'    {parameter}: [{", ".join(names[parameter])}]']
     lines += _section(tree, 4, set())
     return '\n'.join(lines) + '\n'
 
@@ -75,22 +93,30 @@ def as_markdown() -> str:
     lines = [
         '# Parameters',
         '',
-        'Printed by `perception_ros parameters --format markdown` from the one declaration in',
-        '`perception_ros/core/config.py`, which also makes `config/perception.yaml` and what',
-        '`ros2 param describe` says. *Live* parameters can change while the node runs; the node',
-        'refuses a change of the others while it is configured, and says so.',
-        '',
+        'Printed by `perception_ros parameters --format markdown` from the declarations in',
+        '`perception_ros/core/config.py` and `perception_ros/fusion/config.py`, which also',
+        'make `config/perception.yaml`, `config/fusion.yaml` and what `ros2 param describe`',
+        'says. *Live* parameters can change while the node runs; a node refuses a change of the',
+        'others while it is configured, and says so.',
+    ]
+    for layout in LAYOUTS.values():
+        lines += ['', f'## {layout.node}', '', *_table(layout)]
+    return '\n'.join(lines) + '\n'
+
+
+def _table(layout: Layout[Any]) -> list[str]:
+    lines = [
         '| parameter | default | unit | range | live | meaning |',
         '|---|---|---|---|---|---|',
     ]
-    lines += [f'| `{name}` | | | | no | {text} |' for name, text in NAME_LISTS.items()]
-    for name, field in flat_fields(['<name>'], ['<name>']).items():
+    lines += [f'| `{name}` | | | | no | {text} |' for name, text in layout.lists.items()]
+    for name, field in layout.fields_of('<name>').items():
         unit, live = unit_of(field), 'yes' if is_live(field) else 'no'
         default = _scalar(field.get_default())
         text = (field.description or '').replace('|', '\\|')
         row = [f'`{name}`', f'`{default}`', unit, _range(field), live, text]
         lines.append('| ' + ' | '.join(row) + ' |')
-    return '\n'.join(lines) + '\n'
+    return lines
 
 
 def _names(text: str) -> list[str]:

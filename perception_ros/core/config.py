@@ -41,11 +41,13 @@ def parameter(
     return Field(default=default, description=description, json_schema_extra=extra, **bounds)
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
+    """A configuration, or a part of one; unknown keys are refused."""
+
     model_config = ConfigDict(frozen=True, extra='forbid', allow_inf_nan=False)
 
 
-class SynchronizerConfig(_Frozen):
+class SynchronizerConfig(Frozen):
     """Which frames of different cameras belong together."""
 
     policy: Literal['exact', 'approximate', 'deadline', 'message_filters'] = parameter(
@@ -66,7 +68,7 @@ class SynchronizerConfig(_Frozen):
     )
 
 
-class CameraConfig(_Frozen):
+class CameraConfig(Frozen):
     """One camera."""
 
     topic: str = parameter('', 'Image topic; empty: /<camera>/image_raw, plus /compressed')
@@ -127,7 +129,7 @@ class CameraConfig(_Frozen):
         return self.topic or f'/{name}/image_raw{suffix}'
 
 
-class ModelConfig(_Frozen):
+class ModelConfig(Frozen):
     """One model: a bundle, an engine for it, and which frames it gets."""
 
     bundle: str = parameter(
@@ -248,7 +250,7 @@ class ModelConfig(_Frozen):
     )
 
 
-class OverlayConfig(_Frozen):
+class OverlayConfig(Frozen):
     """The pictures with boxes and masks drawn in, for people."""
 
     enabled: bool = parameter(True, 'Publish overlays to those who subscribe to them', live=True)
@@ -261,8 +263,8 @@ class OverlayConfig(_Frozen):
     )
 
 
-class InterfacesConfig(_Frozen):
-    """For which stacks results are published."""
+class InterfacesConfig(Frozen):
+    """For which stacks results are published, and when these may trust them."""
 
     interfaces: tuple[Literal['vision_msgs', 'autoware'], ...] = parameter(
         ('vision_msgs',),
@@ -273,6 +275,15 @@ class InterfacesConfig(_Frozen):
         (),
         'autoware: labels of classes whose names do not say them, as class=label, such as '
         'tram=bus; all others are listed in docs/interfaces.md',
+    )
+
+    trust_after_s: float = parameter(
+        3.0,
+        'How long a camera, a model or the fusion must have been well for `health` to call it '
+        'trusted',
+        unit='s',
+        ge=0.0,
+        le=60.0,
     )
 
     @field_validator('interfaces')
@@ -314,13 +325,6 @@ class PerceptionConfig(InterfacesConfig):
         'Frames of one camera that may wait for one model; beyond that the newest wins',
         ge=1,
         le=100,
-    )
-    trust_after_s: float = parameter(
-        3.0,
-        'How long a camera or a model must have been well for `health` to call it trusted',
-        unit='s',
-        ge=0.0,
-        le=60.0,
     )
     backend: str = parameter(
         'auto',

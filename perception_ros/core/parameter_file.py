@@ -9,7 +9,7 @@ from typing import Any
 from perception_ros.core.config import PerceptionConfig
 from perception_ros.core.errors import ConfigError
 from perception_ros.core.files import read_yaml
-from perception_ros.core.parameters import flat_fields, from_flat, NAME_LISTS
+from perception_ros.core.parameters import PERCEPTION
 
 _NODES = ('/**', 'perception_node', '/perception_node', '/perception/perception_node')
 """How a file may name the node, later ones counting more."""
@@ -43,16 +43,16 @@ def read_parameter_file(path: Path) -> PerceptionConfig:
 
 
 def _config(flat: Mapping[str, Any]) -> PerceptionConfig:
-    cameras, models = (_names(flat.get(name, ()), name) for name in NAME_LISTS)
-    known = flat_fields(cameras, models)
+    names = {name: _names(flat.get(name, ()), name) for name in PERCEPTION.lists}
+    known = PERCEPTION.fields(names)
     others = {
         name.split('.')[1] for name in flat
         if name.startswith(('cameras.', 'models.')) and name.count('.') == 2
-    } - {*cameras, *models}
-    idle = flat_fields(others, others)
+    }
+    idle = PERCEPTION.fields(dict.fromkeys(PERCEPTION.lists, others))
     unknown = [
         name for name in flat
-        if name not in known and name not in idle and name not in NAME_LISTS
+        if name not in known and name not in idle and name not in PERCEPTION.lists
         and name.partition('.')[0] not in _OF_ROS
     ]
     if unknown:
@@ -60,8 +60,8 @@ def _config(flat: Mapping[str, Any]) -> PerceptionConfig:
             f'unknown parameter {", ".join(sorted(unknown))}; check its spelling against '
             'docs/parameters.md'
         )
-    return from_flat(
-        {name: _plain(value) for name, value in flat.items() if name in known}, cameras, models
+    return PERCEPTION.build(
+        {name: _plain(value) for name, value in flat.items() if name in known}, names
     )
 
 

@@ -1,51 +1,96 @@
-"""The configuration as a flat list of parameters, which is how ROS and parameter files have it.
+"""A configuration as a flat list of parameters, which is how ROS and parameter files have it.
 
-Each name in the two lists `camera_names` and `model_names` brings the parameters of one camera or
-model, such as `cameras.front.topic`.
+ROS has no mappings: a mapping such as `cameras` becomes a list of names, `camera_names`, of which
+each brings the parameters of one item, such as `cameras.front.topic`. A part of the configuration
+that is a class of its own, such as `overlay`, becomes a prefix.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Generic, get_args, get_origin, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from perception_ros.core.config import (
-    CameraConfig,
-    load_config,
-    ModelConfig,
-    OverlayConfig,
-    PerceptionConfig,
-    SynchronizerConfig,
-)
+from perception_ros.core.config import describe, PerceptionConfig
+from perception_ros.core.errors import ConfigError
 
-NAME_LISTS = {
+ConfigT = TypeVar('ConfigT', bound=BaseModel)
+
+Names = Mapping[str, Iterable[str]]
+"""Parameter that is a list of names, such as 'camera_names', -> the names in it."""
+
+
+class Layout(Generic[ConfigT]):
+    """How the configuration of a node lies flat.
+
+    :param config: its class; fields that are mappings of names to classes are what its lists say.
+    :param node: the node's name; lists: what each list of names means, by its parameter.
+    """
+
+    def __init__(self, config: type[ConfigT], node: str, lists: Mapping[str, str]) -> None:
+        self.config = config
+        self.node = node
+        self.lists = dict(lists)
+        self._classes: dict[str, type[BaseModel]] = {}
+        self._parts: dict[str, type[BaseModel]] = {}
+        self._plain: dict[str, FieldInfo] = {}
+        for name, field in config.model_fields.items():
+            kind = field.annotation
+            if get_origin(kind) is dict:
+                self._classes[name] = get_args(kind)[1]
+            elif isinstance(kind, type) and issubclass(kind, BaseModel):
+                self._parts[name] = kind
+            else:
+                self._plain[name] = field
+
+    @property
+    def sections(self) -> dict[str, str]:
+        """List of names -> where the parameters of its items are: camera_names -> cameras."""
+        return {name: f'{name.removesuffix("_names")}s' for name in self.lists}
+
+    def fields(self, names: Names) -> dict[str, FieldInfo]:
+        """Return every parameter by its flat name, such as 'cameras.front.topic', in order."""
+        parts = dict(self._parts)
+        for parameter, section in self.sections.items():
+            its_class = self._classes[section]
+            parts |= {f'{section}.{name}': its_class for name in names.get(parameter, ())}
+        fields = dict(self._plain)
+        for part, its_class in parts.items():
+            fields |= {f'{part}.{name}': field for name, field in its_class.model_fields.items()}
+        return fields
+
+    def fields_of(self, item: str) -> dict[str, FieldInfo]:
+        """Return every parameter if each list had this one name."""
+        return self.fields({parameter: [item] for parameter in self.lists})
+
+    def build(self, values: Mapping[str, Any], names: Names) -> ConfigT:
+        """Validate flat values by the names of `fields`.
+
+        :raises ConfigError: naming each wrong key, what was expected and what came.
+        """
+        nested: dict[str, Any] = {
+            section: {name: {} for name in names.get(parameter, ())}
+            for parameter, section in self.sections.items()
+        }
+        for name, value in values.items():
+            *path, last = name.split('.')
+            place = nested
+            for part in path:
+                place = place.setdefault(part, {})
+            place[last] = value
+        try:
+            return self.config.model_validate(nested)
+        except ValidationError as error:
+            raise ConfigError(describe(error)) from error
+
+
+PERCEPTION = Layout(PerceptionConfig, 'perception_node', {
     'camera_names': 'Names of the cameras, in the order in which they are batched. Each brings '
     'its own parameters cameras.<name>.*',
     'model_names': 'Names of the models. Each brings its own parameters models.<name>.*',
-}
-"""The two parameters that are lists of names: ROS has no mappings."""
-
-
-def flat_fields(cameras: Iterable[str], models: Iterable[str]) -> dict[str, FieldInfo]:
-    """Return every parameter by its flat name, such as 'cameras.front.topic', in order.
-
-    :param cameras: names of the cameras, which become part of their parameters' names.
-    :param models: likewise.
-    """
-    sections: dict[str, type[BaseModel]] = {
-        'synchronizer': SynchronizerConfig,
-        **{f'cameras.{name}': CameraConfig for name in cameras},
-        **{f'models.{name}': ModelConfig for name in models},
-        'overlay': OverlayConfig,
-    }
-    nested = {section.partition('.')[0] for section in sections} | {'cameras', 'models'}
-    fields = {n: f for n, f in PerceptionConfig.model_fields.items() if n not in nested}
-    for section, its_class in sections.items():
-        fields |= {f'{section}.{name}': f for name, f in its_class.model_fields.items()}
-    return fields
+})
 
 
 def is_live(field: FieldInfo) -> bool:
@@ -58,23 +103,3 @@ def unit_of(field: FieldInfo) -> str:
     """Return the unit of a parameter, '' for none."""
     extra = field.json_schema_extra
     return str(extra.get('unit') or '') if isinstance(extra, dict) else ''
-
-
-def from_flat(
-    values: Mapping[str, Any], cameras: Iterable[str], models: Iterable[str]
-) -> PerceptionConfig:
-    """Validate flat values by the names of `flat_fields`.
-
-    :raises ConfigError: as `load_config`.
-    """
-    nested: dict[str, Any] = {
-        'cameras': {name: {} for name in cameras},
-        'models': {name: {} for name in models},
-    }
-    for name, value in values.items():
-        *path, last = name.split('.')
-        place = nested
-        for part in path:
-            place = place.setdefault(part, {})
-        place[last] = value
-    return load_config(nested)

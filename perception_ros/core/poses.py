@@ -104,8 +104,9 @@ def problem_of(matrix: Matrix) -> str:
     if not np.isfinite(matrix).all():
         return 'got what is not finite (or a quaternion of zeros)'
     turn = matrix[:3, :3]
-    off = float(np.abs(turn @ turn.T - np.eye(3)).max())
-    if off > ROTATION_TOLERANCE:
+    with np.errstate(all='ignore'):
+        off = float(np.abs(turn @ turn.T - np.eye(3)).max())
+    if not off <= ROTATION_TOLERANCE:
         return f'got what also stretches: R R^T is off the identity by {off:.2g}'
     if np.linalg.det(turn) < 0:
         return 'got what also mirrors'

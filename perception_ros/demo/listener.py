@@ -12,6 +12,7 @@ import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 from vision_msgs.msg import Detection2DArray
 
+from perception_ros.core.topics import overlay_topic
 from perception_ros.demo.harvest import FrameKey, Harvest
 from perception_ros.demo.station import Check, Station
 from perception_ros.ros.messages import to_nanoseconds
@@ -40,7 +41,7 @@ class Listener(Station):
                 self._subscribe(Image, topic, partial(self._take_mask, f'{model}/{output}'))
         for camera in cameras:
             take = partial(self._take_overlay, camera)
-            self._subscribe(CompressedImage, f'{camera}/overlay/compressed', take)
+            self._subscribe(CompressedImage, overlay_topic(camera), take)
         self._node.create_subscription(
             DiagnosticArray, '/perception/latency', self._take_latency, make_qos('reliable', 10)
         )

@@ -19,7 +19,7 @@ from perception_ros.bags import open_input
 from perception_ros.bundles import Bundle
 from perception_ros.core.errors import ConfigError
 from perception_ros.core.files import write_text
-from perception_ros.core.parameters import from_flat
+from perception_ros.core.parameters import PERCEPTION
 from perception_ros.core.sources import DEFAULT_CAMERAS
 from perception_ros.core.topics import topic_names
 from perception_ros.demo.harvest import Harvest, write_film
@@ -121,7 +121,9 @@ def run_demo(options: DemoOptions, report: Report) -> dict[str, Any]:
         try:
             listener.change_state('configure', _APPEAR_S + _CONFIGURE_S)
             outputs = {name: bundle.manifest.outputs for name, bundle in bundles.items()}
-            listener.listen(topic_names(from_flat({}, cameras, bundles), outputs), cameras)
+            names = {'camera_names': cameras, 'model_names': bundles}
+            config = PERCEPTION.build({}, names)
+            listener.listen(topic_names(config, outputs), cameras)
             listener.change_state('activate', _APPEAR_S)
             listener.wait_for_publishers(_APPEAR_S)
         except DemoError as error:

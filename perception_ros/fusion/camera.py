@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception_ros.core.errors import CalibrationError
-from perception_ros.fusion.distortion import Array, Distortion, distortion, DistortionModel
+from perception_ros.fusion.distortion import Distortion, distortion, DistortionModel
+from perception_ros.fusion.folds import Array
 
 _BORDER = 64
 """Points on each side of the image at which its field of view is measured."""
@@ -61,7 +62,8 @@ class CameraModel:
         _check_matrix(np.asarray(self.matrix))
         bending = distortion(self.distortion, self.coefficients)
         object.__setattr__(self, '_bending', bending)
-        object.__setattr__(self, '_planes', self._frustum())
+        with np.errstate(all='ignore'):
+            object.__setattr__(self, '_planes', self._frustum())
 
     @property
     def origin(self) -> NDArray[np.float64]:
@@ -76,6 +78,16 @@ class CameraModel:
         Beyond it the distortion folds back, and nothing is seen.
         """
         return float(np.arctan(self._bending.limit))
+
+    @property
+    def lit_border(self) -> float:
+        """What share of the image's border the lens can show, 0..1.
+
+        The corners of a fisheye may be dark. Of other lenses a polynomial folds within the image
+        where this is below 1: it was fitted to too few points near the border.
+        """
+        with np.errstate(all='ignore'):
+            return float(1 - np.isnan(self._border()[0]).mean())
 
     def project(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return where points [N, 3] m of the optical frame are, float64 [N, 2] px.
@@ -152,23 +164,25 @@ class CameraModel:
         y = (pixels[:, 1] - 0.5 - cy) / fy
         return self._bending.undistort((pixels[:, 0] - 0.5 - cx - skew * y) / fx, y)
 
-    def _frustum(self) -> Array:
-        """Return four planes [4, 3] through the lens; all that is seen is on their positive side.
-
-        They stand around what lights the image's border or, where that is nothing, around all
-        that the lens can show.
-        """
+    def _border(self) -> Array:
+        """Return x / z and y / z [2, N] of what lights the image's border; NaN where dark."""
         along = np.linspace(0, 1, _BORDER)
         low, high = np.zeros(_BORDER), np.ones(_BORDER)
         border = np.concatenate([
             np.stack(side, axis=1)
             for side in ((along, low), (along, high), (low, along), (high, along))
         ])
-        with np.errstate(all='ignore'):
-            xy = np.stack(self._straight(border * (self.width, self.height)))
-        limit = self._bending.limit
-        lost = bool(np.isnan(xy).any())
-        edges = np.concatenate([xy, [[-limit, limit]] * 2], axis=1) if lost else xy
+        return np.stack(self._straight(border * (self.width, self.height)))
+
+    def _frustum(self) -> Array:
+        """Return four planes [4, 3] through the lens; all that is seen is on their positive side.
+
+        They stand around what lights the image's border or, where that is nothing, around all
+        that the lens can show.
+        """
+        edges, limit = self._border(), self._bending.limit
+        if np.isnan(edges).any():
+            edges = np.concatenate([edges, [[-limit, limit]] * 2], axis=1)
         (left, top), (right, bottom) = np.nanmin(edges, axis=1), np.nanmax(edges, axis=1)
         # The border bends between the points at which it was looked at.
         wider, higher = 0.02 * (right - left), 0.02 * (bottom - top)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from perception_ros.core.errors import CalibrationError
+from perception_ros.core.poses import problem_of
 from perception_ros.fusion.camera import CameraModel, scaled
 from perception_ros.fusion.distortion import DistortionModel
 
@@ -99,10 +100,10 @@ def _rectified(info: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     matrix = projection[:, :3]
     frame = np.eye(4)
     frame[:3, :3] = turn
-    if not np.allclose(turn @ turn.T, np.eye(3), atol=1e-3) or np.linalg.det(turn) < 0:
+    if problem := problem_of(frame):
         raise CalibrationError(
-            f'expected a rotation as R of a CameraInfo, got {turn.tolist()}; let the driver set '
-            'it (the identity where only one camera is rectified)'
+            f'expected a rotation as R of a CameraInfo, {problem}: {turn.tolist()}; let the '
+            'driver set it (the identity where only one camera is rectified)'
         )
     if matrix[0, 0] > 0 and matrix[1, 1] > 0 and list(matrix[2]) == [0, 0, 1]:
         frame[:3, 3] = np.linalg.solve(matrix, projection[:, 3])

@@ -10,16 +10,16 @@ an angle, up to which no two points meet; it is computed once. Beyond it nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Literal, Protocol, TypeAlias
+from collections.abc import Sequence
+from typing import Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from perception_ros.core.errors import CalibrationError
+from perception_ros.fusion.brown import Brown
+from perception_ros.fusion.folds import Array, smallest_root, WIDEST
 
 DistortionModel = Literal['none', 'plumb_bob', 'rational_polynomial', 'equidistant']
-Array: TypeAlias = NDArray[np.float64]
 
 COUNTS: dict[str, tuple[int, ...]] = {
     'none': (0,),
@@ -29,12 +29,10 @@ COUNTS: dict[str, tuple[int, ...]] = {
 }
 """How many coefficients a model may have."""
 
-WIDEST = np.radians(89.9)
-"""No distorted lens sees farther off its axis: x / z loses all meaning at a right angle."""
-
 _STEPS = 512
-_DIRECTIONS = 48
 _CLOSE = 1e-10
+_MOST = 1e9
+"""Of a coefficient: no lens has it, and the powers of it are still numbers."""
 
 
 class Distortion(Protocol):
@@ -67,15 +65,17 @@ def distortion(model: str, coefficients: Sequence[float] | Array) -> Distortion:
             f'expected {" or ".join(map(str, COUNTS[model]))} coefficients of {model}, got '
             f'{values.size}; check D and distortion_model against each other'
         )
-    if not np.isfinite(values).all():
+    if not (np.abs(values) < _MOST).all():
         raise CalibrationError(
-            f'expected finite coefficients of {model}, got {values.tolist()}; calibrate again'
+            f'expected coefficients of {model} below {_MOST:g}, got {values.tolist()}; calibrate '
+            'again'
         )
     if model == 'none':
         return _Pinhole()
     if model == 'equidistant':
         return _Equidistant(values)
-    return _Polynomial(values)
+    with np.errstate(all='ignore'):  # it looks for poles
+        return Brown(values)
 
 
 class _Pinhole:
@@ -97,7 +97,9 @@ class _Equidistant:
 
     def __init__(self, coefficients: Array) -> None:
         self._k = tuple(coefficients.tolist())
-        self._widest = _first(lambda angle: self._slope(angle) <= 0, WIDEST)
+        k1, k2, k3, k4 = self._k
+        fold = smallest_root([1, 3 * k1, 5 * k2, 7 * k3, 9 * k4])
+        self._widest = min(float(np.sqrt(fold)), WIDEST)
         self.limit = float(np.tan(self._widest))
 
     def distort(self, x: Array, y: Array) -> tuple[Array, Array]:
@@ -129,150 +131,3 @@ class _Equidistant:
         s: Array = angle * angle
         slope: Array = 1 + s * (3 * k1 + s * (5 * k2 + s * (7 * k3 + s * 9 * k4)))
         return slope
-
-
-class _Polynomial:
-    """Brown's model as OpenCV writes it: radial, tangential, thin prism, and a tilted sensor.
-
-    Source: OpenCV's reference of calib3d, "Detailed Description"; `plumb_bob` is the part with
-    k1, k2, p1, p2, k3.
-    """
-
-    def __init__(self, coefficients: Array) -> None:
-        every = np.zeros(14)
-        every[:len(coefficients)] = coefficients
-        k1, k2, p1, p2, k3, k4, k5, k6, *prism = every[:12].tolist()
-        self._above, self._below = (k1, k2, k3), (k4, k5, k6)
-        self._tangential, self._prism = (p1, p2), tuple(prism)
-        self._tilt = _tilt(*every[12:]) if every[12:].any() else None
-        self._skewed = any((p1, p2, *prism))
-        self.limit = float(np.tan(_first(self._folds, WIDEST)))
-
-    def distort(self, x: Array, y: Array) -> tuple[Array, Array]:
-        x, y = self._bend(x, y)
-        return (x, y) if self._tilt is None else _through(self._tilt, x, y)
-
-    def undistort(self, x: Array, y: Array) -> tuple[Array, Array]:
-        if self._tilt is not None:
-            x, y = _through(np.asarray(np.linalg.inv(self._tilt)), x, y)
-        radius = np.hypot(x, y)
-        radii = np.tan(np.linspace(0, np.arctan(self.limit), _STEPS))
-        start = np.interp(radius, radii * self._radial(radii**2)[0], radii)
-        start /= np.where(radius > 0, radius, 1)
-        at_x, at_y = x * start, y * start
-        for _ in range(12):
-            off_x, off_y = self._bend(at_x, at_y)
-            off_x, off_y = off_x - x, off_y - y
-            xx, xy, yx, yy = self._jacobian(at_x, at_y)
-            area = xx * yy - xy * yx
-            at_x -= (yy * off_x - xy * off_y) / area
-            at_y -= (xx * off_y - yx * off_x) / area
-        off_x, off_y = self._bend(at_x, at_y)
-        near = np.hypot(off_x - x, off_y - y) < _CLOSE * np.maximum(radius, 1)
-        lost = ~near | (np.hypot(at_x, at_y) > self.limit)
-        at_x[lost] = at_y[lost] = np.nan
-        return at_x, at_y
-
-    def _bend(self, x: Array, y: Array) -> tuple[Array, Array]:
-        square = x * x + y * y
-        radial = self._factor(square)
-        if not self._skewed:
-            return x * radial, y * radial
-        (p1, p2), (s1, s2, s3, s4) = self._tangential, self._prism
-        cross = 2 * x * y
-        bent_x = x * radial + p1 * cross + p2 * (square + 2 * x * x)
-        bent_y = y * radial + p2 * cross + p1 * (square + 2 * y * y)
-        if any(self._prism):
-            bent_x += square * (s1 + square * s2)
-            bent_y += square * (s3 + square * s4)
-        return bent_x, bent_y
-
-    def _factor(self, square: Array) -> Array:
-        above = _cubic(self._above, square)
-        return above / _cubic(self._below, square) if any(self._below) else above
-
-    def _radial(self, square: Array) -> tuple[Array, Array]:
-        """Return the radial factor and its derivative by the square of the radius."""
-        above, below = _cubic(self._above, square), _cubic(self._below, square)
-        change = _slope(self._above, square) * below - above * _slope(self._below, square)
-        return above / below, change / (below * below)
-
-    def _jacobian(self, x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
-        """Return how the bent x and y change with x and y: dx/dx, dx/dy, dy/dx, dy/dy."""
-        square = x * x + y * y
-        radial, change = self._radial(square)
-        (p1, p2), (s1, s2, s3, s4) = self._tangential, self._prism
-        both = 2 * x * y * change + 2 * p1 * x + 2 * p2 * y
-        prism_x = 2 * s1 + 4 * s2 * square
-        prism_y = 2 * s3 + 4 * s4 * square
-        return (
-            radial + 2 * x * x * change + 2 * p1 * y + 6 * p2 * x + prism_x * x,
-            both + prism_x * y,
-            both + prism_y * x,
-            radial + 2 * y * y * change + 6 * p1 * y + 2 * p2 * x + prism_y * y,
-        )
-
-    def _folds(self, angle: Array) -> NDArray[np.bool_]:
-        """Return at which angles to the axis the map has turned over in some direction.
-
-        Also true past a pole of the rational factor, where the image is turned inside out.
-        """
-        around = np.linspace(0, 2 * np.pi, _DIRECTIONS if self._skewed else 1, endpoint=False)
-        radius = np.tan(angle)[:, None]
-        x, y = radius * np.cos(around), radius * np.sin(around)
-        xx, xy, yx, yy = self._jacobian(x, y)
-        turned = ~(xx * yy - xy * yx > 0)
-        if self._tilt is not None:
-            turned |= np.isnan(self.distort(x, y)[0])
-        return np.asarray(turned.any(axis=1))
-
-
-def _cubic(factors: tuple[float, float, float], s: Array) -> Array:
-    one, two, three = factors
-    return 1 + s * (one + s * (two + s * three))
-
-
-def _slope(factors: tuple[float, float, float], s: Array) -> Array:
-    one, two, three = factors
-    return one + s * (2 * two + s * 3 * three)
-
-
-def _tilt(about_x: float, about_y: float) -> Array:
-    """Return what a sensor that is tilted by two angles sees of one that is not, [3, 3]."""
-    (sin_x, cos_x), (sin_y, cos_y) = (
-        (np.sin(angle), np.cos(angle)) for angle in (about_x, about_y)
-    )
-    turn = np.array([
-        [cos_y, sin_y * sin_x, -sin_y * cos_x],
-        [0, cos_x, sin_x],
-        [sin_y, -cos_y * sin_x, cos_y * cos_x],
-    ])
-    onto = np.array([
-        [turn[2, 2], 0, -turn[0, 2]],
-        [0, turn[2, 2], -turn[1, 2]],
-        [0, 0, 1],
-    ])
-    return np.asarray(onto @ turn)
-
-
-def _through(plane: Array, x: Array, y: Array) -> tuple[Array, Array]:
-    """Return where a plane-to-plane projection [3, 3] puts points; NaN behind it."""
-    far = plane[2, 0] * x + plane[2, 1] * y + plane[2, 2]
-    far = np.where(far > 0, far, np.nan)
-    return (
-        (plane[0, 0] * x + plane[0, 1] * y + plane[0, 2]) / far,
-        (plane[1, 0] * x + plane[1, 1] * y + plane[1, 2]) / far,
-    )
-
-
-def _first(bad: Callable[[Array], NDArray[np.bool_]], most: float) -> float:
-    """Return the greatest angle before `bad` begins, to 1e-9; `most` where it never does."""
-    low, high = 0.0, most
-    for _ in range(4):
-        angles = np.linspace(low, high, _STEPS)
-        found = np.flatnonzero(bad(angles))
-        if not len(found):
-            return high
-        at = max(int(found[0]), 1)
-        low, high = float(angles[at - 1]), float(angles[at])
-    return low

@@ -14,9 +14,8 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
-from perception_ros.core.config import parameter
+from perception_ros.core.config import Frozen, parameter
 from perception_ros.core.types import Detections
 from perception_ros.fusion.camera import Seen
 from perception_ros.fusion.class_sizes import class_size, ClassSize
@@ -33,10 +32,8 @@ _DEEPEST = 1.5
 """How much deeper than usual, or than it is wide, a thing may be."""
 
 
-class ObjectSettings(BaseModel):
+class ObjectSettings(Frozen):
     """What becomes an object in space."""
-
-    model_config = ConfigDict(frozen=True, extra='forbid', allow_inf_nan=False)
 
     max_range_m: float = parameter(
         80.0, 'Points and objects further away are left out', unit='m', ge=1.0, le=500.0

@@ -34,6 +34,7 @@ from perception_ros.core.errors import ConfigError, PerceptionError
 from perception_ros.core.files import write_text
 from perception_ros.core.frame_log import FrameLog
 from perception_ros.core.model import Model
+from perception_ros.core.parameters import PERCEPTION
 from perception_ros.core.threaded import ThreadedPipeline
 from perception_ros.core.trace import Trace
 from perception_ros.core.traced import TracedPipeline
@@ -61,7 +62,7 @@ class PerceptionNode(LifecycleNode, EmptyListsNode):
             automatically_declare_parameters_from_overrides=True,
             **node_options,
         )
-        self._declared = NodeParameters(self)
+        self._declared = NodeParameters(self, PERCEPTION)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._cancel = threading.Event()
         self._models: dict[str, Model] = {}

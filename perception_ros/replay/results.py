@@ -20,7 +20,7 @@ from perception_ros.core.config import PerceptionConfig
 from perception_ros.core.errors import ImageError
 from perception_ros.core.image import Image
 from perception_ros.core.overlay import draw_results, Palette
-from perception_ros.core.topics import topic_names
+from perception_ros.core.topics import overlay_topic, topic_names
 from perception_ros.core.types import Result
 
 _log = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class ResultBag:
                 continue
             head = messages.header(frame.stamp_ns, frame.frame_id)
             self._writer.write(
-                f'{NAMESPACE}/{frame.camera}/overlay/compressed',
+                f'{NAMESPACE}/{overlay_topic(frame.camera)}',
                 messages.image_file(head, jpeg, 'jpeg'), frame.received_ns,
             )
 

@@ -1,4 +1,4 @@
-"""Read sensor_msgs/Image and CompressedImage in place from a serialised message.
+"""Read images and point clouds in place from a serialised message.
 
 A subscription with `raw=True` gets the bytes as they came over the wire. rclpy's own conversion
 copies the pixels into a Python array first, which for a camera costs more than all else that its
@@ -14,12 +14,15 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
+import numpy as np
 from typing_extensions import Buffer
 
+from perception_ros.core.cloud import Cloud, PointField
 from perception_ros.core.errors import ImageError
 from perception_ros.core.image import Image
 
 _ENCAPSULATION = 4
+_MOST_FIELDS = 256
 _BYTE_ORDERS = {b'\x00\x00': '>', b'\x00\x01': '<'}
 _STAMP = {order: struct.Struct(f'{order}iI') for order in '<>'}
 _UINT32 = {order: struct.Struct(f'{order}I') for order in '<>'}
@@ -94,6 +97,32 @@ def read_compressed_image(serialised: Buffer) -> StampedImage:
     stamp_ns, frame_id = reader.header()
     image_format = reader.string('format')
     return StampedImage(stamp_ns, frame_id, Image.compressed(reader.octets('data'), image_format))
+
+
+def read_point_cloud(serialised: Buffer) -> tuple[Stamp, Cloud]:
+    """Read a sensor_msgs/PointCloud2. Its data is a view of `serialised`, which must not change.
+
+    The description is taken as it is: `Cloud.check` compares it with the data.
+
+    :raises ImageError: the bytes are no such message, or were cut off.
+    """
+    reader = _Reader(serialised, 'sensor_msgs/PointCloud2')
+    stamp = Stamp(*reader.header())
+    height, width = reader.uint32('height'), reader.uint32('width')
+    fields = tuple(
+        PointField(
+            reader.string('fields.name'), reader.uint32('fields.offset'),
+            reader.octet('fields.datatype'), reader.uint32('fields.count'),
+        )
+        for _ in range(min(reader.uint32('fields'), _MOST_FIELDS))
+    )
+    is_bigendian = bool(reader.octet('is_bigendian'))
+    point_step, row_step = reader.uint32('point_step'), reader.uint32('row_step')
+    data = np.frombuffer(reader.octets('data'), np.uint8)
+    is_dense = bool(reader.octet('is_dense'))
+    return stamp, Cloud(
+        fields, height, width, point_step, row_step, data, is_bigendian, is_dense
+    )
 
 
 class _Reader:

@@ -1,8 +1,8 @@
-"""The configuration as parameters of the perception node, and changes of them while it runs.
+"""A configuration as parameters of a node, and changes of them while it runs.
 
-Nothing here names a parameter: names, types, ranges and descriptions come from `core.config`. Two
-lists say which cameras and models there are, `camera_names` and `model_names`; each name in them
-brings the parameters of one camera or model, such as `cameras.front.topic`.
+Nothing here names a parameter: names, types, ranges and descriptions come from the layout. Lists
+such as `camera_names` say what there is; each name in them brings the parameters of one item, such
+as `cameras.front.topic`.
 """
 
 from __future__ import annotations
@@ -10,35 +10,35 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 from string import digits
-from typing import Any
+from typing import Any, Generic
 
 from pydantic.fields import FieldInfo
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from perception_ros.core.config import PerceptionConfig
 from perception_ros.core.errors import ConfigError
-from perception_ros.core.parameters import flat_fields, from_flat, is_live, NAME_LISTS
+from perception_ros.core.parameters import ConfigT, is_live, Layout
 from perception_ros.ros.declare import Declarations, misspelt
 
 
-class NodeParameters:
-    """Declares all parameters of a node and turns their values into a `PerceptionConfig`.
+class NodeParameters(Generic[ConfigT]):
+    """Declares all parameters of a node and turns their values into its configuration.
 
     The node is made as `Declarations` wants it. A value that cannot be used does not stop the
     node: it is told by `load`, until it is set right.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, layout: Layout[ConfigT]) -> None:
         self._node = node
+        self._layout = layout
         self._declared = Declarations(node)
-        for name, description in NAME_LISTS.items():
+        for name, description in layout.lists.items():
             field = FieldInfo(annotation=tuple[str, ...], default=(), description=description)
             self._declared.declare(name, field, read_only=False)
         self._declare_missing()
 
-    def load(self) -> PerceptionConfig:
+    def load(self) -> ConfigT:
         """Return the configuration that the parameters describe now.
 
         :raises ConfigError: naming every parameter that is unknown or cannot be used.
@@ -47,7 +47,7 @@ class NodeParameters:
         problems = dict(self._declared.problems)
         others = set()
         for name in self._declared.undeclared():
-            if _is_of_another(name):
+            if self._is_of_another(name):
                 section, other, _ = name.split('.', 2)
                 others.add((section, other))
             else:
@@ -61,7 +61,7 @@ class NodeParameters:
 
     def judge(
         self, parameters: Iterable[Parameter[Any]], running: bool
-    ) -> tuple[SetParametersResult, PerceptionConfig | None]:
+    ) -> tuple[SetParametersResult, ConfigT | None]:
         """Judge a change that is about to be made: the node's on-set callback calls this.
 
         :param running: whether the node is configured, so that only live parameters may change.
@@ -85,44 +85,44 @@ class NodeParameters:
             self._declared.problems.pop(name, None)
         return SetParametersResult(successful=True), config
 
-    def _config(self, changes: dict[str, Any]) -> PerceptionConfig:
-        cameras, models = self._names()
+    def _config(self, changes: dict[str, Any]) -> ConfigT:
+        names = self._names()
         values = {
             name: self._declared.plain(name, changes[name])
             if name in changes
             else self._declared.value(name)
-            for name in flat_fields(cameras, models)
+            for name in self._layout.fields(names)
         }
-        return from_flat(values, cameras, models)
+        return self._layout.build(values, names)
 
-    def _names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the names of the cameras and of the models."""
-        return self._declared.value('camera_names'), self._declared.value('model_names')
+    def _names(self) -> dict[str, tuple[str, ...]]:
+        """Return the names in each list."""
+        return {parameter: self._declared.value(parameter) for parameter in self._layout.lists}
 
     def _declare_missing(self) -> None:
-        for name, field in flat_fields(*self._names()).items():
+        for name, field in self._layout.fields(self._names()).items():
             if name not in self._declared.fields:
                 self._declared.declare(name, field, read_only=False)
+
+    def _is_of_another(self, name: str) -> bool:
+        """Say whether a parameter would be known if its item were in its list of names."""
+        section, _, rest = name.partition('.')
+        other, _, _ = rest.partition('.')
+        is_item = section in self._layout.sections.values()
+        return is_item and name in self._layout.fields_of(other)
 
     def _tell_of_another(self, section: str, other: str) -> None:
         """Say that there are parameters of a camera or model that is not in use.
 
         One file may serve many vehicles, so that is as intended, unless the name looks misspelt.
         """
-        names = self._names()[0 if section == 'cameras' else 1]
-        what = f'{section}.{other}.* has no effect: {other!r} is not in {section[:-1]}_names'
+        parameter = f'{section[:-1]}_names'
+        names = self._names()[parameter]
+        what = f'{section}.{other}.* has no effect: {other!r} is not in {parameter}'
         if close := _misspelt_name(other, names):
             self._node.get_logger().warning(f'{what}; did you mean {close!r}?')
         else:
             self._node.get_logger().info(what)
-
-
-def _is_of_another(name: str) -> bool:
-    """Say whether a parameter would be known if its camera or model were in the list of names."""
-    section, _, rest = name.partition('.')
-    other, _, _ = rest.partition('.')
-    cameras, models = ([other], []) if section == 'cameras' else ([], [other])
-    return section in ('cameras', 'models') and name in flat_fields(cameras, models)
 
 
 def _misspelt_name(name: str, names: Iterable[str]) -> str:

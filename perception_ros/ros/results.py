@@ -13,7 +13,7 @@ from perception_ros.core.composer import Composer
 from perception_ros.core.config import PerceptionConfig
 from perception_ros.core.model import Model
 from perception_ros.core.overlay import draw_results, Palette
-from perception_ros.core.topics import topic_names
+from perception_ros.core.topics import overlay_topic, topic_names
 from perception_ros.core.types import Detections, Result
 from perception_ros.ros.autoware import RoiPublishers
 from perception_ros.ros.messages import to_header, to_jpeg, to_label_info
@@ -68,9 +68,7 @@ class ResultPublishers:
                 label_publisher.publish(to_label_info(header, names))
                 self._labels.append(label_publisher)
         self._overlays = {
-            camera: node.create_publisher(
-                CompressedImage, f'{camera}/overlay/compressed', RESULT_QOS
-            )
+            camera: node.create_publisher(CompressedImage, overlay_topic(camera), RESULT_QOS)
             for camera in config.cameras
         }
         self._composer = Composer(

@@ -9,6 +9,9 @@ import pytest
 from perception_ros.cli.parameters import as_yaml
 from perception_ros.core.errors import ConfigError
 from perception_ros.core.parameter_file import read_parameter_file
+from perception_ros.core.parameters import PERCEPTION
+
+NAMES = {'camera_names': ['front', 'rear'], 'model_names': ['roadscene']}
 
 
 def written(folder: Path, text: str) -> Path:
@@ -18,7 +21,7 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_what_the_command_prints_can_be_read(tmp_path: Path) -> None:
-    config = read_parameter_file(written(tmp_path, as_yaml(['front', 'rear'], ['roadscene'])))
+    config = read_parameter_file(written(tmp_path, as_yaml(PERCEPTION, NAMES)))
     assert list(config.cameras) == ['front', 'rear']
     assert config.models['roadscene'].cameras == (), "['']: how ROS writes an empty list"
 

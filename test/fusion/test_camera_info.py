@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import cv2
+from hypothesis import given, settings
+from hypothesis import strategies as st
 import numpy as np
 from numpy.typing import NDArray
 import pytest
@@ -120,7 +122,7 @@ def test_models_by_the_names_that_drivers_use(info: CameraInfo, model: str) -> N
     ({'k': np.full(9, np.inf)}, 'raw', None, '9 finite numbers as K'),
     ({'p': np.zeros(9)}, 'rectified', None, '12 finite numbers as P'),
     ({'p': -P.reshape(12)}, 'rectified', None, 'focal lengths of -900'),
-    ({'d': np.full(5, np.nan)}, 'raw', None, 'finite coefficients'),
+    ({'d': np.full(5, np.nan)}, 'raw', None, 'below 1e.09, got .nan'),
     ({'d': D[:3]}, 'raw', None, '4 or 5 coefficients of plumb_bob, got 3'),
     ({'distortion_model': 'ftheta'}, 'raw', None, "got 'ftheta'"),
     ({'width': 0}, 'raw', None, 'got 0x900; let the driver fill'),
@@ -135,3 +137,46 @@ def test_what_describes_no_lens_is_refused(
     info = replace(CameraInfo(), **changes)  # type: ignore[arg-type]
     with pytest.raises(CalibrationError, match=said):
         camera_model(info, image, size)  # type: ignore[arg-type]
+
+
+NUMBERS = st.sampled_from([0.0, 1, -1, 500, 1e-3, 1e8, -1e300, 1e300, 1e-300, np.nan, np.inf])
+
+
+def numbers(count: int) -> st.SearchStrategy[NDArray[np.float64]]:
+    return st.lists(NUMBERS, min_size=count, max_size=count).map(np.array)
+
+
+def matrices(columns: int) -> st.SearchStrategy[NDArray[np.float64]]:
+    """Draw what looks like a camera matrix."""
+    return numbers(4 + columns).map(lambda n: np.array([
+        [n[0], 0, n[1], *n[4:][:columns - 3]], [0, n[2], n[3], *n[5:][:columns - 3]],
+        [0, 0, 1, *n[6:][:columns - 3]],
+    ]).reshape(-1))
+
+
+@given(
+    changes=st.fixed_dictionaries({}, optional={
+        'distortion_model': st.sampled_from(
+            ['', 'plumb_bob', 'rational_polynomial', 'equidistant', 'other']),
+        'd': st.sampled_from([0, 4, 5, 8, 12, 14, 3]).flatmap(numbers),
+        'k': numbers(9) | matrices(3), 'r': numbers(9), 'p': numbers(12) | matrices(4),
+        'width': st.integers(0, 3), 'height': st.integers(0, 2**32 - 1),
+        'binning_x': st.integers(0, 2**32 - 1), 'binning_y': st.integers(0, 3),
+        'roi': st.builds(Roi, *[st.integers(0, 2000)] * 4, st.booleans()),
+    }),
+    image=st.sampled_from(['raw', 'rectified']),
+    size=st.sampled_from([None, (1600, 900), (0, 0), (1, 2**31)]),
+)
+@settings(max_examples=300, deadline=None)
+def test_whatever_a_camera_info_holds(
+    changes: dict[str, object], image: str, size: tuple[int, int] | None
+) -> None:
+    """A lens that can be asked, or a reason: nothing else may reach the node."""
+    info = replace(CameraInfo(), **changes)  # type: ignore[arg-type]
+    try:
+        lens = camera_model(info, image, size)  # type: ignore[arg-type]
+    except CalibrationError:
+        return
+    shown = lens.see(POINTS.astype(np.float32), np.eye(4))
+    assert ((shown.pixels >= 0) & (shown.pixels < (lens.width, lens.height))).all()
+    assert lens.rays(np.array([[1.0, 2]])).shape == (1, 3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
@@ -231,3 +233,38 @@ def test_a_frame_that_moves_in_a_tree_of_its_own_cannot_be_tied_by_a_file() -> N
     tree.add('mast', 'optical', 0, at(1))
     with pytest.raises(TransformError, match="fixed to 'mast', got 'optical', which moves"):
         tree.fill('base', 'optical', at(3))
+
+
+FRAMES = st.sampled_from(['a', 'b', 'c', 'd', 'e'])
+ADD = st.tuples(
+    st.just('add'), FRAMES, FRAMES, st.integers(0, 3000), st.booleans(),
+    st.sampled_from([at(0), at(1), at(np.nan), np.zeros((4, 4))]),
+)
+FILL = st.tuples(st.just('fill'), FRAMES, FRAMES, st.sampled_from([at(2), at(np.inf)]))
+LOOKUP = st.tuples(st.just('lookup'), FRAMES, FRAMES, st.integers(-100, 4000) | st.none())
+
+
+@given(st.lists(ADD | FILL | LOOKUP, max_size=40))
+@settings(max_examples=300, deadline=None)
+def test_whatever_is_published_it_stays_a_tree(steps: list[tuple[Any, ...]]) -> None:
+    """Every history ends in answers or reasons; what was refused has changed nothing."""
+    tree = TransformTree(history_ns=S)
+    for kind, parent, child, *rest in steps:
+        before = {frame: tree.parent(frame) for frame in 'abcde'}
+        try:
+            if kind == 'add':
+                stamp_ms, is_static, matrix = rest
+                tree.add(parent, child, stamp_ms * MS, matrix, is_static)
+                assert tree.parent(child) == parent
+            elif kind == 'fill':
+                tree.fill(parent, child, rest[0])
+                assert tree.root(parent) == tree.root(child)
+            else:
+                stamp_ns = None if rest[0] is None else rest[0] * MS
+                there = tree.lookup(parent, child, stamp_ns)
+                back = tree.lookup(child, parent, stamp_ns)
+                assert np.allclose(there @ back, np.eye(4))
+        except TransformError:
+            assert before == {frame: tree.parent(frame) for frame in 'abcde'}
+        for frame in 'abcde':
+            assert tree.parent(tree.root(frame)) is None  # it ends: no loop

@@ -1,0 +1,207 @@
+"""Which images belong to which LiDAR sweep: a pure state machine.
+
+    matcher.push_sweep(sweep)                       # whenever a sweep comes in
+    matcher.push(camera, output, stamp_ns, value)   # whenever something about an image comes in
+    matcher.poll(now_ns)                            # -> the sweeps that are ready, in order
+    matcher.next_deadline_ns()                      # -> when to poll again if nothing comes in
+
+It never blocks, calls nobody back and holds no lock: its owner serialises the calls.
+
+What is known about one image (its boxes, its masks: the *outputs*) gathers under its stamp. To a
+sweep belongs, of each camera, the image whose stamp is nearest to the sweep's plus the camera's
+offset, within the tolerance. A sweep leaves when that can no longer change for any camera that is
+expected, or when it has waited `max_wait_ms`.
+
+What holds, whatever comes in:
+
+- every sweep leaves exactly once, in the order in which they came, with what there is;
+- what is said about one image is never mixed with another's;
+- a camera that fell silent is waited for by `LOST_AFTER` sweeps and no longer, and so is an output
+  that a camera no longer has; what comes in brings them back;
+- memory is bounded: `MOST_IMAGES` of each camera, `MOST_SWEEPS` that wait.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from perception_ros.fusion.types import Sweep
+
+LOST_AFTER = 3
+"""A camera that is missing from so many sweeps in a row is not waited for, until it is back."""
+MOST_IMAGES = 24
+"""Remembered of each camera: a second of 24 Hz, which is more than results are late."""
+MOST_SWEEPS = 8
+JUMP_NS = 1_000_000_000
+"""A stamp this far behind the newest is that of a clock that was set back."""
+_PERIODS = 5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MatchedImage:
+    """What is known about one image: output -> what was pushed."""
+
+    stamp_ns: int
+    outputs: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MatchedSweep:
+    """A sweep, and of each camera the image that belongs to it, if there is one."""
+
+    sweep: Sweep
+    images: Mapping[str, MatchedImage]
+    missing: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Image:
+    outputs: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Camera:
+    """What is remembered of one camera. Stamps are in order."""
+
+    outputs: tuple[str, ...]
+    offset_ns: int
+    images: dict[int, _Image] = field(default_factory=dict)
+    silent: dict[str, int] = field(default_factory=dict)
+    """Output -> images in a row that went without it."""
+    missed: int = 0
+    """Sweeps in a row."""
+    is_known: bool = False
+    newest_ns: int = 0
+    intervals_ns: deque[int] = field(default_factory=lambda: deque(maxlen=_PERIODS))
+
+    @property
+    def is_expected(self) -> bool:
+        return self.is_known and self.missed < LOST_AFTER
+
+    @property
+    def period_ns(self) -> int:
+        """Return the median time between images; 0: not known."""
+        if not self.intervals_ns:
+            return 0
+        return sorted(self.intervals_ns)[len(self.intervals_ns) // 2]
+
+    def take(self, output: str, stamp_ns: int, value: Any) -> None:
+        if stamp_ns < self.newest_ns - JUMP_NS:
+            self.images.clear()
+            self.newest_ns = 0
+            self.intervals_ns.clear()
+        self.is_known, self.missed = True, 0
+        self.silent[output] = 0
+        if stamp_ns not in self.images:
+            if stamp_ns > self.newest_ns > 0:
+                self.intervals_ns.append(stamp_ns - self.newest_ns)
+            self.newest_ns = max(self.newest_ns, stamp_ns)
+            self.images[stamp_ns] = _Image()
+            if len(self.images) > MOST_IMAGES:
+                del self.images[min(self.images)]
+        self.images[stamp_ns].outputs[output] = value
+
+    def is_whole(self, image: _Image) -> bool:
+        """Say whether nothing more is expected about an image."""
+        return all(
+            output in image.outputs or self.silent.get(output, LOST_AFTER) >= LOST_AFTER
+            for output in self.outputs
+        )
+
+    def nearest(self, target_ns: int, tolerance_ns: int) -> int | None:
+        """Return the stamp of the image that is nearest to a time; None: none is near."""
+        near = min(self.images, key=lambda stamp: abs(stamp - target_ns), default=None)
+        return None if near is None or abs(near - target_ns) > tolerance_ns else near
+
+    def is_settled(self, target_ns: int, tolerance_ns: int) -> bool:
+        """Say whether the nearest image is there, whole, and no nearer one can come."""
+        near = self.nearest(target_ns, tolerance_ns)
+        if near is None:
+            return self.newest_ns > target_ns + tolerance_ns
+        if not self.is_whole(self.images[near]):
+            return False
+        return self.newest_ns >= target_ns or 2 * (target_ns - near) <= self.period_ns
+
+
+class SweepMatcher:
+    """Brings sweeps and images together.
+
+    :param cameras: camera -> the outputs that are fused of it; offsets_ms: by camera.
+    """
+
+    def __init__(
+        self,
+        cameras: Mapping[str, Iterable[str]],
+        offsets_ms: Mapping[str, float],
+        *,
+        tolerance_ms: float,
+        max_wait_ms: float,
+    ) -> None:
+        self._cameras = {
+            name: _Camera(tuple(outputs), round(offsets_ms.get(name, 0) * 1e6))
+            for name, outputs in cameras.items()
+        }
+        self._tolerance_ns = round(tolerance_ms * 1e6)
+        self._max_wait_ns = round(max_wait_ms * 1e6)
+        self._waiting: deque[Sweep] = deque()
+        self._left_ns: dict[str, int] = {}
+        self.late = dict.fromkeys(self._cameras, 0)
+        """Outputs of each camera that came when their sweep had left without the camera."""
+
+    def push_sweep(self, sweep: Sweep) -> None:
+        """Take in a sweep."""
+        self._waiting.append(sweep)
+
+    def push(self, camera: str, output: str, stamp_ns: int, value: Any) -> None:
+        """Take in what is said about the image of a camera with this stamp."""
+        if stamp_ns <= self._left_ns.get(camera, -1):
+            self.late[camera] += stamp_ns > self._left_ns[camera] - JUMP_NS
+        self._cameras[camera].take(output, stamp_ns, value)
+
+    def poll(self, now_ns: int) -> list[MatchedSweep]:
+        """Return the sweeps that are ready at `now_ns`, on the clock of `Sweep.received_ns`."""
+        ready = []
+        while self._waiting:
+            sweep = self._waiting[0]
+            overdue = now_ns - sweep.received_ns >= self._max_wait_ns
+            if not (overdue or len(self._waiting) > MOST_SWEEPS or self._is_settled(sweep)):
+                break
+            ready.append(self._matched(self._waiting.popleft()))
+        return ready
+
+    def next_deadline_ns(self) -> int | None:
+        """Return when the oldest sweep leaves if nothing comes in; None: none waits."""
+        return self._waiting[0].received_ns + self._max_wait_ns if self._waiting else None
+
+    def flush(self) -> list[MatchedSweep]:
+        """Let all sweeps go with what there is, as at the end of a recording."""
+        ready = [self._matched(sweep) for sweep in self._waiting]
+        self._waiting.clear()
+        return ready
+
+    def _is_settled(self, sweep: Sweep) -> bool:
+        return all(
+            camera.is_settled(sweep.stamp_ns + camera.offset_ns, self._tolerance_ns)
+            for camera in self._cameras.values() if camera.is_expected
+        )
+
+    def _matched(self, sweep: Sweep) -> MatchedSweep:
+        images, missing = {}, []
+        for name, camera in self._cameras.items():
+            target_ns = sweep.stamp_ns + camera.offset_ns
+            stamp_ns = camera.nearest(target_ns, self._tolerance_ns)
+            if stamp_ns is None:
+                camera.missed += 1
+                missing.append(name)
+                self._left_ns[name] = target_ns
+                continue
+            camera.missed = 0
+            image = camera.images[stamp_ns]
+            images[name] = MatchedImage(stamp_ns, dict(image.outputs))
+            for output in camera.outputs:
+                absent = camera.silent.get(output, LOST_AFTER) + 1
+                camera.silent[output] = 0 if output in image.outputs else absent
+        return MatchedSweep(sweep, images, tuple(missing))

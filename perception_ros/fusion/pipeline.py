@@ -1,0 +1,235 @@
+"""The way of a LiDAR sweep, from the sensor to painted points, objects and tracks.
+
+    cloud ------> Sweep --match--> MatchedSweep --place--> PlacedSweep --fuse--> FusedSweep
+    boxes, masks -------^                          ^
+    CameraInfo, transforms, calibration file ------'
+
+`SweepPipeline` is these steps without ROS, a thread or a clock: who drives it brings what comes
+in, under one lock, and lets `fuse` work in a thread of its own. An error about one camera costs
+that camera's part of one sweep and is told in `PlacedSweep.problems`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perception_ros.core.errors import ExtrapolationError, FusionError, TransformError
+from perception_ros.core.types import Detections, InstanceMasks, SemanticMask
+from perception_ros.fusion import calibration as calibrations
+from perception_ros.fusion.calibration import Calibration
+from perception_ros.fusion.camera import CameraModel
+from perception_ros.fusion.camera_info import camera_model
+from perception_ros.fusion.config import FusionConfig
+from perception_ros.fusion.ground import Terrain
+from perception_ros.fusion.matcher import MatchedImage, MatchedSweep
+from perception_ros.fusion.objects import find_objects, see_all
+from perception_ros.fusion.painting import paint
+from perception_ros.fusion.transforms import TransformTree
+from perception_ros.fusion.types import FusionSet, Matrix, Objects, Paint, Sweep, View
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageOutputs:
+    """What a perception node says about one image, under the frame of its header."""
+
+    frame_id: str
+    detections: Detections | None = None
+    ids: tuple[str, ...] = ()
+    semantic: Mapping[str, SemanticMask] | None = None
+    instances: InstanceMasks | None = None
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height of the image, if a mask tells them."""
+        masks: list[NDArray[Any]] = [mask.class_ids for mask in (self.semantic or {}).values()]
+        masks += [self.instances.indices] if self.instances else []
+        return (masks[0].shape[1], masks[0].shape[0]) if masks else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlacedSweep:
+    """A sweep, how each camera looks at it, and where it is itself.
+
+    problems: camera -> why it has no part in it; is_compensated: whether the vehicle's motion is
+    taken out. frame_id, output_from_lidar: the frame of objects; fixed_frame_id,
+    fixed_from_output: one in which the world stands still, the same as the output's where nobody
+    knows another.
+    """
+
+    fusion_set: FusionSet
+    problems: Mapping[str, str]
+    is_compensated: bool
+    frame_id: str
+    output_from_lidar: Matrix
+    fixed_frame_id: str
+    fixed_from_output: Matrix
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FusedSweep:
+    """What came of one sweep.
+
+    objects: in the frame of the output; paint: None where nobody wanted it; is_ground: bool [N].
+    """
+
+    placed: PlacedSweep
+    objects: Objects
+    paint: Paint | None
+    is_ground: NDArray[np.bool_]
+
+
+class SweepPipeline:
+    """Sweeps and what cameras say in, painted points and objects out.
+
+    :raises CalibrationError: the calibration file cannot be used.
+    """
+
+    def __init__(self, config: FusionConfig) -> None:
+        self.config = config
+        self.tree = TransformTree()
+        path = config.calibration_file
+        self.calibration = calibrations.load(Path(path)) if path else Calibration()
+        self._infos: dict[str, Any] = {}
+        self._lenses: dict[tuple[str, tuple[int, int] | None], CameraModel] = {}
+        self.calibration_problems = calibrations.fill(self.calibration, self.tree)
+
+    # ---------------------------------------------------------------- what is known of the vehicle
+
+    def transform(
+        self, parent: str, child: str, stamp_ns: int, matrix: Matrix, *, is_static: bool
+    ) -> None:
+        """Take in where a frame is.
+
+        :raises TransformError: it contradicts what is known.
+        """
+        self.tree.add(parent, child, stamp_ns, matrix, is_static)
+        if is_static:
+            self.calibration_problems = [
+                *calibrations.fill(self.calibration, self.tree),
+                *map(str, calibrations.disagreements(self.calibration, self.tree)),
+            ]
+
+    def camera_info(self, camera: str, info: Any) -> None:
+        """Take in what lens a camera has; it is looked at when it is needed."""
+        if self._infos.get(camera) != info:
+            self._infos[camera] = info
+            self._lenses = {key: lens for key, lens in self._lenses.items() if key[0] != camera}
+
+    # ------------------------------------------------------------------------ the way of a sweep
+
+    def place(
+        self, matched: MatchedSweep, outputs: Mapping[str, ImageOutputs]
+    ) -> PlacedSweep:
+        """Say how each camera looks at a sweep.
+
+        :param outputs: by camera, of the images that were matched; a camera that is not among
+            them counts as missing.
+        """
+        views, problems, is_compensated = [], {}, True
+        for camera, image in matched.images.items():
+            if camera not in outputs:
+                continue
+            said = outputs[camera]
+            try:
+                lens = self._lens(camera, said.size)
+                frame = self._frame(camera, said)
+                camera_from_lidar, moved = self._camera_from_lidar(matched, frame, image)
+            except FusionError as error:
+                problems[camera] = str(error)
+                continue
+            is_compensated &= moved
+            views.append(View(
+                camera, image.stamp_ns, lens, camera_from_lidar, said.detections, said.ids,
+                said.semantic or {}, said.instances,
+            ))
+        here = {view.camera for view in views}
+        missing = tuple(camera for camera in self.config.cameras if camera not in here)
+        frame_id, output_from_lidar = self._output(matched.sweep)
+        return PlacedSweep(
+            FusionSet(matched.sweep, tuple(views), missing), problems, is_compensated, frame_id,
+            output_from_lidar, *self._fixed(frame_id, matched.sweep.stamp_ns),
+        )
+
+    def fuse(self, placed: PlacedSweep, *, painted: bool = True) -> FusedSweep:
+        """Find the objects of a sweep, and paint its points if that is wanted. Any thread."""
+        fusion_set, to_output = placed.fusion_set, placed.output_from_lidar
+        terrain = Terrain.of(fusion_set.sweep.points, to_output)
+        seen = see_all(fusion_set)
+        objects = find_objects(
+            fusion_set, seen, terrain, self.config.objects, frame_id=placed.frame_id,
+            output_from_lidar=to_output,
+        )
+        with np.errstate(invalid='ignore'):
+            is_ground = terrain.heights < self.config.objects.ground_clearance_m
+        painting = paint(fusion_set, seen, objects, terrain) if painted else None
+        return FusedSweep(placed, objects, painting, is_ground)
+
+    # --------------------------------------------------------------------------- where things are
+
+    def _lens(self, camera: str, size: tuple[int, int] | None) -> CameraModel:
+        """Return a camera's lens: the calibration file's, else its CameraInfo's."""
+        key = camera, size
+        if key not in self._lenses:
+            known = self.calibration.cameras.get(camera)
+            if known and known.intrinsics:
+                lens = known.intrinsics.lens()
+                self._lenses[key] = lens.for_image(*size) if size else lens
+            elif camera in self._infos:
+                image = self.config.cameras[camera].image
+                self._lenses[key] = camera_model(self._infos[camera], image, size)
+            else:
+                raise FusionError(
+                    f'no CameraInfo has come on {self.config.cameras[camera].info_topic(camera)}: '
+                    f'let the driver publish it, name its topic in cameras.{camera}.camera_info, '
+                    'or give the lens in calibration_file'
+                )
+        return self._lenses[key]
+
+    def _frame(self, camera: str, said: ImageOutputs) -> str:
+        known = self.calibration.cameras.get(camera)
+        frame = self.config.cameras[camera].frame or (known.frame if known else said.frame_id)
+        if not frame:
+            raise FusionError(
+                f'the results of {camera!r} name no frame: let the driver fill in '
+                f'header.frame_id, or name the optical frame in cameras.{camera}.frame'
+            )
+        return frame
+
+    def _camera_from_lidar(
+        self, matched: MatchedSweep, frame: str, image: MatchedImage
+    ) -> tuple[Matrix, bool]:
+        """Return where a sweep is for a camera, and whether the vehicle's motion is out of it."""
+        sweep, fixed = matched.sweep, self.config.fixed_frame
+        if fixed:
+            try:
+                return self.tree.lookup_between(
+                    frame, image.stamp_ns, sweep.frame_id, sweep.stamp_ns, fixed
+                ), True
+            except TransformError:
+                pass  # nobody knows the motion: as if there were none
+        try:
+            return self.tree.lookup(frame, sweep.frame_id, sweep.stamp_ns), not fixed
+        except ExtrapolationError:
+            return self.tree.lookup(frame, sweep.frame_id), not fixed
+
+    def _output(self, sweep: Sweep) -> tuple[str, Matrix]:
+        """Return the frame of objects, and where the sweep is in it."""
+        output = self.config.output_frame
+        try:
+            return output, self.tree.lookup(output, sweep.frame_id, sweep.stamp_ns)
+        except TransformError:
+            return sweep.frame_id, np.eye(4)
+
+    def _fixed(self, frame_id: str, stamp_ns: int) -> tuple[str, Matrix]:
+        """Return the frame in which the world stands still, and where the objects' frame is."""
+        fixed = self.config.fixed_frame
+        try:
+            return fixed, self.tree.lookup(fixed, frame_id, stamp_ns)
+        except TransformError:
+            return frame_id, np.eye(4)
