@@ -115,18 +115,16 @@ def _by_boxes(boxes: NDArray[np.float32], pixels: NDArray[np.float32]) -> _Pairs
     # In order of x the points beside a box are never looked at.
     order = np.argsort(pixels[:, 0])
     in_order = pixels[order]
-    begins = np.searchsorted(in_order[:, 0], middles[:, 0] - halves[:, 0], 'right').tolist()
-    ends = np.searchsorted(in_order[:, 0], middles[:, 0] + halves[:, 0], 'left').tolist()
-    places, offs = [], []
-    for middle, half, begin, end in zip(middles, halves, begins, ends, strict=True):
-        off = (in_order[begin:end] - middle) / half
-        inside = np.flatnonzero(np.abs(off[:, 1]) < 1)
-        places.append(order[begin + inside])
-        offs.append(off[inside])
-    squared = (np.concatenate(offs) ** 2).sum(axis=1)
-    owners = np.repeat(np.arange(len(boxes)), [len(item) for item in places])
+    begins = np.searchsorted(in_order[:, 0], middles[:, 0] - halves[:, 0], 'right')
+    ends = np.searchsorted(in_order[:, 0], middles[:, 0] + halves[:, 0], 'left')
+    counts = np.maximum(ends - begins, 0)
+    owners = np.repeat(np.arange(len(boxes)), counts)
+    place = np.arange(len(owners)) + np.repeat(begins - np.cumsum(counts) + counts, counts)
+    off = (in_order[place] - middles[owners]) / halves[owners]
+    inside = np.flatnonzero(np.abs(off[:, 1]) < 1)
+    squared = (off[inside] ** 2).sum(axis=1)
     weights = np.exp(-squared / (2 * CENTRE_SPREAD**2))
-    return _Pairs(np.concatenate(places), owners, squared, weights)
+    return _Pairs(order[place[inside]], owners[inside], squared, weights)
 
 
 def _by_masks(count: int, pixels: NDArray[np.float32], masks: InstanceMasks) -> _Pairs:
