@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,13 @@ _SLOPE = 0.012
 """How far a road bends from its plane, as a share of the distance."""
 _HIGHEST_M = 1.0
 """The camera must be so far above the ground for its distance to say anything."""
+
+
+class Guess(NamedTuple):
+    """How far away what a box shows is, over the ground from the camera, and its deviation."""
+
+    range_m: float
+    deviation_m: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +95,16 @@ class Sight:
         a, b, c = plane.tolist()
         return cls(eye, (a, b, c), float(lens.matrix[1, 1]), outlooks)
 
-    def locate(self, outlook: Outlook, usual: ClassSize | None) -> Shape | None:
-        """Return where what a box shows is; None: the box does not say."""
-        guesses = self._guesses(outlook, usual) if outlook.is_known else []
-        if not guesses:
-            return None
-        weights = [deviation**-2 for _, deviation in guesses]
-        near = sum(w * distance for w, (distance, _) in zip(weights, guesses, strict=True))
-        near /= sum(weights)
-        doubt = sum(weights) ** -0.5
+    def guess(self, usuals: Sequence[ClassSize | None]) -> tuple[Guess | None, ...]:
+        """Return how far away each of its N boxes is, which show things of these sizes."""
+        return tuple(
+            self._mean(outlook, usual)
+            for outlook, usual in zip(self.outlooks, usuals, strict=True)
+        )
+
+    def locate(self, outlook: Outlook, usual: ClassSize | None, guess: Guess) -> Shape:
+        """Return where what a box shows is, if it is as far away as guessed."""
+        near, doubt = guess
         if usual:
             length, width, height = usual[:3]
             depth = math.sqrt(length * width)
@@ -115,10 +125,17 @@ class Sight:
             np.array([length, width, height]), math.nan, np.array([x, y, z]), covariance,
         )
 
-    def _guesses(
-        self, outlook: Outlook, usual: ClassSize | None
-    ) -> list[tuple[float, float]]:
-        """Return the ranges over the ground that a box suggests, each with its deviation, m."""
+    def _mean(self, outlook: Outlook, usual: ClassSize | None) -> Guess | None:
+        """Return what the guesses say together."""
+        guesses = self._guesses(outlook, usual) if outlook.is_known else []
+        if not guesses:
+            return None
+        weights = [guess.deviation_m**-2 for guess in guesses]
+        near_m = sum(w * guess.range_m for w, guess in zip(weights, guesses, strict=True))
+        return Guess(near_m / sum(weights), sum(weights) ** -0.5)
+
+    def _guesses(self, outlook: Outlook, usual: ClassSize | None) -> list[Guess]:
+        """Return what its place on the ground suggests, and what its height does."""
         guesses = []
         above_m = float(self.eye[2]) - self._ground_m(float(self.eye[0]), float(self.eye[1]))
         a, b, _ = self.ground
@@ -128,11 +145,11 @@ class Sight:
             distance = above_m / fall
             per_slope = distance**2 / above_m
             doubt = per_slope * math.hypot(_EDGE_PX / self.focal_px, _SLOPE)
-            guesses.append((distance, doubt + 0.2))
+            guesses.append(Guess(distance, doubt + 0.2))
         span = outlook.rise_up - outlook.rise_down
         if usual and not outlook.is_cut and span > 1e-3:
             distance = usual.height / span
-            guesses.append((distance, distance * math.hypot(usual.spread, 0.05)))
+            guesses.append(Guess(distance, distance * math.hypot(usual.spread, 0.05)))
         return guesses
 
     def _ground_m(self, x: float, y: float) -> float:

@@ -19,9 +19,9 @@ from perception_ros.core.config import Frozen, parameter
 from perception_ros.core.types import Detections
 from perception_ros.fusion.camera import Seen
 from perception_ros.fusion.class_sizes import class_size, ClassSize
-from perception_ros.fusion.frustums import fill
+from perception_ros.fusion.frustums import Expected, fill
 from perception_ros.fusion.ground import Terrain
-from perception_ros.fusion.monocular import Outlook, Sight
+from perception_ros.fusion.monocular import Guess, Outlook, Sight
 from perception_ros.fusion.shapes import near_range, Shape, shape_of
 from perception_ros.fusion.types import FusionSet, Matrix, Objects
 
@@ -96,14 +96,16 @@ def find_objects(
     for view, points_seen in zip(fusion_set.views, seen, strict=True):
         if view.detections is None or not len(view.detections):
             continue
-        frustums = fill(view.detections.boxes, points_seen, ranges_m, usable, view.instances)
         sight = Sight.of(
             view.lens, output_from_lidar @ np.linalg.inv(view.camera_from_lidar), terrain.plane,
             view.detections.boxes,
         )
-        place = _Place(terrain, ranges_m, eye, sight, settings)
+        place = _Place.of(view.detections, terrain, ranges_m, eye, sight, settings)
+        frustums = fill(
+            view.detections.boxes, points_seen, ranges_m, usable, place.expected(), view.instances
+        )
         for index in range(len(view.detections)):
-            if item := place.locate(view.detections, index, frustums.of(index)):
+            if item := place.locate(index, frustums.of(index)):
                 item.sources.append((view.camera, index))
                 found.append(item)
     return _together(_merged(found), fusion_set.sweep.stamp_ns, frame_id)
@@ -113,25 +115,49 @@ def find_objects(
 class _Place:
     """Where the detections of one view are."""
 
+    detections: Detections
+    usuals: tuple[ClassSize | None, ...]
+    guesses: tuple[Guess | None, ...]
     terrain: Terrain
     ranges_m: NDArray[np.float32]
     eye: NDArray[np.float64]
     sight: Sight
     settings: ObjectSettings
 
-    def locate(
-        self, detections: Detections, index: int, members: NDArray[np.intp]
-    ) -> _Found | None:
+    @classmethod
+    def of(
+        cls, detections: Detections, terrain: Terrain, ranges_m: NDArray[np.float32],
+        eye: NDArray[np.float64], sight: Sight, settings: ObjectSettings,
+    ) -> _Place:
+        """Return what is known of the detections before any point is looked at."""
+        sizes = [class_size(name) for name in detections.class_names]
+        usuals = tuple(sizes[label] for label in detections.labels.tolist())
+        return cls(
+            detections, usuals, sight.guess(usuals), terrain, ranges_m, eye, sight, settings
+        )
+
+    def expected(self) -> Expected:
+        """Return how far away the image has each of them."""
+        rows = []
+        for outlook, usual, guess in zip(
+            self.sight.outlooks, self.usuals, self.guesses, strict=True
+        ):
+            near_m, doubt_m = guess or (math.nan, math.nan)
+            rows.append((near_m, doubt_m, max(usual[:2]) if usual else near_m * outlook.aside))
+        return Expected(*np.array(rows).reshape(-1, 3).T)
+
+    def locate(self, index: int, members: NDArray[np.intp]) -> _Found | None:
         """Return one of them; None: nobody says where it is."""
-        label = detections.class_names[int(detections.labels[index])]
-        score = float(detections.scores[index])
-        usual, outlook = class_size(label), self.sight.outlooks[index]
+        label = self.detections.class_names[int(self.detections.labels[index])]
+        score = float(self.detections.scores[index])
+        usual, outlook = self.usuals[index], self.sight.outlooks[index]
         if len(members) >= self.settings.min_points:
             members = members[self._not_behind(members, outlook, usual)]
             return _Found(self._by_points(members, outlook, usual), label, score, members, False)
-        shape = self.sight.locate(outlook, usual) if self.settings.camera_only else None
-        if shape is None:
+        guess = self.guesses[index]
+        if guess is None or not self.settings.camera_only:
             return None
+        shape = self.sight.locate(outlook, usual, guess)
         x, y = (shape.centre - self.eye)[:2].tolist()
         if math.hypot(x, y) > self.settings.max_range_m:
             return None
@@ -179,11 +205,13 @@ def _merged(found: list[_Found]) -> list[_Found]:
     places = np.array([item.shape.centre[:2] for item in order]).reshape(-1, 2)
     reaches = np.array([_reach_m(item) for item in order])
     squared = ((places[:, None] - places) ** 2).sum(axis=2)
-    near = squared < (reaches[:, None] + reaches) ** 2
+    may = squared < (reaches[:, None] + reaches) ** 2
+    cameras = np.array([item.sources[0][0] for item in order])
+    may &= cameras[:, None] != cameras  # one camera has said that they are two
     kept: list[int] = []
     for index, item in enumerate(order):
-        candidates = (order[other] for other in kept if near[index, other])
-        twin = next((other for other in candidates if _is_same(item, other)), None)
+        others = [order[k] for k in np.flatnonzero(may[index, :index]).tolist() if k in kept]
+        twin = next((other for other in others if _is_same(item, other)), None)
         if twin is None:
             kept.append(index)
             continue
@@ -202,7 +230,7 @@ def _reach_m(item: _Found) -> float:
 def _is_same(one: _Found, other: _Found) -> bool:
     """Say whether two objects that are near to each other are one thing."""
     if {camera for camera, _ in one.sources} & {camera for camera, _ in other.sources}:
-        return False  # one camera has said that they are two
+        return False
     if one.by_camera or other.by_camera:
         return one.label == other.label
     shared = len(np.intersect1d(one.points, other.points, assume_unique=True))
