@@ -14,12 +14,14 @@ import shutil
 import signal
 import subprocess
 import time
+from typing import Any
 
 import pytest
 import yaml
 
-from perception_ros.core.parameters import PERCEPTION
+from perception_ros.core.parameters import Layout, PERCEPTION
 from perception_ros.core.playback import PlayerConfig
+from perception_ros.fusion.config import FUSION
 from perception_ros.ros.domain import free_domain, private_environment
 from perception_ros.ros.transport import profile_variable, running_nodes
 from test.builders import write_real_bundle
@@ -61,12 +63,18 @@ def test_executables_exist(path: Path) -> None:
     assert executables(path) <= {('perception_ros', script) for script in scripts} | FOREIGN
 
 
-def test_parameters_that_launch_sets_exist() -> None:
+@pytest.mark.parametrize('layout', [PERCEPTION, FUSION], ids=lambda layout: layout.node)
+def test_parameters_that_launch_sets_exist(layout: Layout[Any]) -> None:
     """A parameter that is misspelt in a launch file would keep the node from being configured."""
-    source = (ROOT / 'launch' / 'perception.launch.py').read_text()
-    known = {*PERCEPTION.fields({}), *PERCEPTION.lists, 'autostart', 'use_sim_time'}
-    assert set(re.findall(r"overrides\['(\w+)'\]", source)) <= known
+    name = f'{layout.node.removesuffix("_node")}.launch.py'
+    source = (ROOT / 'launch' / name).read_text()
+    known = {*layout.fields({}), *layout.lists, 'autostart', 'use_sim_time'}
+    named = set(re.findall(r"overrides\['([\w.]+)'\]", source))
+    assert named and named <= known
     assert set(re.findall(r"^        '(\w+)': given", source, re.MULTILINE)) <= known
+
+
+def test_parameters_that_launch_sets_of_the_player_exist() -> None:
     source = (ROOT / 'launch' / 'demo.launch.py').read_text()
     names = set(re.findall(r"'(\w+)': (?:LaunchConfiguration|ParameterValue)", source))
     assert names
