@@ -75,11 +75,13 @@ class PlacedSweep:
 class FusedSweep:
     """What came of one sweep.
 
-    objects: in the frame of the output; paint: None where nobody wanted it; is_ground: bool [N].
+    objects: in the frame of the output; ids: of each, what its detections are called; paint: None
+    where nobody wanted it; is_ground: bool [N].
     """
 
     placed: PlacedSweep
     objects: Objects
+    ids: tuple[tuple[str, ...], ...]
     paint: Paint | None
     is_ground: NDArray[np.bool_]
 
@@ -168,7 +170,7 @@ class SweepPipeline:
             )
             is_ground = terrain.heights < self.config.objects.ground_clearance_m
             painting = paint(fusion_set, seen, objects, terrain) if painted else None
-        return FusedSweep(placed, objects, painting, is_ground)
+        return FusedSweep(placed, objects, _ids(fusion_set, objects), painting, is_ground)
 
     # --------------------------------------------------------------------------- where things are
 
@@ -233,3 +235,12 @@ class SweepPipeline:
             return fixed, self.tree.lookup(fixed, frame_id, stamp_ns)
         except TransformError:
             return frame_id, np.eye(4)
+
+
+def _ids(fusion_set: FusionSet, objects: Objects) -> tuple[tuple[str, ...], ...]:
+    """Return what the detections are called that each object is made of."""
+    ids = {view.camera: view.ids for view in fusion_set.views}
+    return tuple(
+        tuple(ids[camera][index] for camera, index in sources if ids[camera])
+        for sources in objects.sources
+    )
