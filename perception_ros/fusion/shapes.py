@@ -15,7 +15,9 @@ NEAR_SHARE = 0.1
 _STRAY_SHARE = 0.02
 """Of its points that may stand out on each side of its box."""
 _NOISE_M = 0.15
-"""Of a LiDAR's range and of a calibration, together."""
+"""Of one of a LiDAR's points, of which many are better."""
+_ALIGNED_M = 0.15
+"""Of what no number of points makes better: calibration, motion during the sweep, open edges."""
 _LEAST_FOR_YAW = 8
 """Fewer points make a direction of whatever noise they have."""
 _MOST_FOR_YAW = 100
@@ -81,6 +83,9 @@ def shape_of(
     on_axes = np.sort(flat @ turn.T, axis=0)
     stray = int(_STRAY_SHARE * (len(flat) - 1))
     eye_x, eye_y = float(eye[0]), float(eye[1])
+    noise = math.hypot(_NOISE_M / math.sqrt(len(flat)), _ALIGNED_M)
+    # As long as it may be wide, and the other way round, if nobody knows how it lies.
+    turned = abs(usual.length - usual.width) / 4 if usual and yaw is None else 0.0
     middles, sizes, deviations = [], [], []
     for low, high, here, full in zip(
         on_axes[stray].tolist(), on_axes[-1 - stray].tolist(),
@@ -93,8 +98,9 @@ def shape_of(
         side = 1 if here < low else -1 if here > high else 0
         middles.append((low + high) / 2 + side * hidden / 2)
         sizes.append(size)
-        spread = size * (usual.spread if usual else 0.3) / 2 if hidden > 0.05 else 0.0
-        deviations.append(math.hypot(_NOISE_M / math.sqrt(len(flat)) + 0.05, spread))
+        # Even of a side that is as long as usual nobody knows whether it goes on.
+        spread = size * (usual.spread if usual else 0.3) / (2 if hidden > 0.05 else 4)
+        deviations.append(math.hypot(noise, spread, turned))
     x, y = middles
     along, across = deviations[0] ** 2, deviations[1] ** 2
     covariance = np.array([
