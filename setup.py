@@ -87,6 +87,7 @@ setup(
         'console_scripts': [
             'perception_ros = perception_ros.cli.main:main',
             'perception_node = perception_ros.nodes.perception_node:main',
+            'fusion_node = perception_ros.nodes.fusion_node:main',
             'player_node = perception_ros.nodes.player_node:main',
         ],
     },

@@ -3,9 +3,9 @@
 Makes the virtual environments that the make targets run in, and says what is missing.
 
 With a ROS 2 distribution sourced, ``.venv`` lies on top of it. Without one, ``.venv`` holds ROS 2
-itself from wheels, and the messages of vision_msgs and Autoware are built against them. Each step
-leaves a stamp of what it was made from, written last: a second run does nothing, an interrupted
-one goes on where it stopped.
+itself from wheels, and the messages of vision_msgs, tf2 and Autoware are built against them. Each
+step leaves a stamp of what it was made from, written last: a second run does nothing, an
+interrupted one goes on where it stopped.
 
 Only the standard library is used here, for this runs before there is anything else.
 """
@@ -191,6 +191,7 @@ def check_distribution(python, distribution):
         'numpy': 'python3-numpy',
         'sensor_msgs': 'ros-{}-sensor-msgs',
         'std_msgs': 'ros-{}-std-msgs',
+        'tf2_msgs': 'ros-{}-tf2-msgs',
         'vision_msgs': 'ros-{}-vision-msgs',
         'visualization_msgs': 'ros-{}-visualization-msgs',
     }
@@ -362,7 +363,7 @@ def build_interfaces(environment, lock):
     stamp = digest(lock, [os.path.relpath(path, INTERFACES) for path in sources], *sources)
     if environment.done('interfaces', stamp):
         return
-    with environment.step('interfaces', stamp, 'messages of vision_msgs and Autoware, built'):
+    with environment.step('interfaces', stamp, 'messages of vision_msgs, tf2 and Autoware, built'):
         facts = json.loads(probe(environment.python, (
             'import json, numpy, sysconfig\n'
             'print(json.dumps([sysconfig.get_path("include"), numpy.get_include()]))')))

@@ -10,6 +10,7 @@ LATENCY, HEALTH = 'latency', 'health'
 """Of the perception node; `health` is of the fusion node too."""
 
 PAINTED_POINTS, OBSTACLE_POINTS = 'points/painted', 'points/obstacles'
+PAINTED_LABELS = f'{PAINTED_POINTS}/label_info'
 OBJECTS = 'objects'
 TRACKS, TRACK_LABELS, TRACK_BOXES = 'tracks', 'tracks/label_info', 'tracks/boxes'
 MARKERS = 'markers'

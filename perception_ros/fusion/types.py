@@ -16,6 +16,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from perception_ros.core.cloud import Cloud
 from perception_ros.core.types import Detections, InstanceMasks, SemanticMask
 from perception_ros.fusion.camera import CameraModel
 
@@ -34,6 +35,8 @@ class Sweep:
     received_ns: int
     frame_id: str
     points: NDArray[np.float32]
+    cloud: Cloud | None = None
+    """The message that they are of, if it is one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,27 +10,21 @@ What happens to a frame in between is `core/pipeline.py`; this file only wires i
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 import json
-import logging
 from pathlib import Path
 import sys
 import threading
 from typing import Any
 
-import cv2
 from rcl_interfaces.msg import SetParametersResult
-import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.signals import SignalHandlerOptions
 
 from perception_ros.backends.configured import ignore_masks, open_model, open_model_engine
 from perception_ros.bundles.bundle import Bundle
 from perception_ros.core.config import PerceptionConfig
-from perception_ros.core.errors import ConfigError, PerceptionError
+from perception_ros.core.errors import ConfigError
 from perception_ros.core.files import write_text
 from perception_ros.core.frame_log import FrameLog
 from perception_ros.core.model import Model
@@ -38,30 +32,19 @@ from perception_ros.core.parameters import PERCEPTION
 from perception_ros.core.threaded import ThreadedPipeline
 from perception_ros.core.trace import Trace
 from perception_ros.core.traced import TracedPipeline
-from perception_ros.nodes.allocator import keep_freed_memory
-from perception_ros.nodes.signals import on_end
+from perception_ros.nodes.managed import ManagedNode, run
 from perception_ros.ros.cameras import CameraSubscriptions
-from perception_ros.ros.declare import EmptyListsNode
 from perception_ros.ros.filters import make_matcher
 from perception_ros.ros.health import Health
-from perception_ros.ros.logs import log_to_ros
 from perception_ros.ros.parameters import NodeParameters
 from perception_ros.ros.results import ResultPublishers
 
-SIGNAL_PERIOD_S = 0.2
-"""The node ends this long after a signal at most: who waits for ROS cannot be woken."""
 
-
-class PerceptionNode(LifecycleNode, EmptyListsNode):
+class PerceptionNode(ManagedNode):
     """Subscribes to N cameras, runs M models, publishes in the cameras' own pixels."""
 
     def __init__(self, **node_options: Any) -> None:
-        super().__init__(
-            'perception_node',
-            namespace='perception',
-            automatically_declare_parameters_from_overrides=True,
-            **node_options,
-        )
+        super().__init__('perception_node', **node_options)
         self._declared = NodeParameters(self, PERCEPTION)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._cancel = threading.Event()
@@ -73,32 +56,6 @@ class PerceptionNode(LifecycleNode, EmptyListsNode):
         self._health: Health | None = None
         self._inputs: CameraSubscriptions | None = None
 
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Open everything; on any error say why and stay unconfigured."""
-        return self._attempt('configure', self._configure, undo=self._close)
-
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Begin to receive and infer; on any error say why and stay inactive."""
-        super().on_activate(state)
-        return self._attempt('activate', self._start, undo=self._stop)
-
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop receiving, finish what is in the engines, write the summary."""
-        super().on_deactivate(state)
-        return self._attempt('deactivate', self._stop)
-
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free the engines and withdraw the topics."""
-        return self._attempt('clean up', self._close)
-
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Do what deactivate and cleanup do, from whichever state."""
-        return self._attempt('shut down', self.close)
-
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free everything, so that the node can be configured anew."""
-        return self._attempt('recover', self.close)
-
     def build(self) -> bool:
         """Open every model's engine once and free it; return whether all could be opened."""
         return self._attempt('build', self._build) is TransitionCallbackReturn.SUCCESS
@@ -106,27 +63,6 @@ class PerceptionNode(LifecycleNode, EmptyListsNode):
     def interrupt(self) -> None:
         """Give up engines that are being opened, which lets a long configure fail; any thread."""
         self._cancel.set()
-
-    def close(self) -> None:
-        """Stop and free everything. Idempotent."""
-        self._stop()
-        self._close()
-
-    def _attempt(
-        self, what: str, step: Callable[[], None], undo: Callable[[], None] | None = None
-    ) -> TransitionCallbackReturn:
-        """Run a step of the lifecycle. rclpy would swallow an exception without a word."""
-        try:
-            step()
-        except Exception as error:
-            self.get_logger().error(f'cannot {what}: {error}')
-            if not isinstance(error, PerceptionError):
-                logging.getLogger(__name__).exception('this is a defect of perception_ros')
-            if undo:
-                undo()
-                return TransitionCallbackReturn.FAILURE
-            return TransitionCallbackReturn.ERROR
-        return TransitionCallbackReturn.SUCCESS
 
     def _configure(self) -> None:
         self._config = self._declared.load()
@@ -239,38 +175,14 @@ class PerceptionNode(LifecycleNode, EmptyListsNode):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node until it is told to end, by SIGINT, SIGTERM or a shutdown of its context."""
-    keep_freed_memory()
-    # OpenCV's own threads wait for the next image by spinning: a fifth of the CPU time of a frame.
-    cv2.setNumThreads(1)
-    # rclpy's own handlers would shut the context down before the last results are published.
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    node: PerceptionNode | None = None
-    ended = on_end(lambda: node.interrupt() if node else None)
-    node = PerceptionNode()
-    log_to_ros(node)
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        if node.get_parameter('build_only').value:
-            return 0 if node.build() else 1
-        autostart = node.get_parameter('autostart').value
-        configured = autostart and node.trigger_configure() is TransitionCallbackReturn.SUCCESS
-        if configured and not ended.is_set():
-            node.trigger_activate()
-        while not ended.is_set() and rclpy.ok():
-            executor.spin_once(timeout_sec=SIGNAL_PERIOD_S)
-    except ExternalShutdownException:
-        pass
-    finally:
-        node.close()
-        executor.shutdown()
-        node.destroy_node()
-        # The thread that waits for signals outlives the interpreter: what it holds is never freed,
-        # and Fast DDS would leave hundreds of megabytes in /dev/shm.
-        node = None
-        rclpy.try_shutdown()
-    return 0
+    """Run the node, or build its engines and end, if `build_only` says so."""
+    return run(PerceptionNode, args, _build_only)
+
+
+def _build_only(node: PerceptionNode) -> int | None:
+    if not node.get_parameter('build_only').value:
+        return None
+    return 0 if node.build() else 1
 
 
 if __name__ == '__main__':

@@ -32,7 +32,7 @@ from perception_ros.core.types import Detections, InstanceMasks, SemanticMask
 
 _NS_PER_S = 1_000_000_000
 _BIG_ENDIAN = sys.byteorder == 'big'
-_ENCAPSULATION = bytes([0, not _BIG_ENDIAN, 0, 0])
+ENCAPSULATION = bytes([0, not _BIG_ENDIAN, 0, 0])
 _WORD = 4
 _STAMP = struct.Struct('=iI')
 _UINT32 = struct.Struct('=I')
@@ -77,12 +77,11 @@ def _serialise_image(
 ) -> memoryview:
     height, width = pixels.shape
     head = b''.join((
-        _ENCAPSULATION,
-        _STAMP.pack(*divmod(stamp_ns, _NS_PER_S)),
-        _padded(_string(frame_id)),
+        ENCAPSULATION,
+        serialised_header(stamp_ns, frame_id),
         _UINT32.pack(height),
         _UINT32.pack(width),
-        _padded(_string(encoding) + bytes([_BIG_ENDIAN])),
+        padded(string(encoding) + bytes([_BIG_ENDIAN])),
         _UINT32.pack(width * pixels.itemsize),
         _UINT32.pack(pixels.nbytes),
     ))
@@ -99,9 +98,9 @@ class _Pieces:
         # One word more in front of the encapsulation, for numbers of eight bytes to be aligned.
         head = b''.join((
             bytes(_WORD),
-            _ENCAPSULATION,
+            ENCAPSULATION,
             bytes(_STAMP.size),
-            _padded(_string(frame_id)),
+            padded(string(frame_id)),
             bytes(_UINT32.size),
         ))
         pieces = [
@@ -152,7 +151,7 @@ def _values(detections: Detections) -> NDArray[np.float64]:
 
 def _beginning(begin: int, frame_id: str, name: str) -> bytes:
     """Return a Detection2D from its header to its class, up to a multiple of eight bytes."""
-    text = _padded(_string(frame_id)) + _UINT32.pack(1) + _padded(_string(name))
+    text = padded(string(frame_id)) + _UINT32.pack(1) + padded(string(name))
     return bytes(_STAMP.size) + text + bytes(-(begin + len(text)) % 8)
 
 
@@ -199,11 +198,17 @@ def _tail() -> _Tail:
     return _Tail(words, surplus, np.array(from_end, np.intp))
 
 
-def _string(text: str) -> bytes:
+def serialised_header(stamp_ns: int, frame_id: str) -> bytes:
+    """Return a std_msgs/Header at a multiple of four bytes, up to the next one."""
+    return _STAMP.pack(*divmod(stamp_ns, _NS_PER_S)) + padded(string(frame_id))
+
+
+def string(text: str) -> bytes:
     """Return a text, whose length counts the final NUL."""
     encoded = text.encode()
     return _UINT32.pack(len(encoded) + 1) + encoded + b'\0'
 
 
-def _padded(data: bytes) -> bytes:
+def padded(data: bytes) -> bytes:
+    """Return bytes up to the next multiple of four."""
     return data + bytes(-len(data) % _WORD)

@@ -1,0 +1,213 @@
+"""The topics that a fusion reads: points, boxes, masks, lenses and frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+import time
+from typing import Any
+
+import numpy as np
+from rclpy.node import Node
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from tf2_msgs.msg import TFMessage
+from typing_extensions import Buffer
+from vision_msgs.msg import Detection2DArray, LabelInfo
+
+from perception_ros.core.drop_log import DropLog
+from perception_ros.core.errors import FusionError, PerceptionError
+from perception_ros.core.poses import pose
+from perception_ros.core.types import Detections, InstanceMasks, SemanticMask
+from perception_ros.fusion.config import FusionConfig
+from perception_ros.fusion.pipeline import ImageOutputs
+from perception_ros.fusion.threaded import ThreadedSweeps
+from perception_ros.fusion.types import Sweep
+from perception_ros.ros.cdr import read_header, read_image, read_point_cloud
+from perception_ros.ros.intake import Intake
+from perception_ros.ros.messages import to_nanoseconds
+from perception_ros.ros.qos import make_qos
+
+_RESULTS_DEPTH = 10
+_TF_QOS = make_qos('reliable', 100)
+_STATIC_TF_QOS = make_qos('reliable', 100, 'transient_local')
+_LATCHED_QOS = make_qos('reliable', 1, 'transient_local')
+_DETECTIONS = 'vision_msgs/Detection2DArray'
+
+
+class Results:
+    """Turns serialised results of the perception node into values."""
+
+    def __init__(self) -> None:
+        self._class_names: dict[tuple[str, str], tuple[str, ...]] = {}
+
+    def name_classes(self, camera: str, output: str, message: LabelInfo) -> None:
+        """Take in what the ids of a mask mean."""
+        named = {int(item.class_id): str(item.class_name) for item in message.class_map}
+        self._class_names[camera, output] = tuple(
+            named.get(number, str(number)) for number in range(max(named, default=-1) + 1)
+        )
+
+    def decode(self, camera: str, outputs: Mapping[str, Any]) -> ImageOutputs:
+        """Return what is said about one image.
+
+        :param outputs: output -> serialised message.
+        :raises PerceptionError: a message is none, or nobody says what a mask's ids mean.
+        """
+        frame_id = ''
+        detections: Detections | None = None
+        ids: tuple[str, ...] = ()
+        semantic: dict[str, SemanticMask] = {}
+        instances: InstanceMasks | None = None
+        for output, serialised in outputs.items():
+            if output == 'detections':
+                frame_id, detections, ids = _detections(serialised)
+            elif output == 'instances':
+                _, frame_id, image = read_image(serialised)
+                image.validate()
+                instances = InstanceMasks(_mask(image, 'mono16', np.uint16))
+            else:
+                _, frame_id, image = read_image(serialised)
+                image.validate()
+                head = output.removeprefix('semantic/')
+                names = self._class_names.get((camera, output))
+                if names is None:
+                    raise FusionError(
+                        f'nobody has said what the ids of {camera}/{output} mean: expected a '
+                        'LabelInfo on label_info beside it, as the perception node publishes'
+                    )
+                semantic[head] = SemanticMask(_mask(image, 'mono8', np.uint8), names)
+        return ImageOutputs(frame_id, detections, ids, semantic, instances)
+
+
+class SweepSubscriptions:
+    """The subscriptions of one fusion; `destroy` ends them."""
+
+    def __init__(
+        self, node: Node, config: FusionConfig, sweeps: ThreadedSweeps, results: Results
+    ) -> None:
+        self._node = node
+        self._sweeps = sweeps
+        self._results = results
+        self._subscriptions: list[Any] = []
+        self._intake = Intake()
+        self._drop_log = DropLog()
+        lidar = config.lidar
+        self._take(PointCloud2, lidar.topic, make_qos(lidar.reliability, 5), self._on_cloud)
+        for name, camera in config.cameras.items():
+            for output, topic in camera.topics(name).items():
+                kind = Detection2DArray if output == 'detections' else Image
+                receive = partial(self._on_result, name, output, kind)
+                self._take(kind, topic, make_qos('best_effort', _RESULTS_DEPTH), receive)
+                if output.startswith('semantic/'):
+                    tell = partial(self._results.name_classes, name, output)
+                    self._subscribe(LabelInfo, f'{topic}/label_info', _LATCHED_QOS, tell)
+            told = partial(self._on_camera_info, name)
+            qos = make_qos('best_effort', 1)
+            self._subscribe(CameraInfo, camera.info_topic(name), qos, told)
+        for topic, qos, is_static in (
+            ('/tf', _TF_QOS, False), ('/tf_static', _STATIC_TF_QOS, True),
+        ):
+            self._subscribe(TFMessage, topic, qos, partial(self._on_transforms, is_static))
+        self._intake.start()
+
+    def destroy(self) -> None:
+        """Unsubscribe; nothing is handed on after this."""
+        self._intake.stop()
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions = []
+
+    def _take(
+        self, kind: Any, topic: str, qos: Any, on_message: Callable[[memoryview], None]
+    ) -> None:
+        """Subscribe to large or frequent messages, which are taken as they lie on the wire."""
+        subscription = self._node.create_subscription(
+            kind, topic, on_message, qos, callback_group=self._intake.group, raw=True
+        )
+        self._subscriptions.append(subscription)
+        self._intake.add(subscription, on_message)
+
+    def _subscribe(
+        self, kind: Any, topic: str, qos: Any, on_message: Callable[[Any], None]
+    ) -> None:
+        self._subscriptions.append(self._node.create_subscription(kind, topic, on_message, qos))
+
+    def _on_cloud(self, serialised: Buffer) -> None:
+        received_ns = time.monotonic_ns()
+        try:
+            stamp, cloud = read_point_cloud(serialised)
+            sweep = Sweep(stamp.stamp_ns, received_ns, stamp.frame_id, cloud.xyz(), cloud)
+            if not stamp.frame_id:
+                raise FusionError(
+                    'the points name no frame: let the driver fill in header.frame_id'
+                )
+        except PerceptionError as error:
+            self._sweeps.refuse('lidar', error)
+        else:
+            self._sweeps.receive_sweep(sweep)
+
+    def _on_result(self, camera: str, output: str, kind: Any, serialised: Buffer) -> None:
+        try:
+            name = _DETECTIONS if kind is Detection2DArray else 'sensor_msgs/Image'
+            stamp_ns = read_header(serialised, name).stamp_ns
+        except PerceptionError as error:
+            self._sweeps.refuse(camera, error)
+        else:
+            self._sweeps.receive(camera, output, stamp_ns, serialised)
+
+    def _on_camera_info(self, camera: str, message: CameraInfo) -> None:
+        message.header.stamp = type(message.header.stamp)()  # the rest rarely changes
+        with self._sweeps.known() as pipeline:
+            pipeline.camera_info(camera, message)
+
+    def _on_transforms(self, is_static: bool, message: TFMessage) -> None:
+        for item in message.transforms:
+            place, turn = item.transform.translation, item.transform.rotation
+            matrix = pose((place.x, place.y, place.z), (turn.x, turn.y, turn.z, turn.w))
+            try:
+                with self._sweeps.known() as pipeline:
+                    pipeline.transform(
+                        item.header.frame_id, item.child_frame_id,
+                        to_nanoseconds(item.header.stamp), matrix, is_static=is_static,
+                    )
+            except PerceptionError as error:
+                self._sweeps.counters.tell('tf', str(error))
+                if self._drop_log.may_log('tf', str(error)):
+                    self._node.get_logger().warning(f'tf: {error}')
+
+
+def _detections(serialised: Buffer) -> tuple[str, Detections, tuple[str, ...]]:
+    """Return the frame, the boxes of the best class each, and their ids."""
+    message: Any = deserialize_message(bytes(serialised), Detection2DArray)
+    boxes, scores, names, ids = [], [], [], []
+    for item in message.detections:
+        best = max(item.results, key=lambda result: result.hypothesis.score, default=None)
+        if best is None:
+            continue
+        x, y = item.bbox.center.position.x, item.bbox.center.position.y
+        half_x, half_y = item.bbox.size_x / 2, item.bbox.size_y / 2
+        boxes.append((x - half_x, y - half_y, x + half_x, y + half_y))
+        scores.append(best.hypothesis.score)
+        names.append(str(best.hypothesis.class_id))
+        ids.append(str(item.id))
+    classes = tuple(sorted(set(names)))
+    found = Detections(
+        np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32),
+        np.array([classes.index(name) for name in names], np.int32), classes,
+    )
+    return str(message.header.frame_id), found, tuple(ids)
+
+
+def _mask(image: Any, encoding: str, kind: Any) -> Any:
+    """Return the ids of a mask, [H, W], as a view of the message where rows are packed."""
+    if image.encoding != encoding:
+        raise FusionError(
+            f'a mask has the encoding {image.encoding!r}: expected {encoding}, as the perception '
+            'node publishes; name another topic'
+        )
+    order = '>' if image.is_bigendian else '<'
+    stored = np.dtype(kind).newbyteorder(order)
+    rows = np.frombuffer(image.data, np.uint8)[: image.height * image.step]
+    packed = rows.reshape(image.height, image.step)[:, : image.width * stored.itemsize]
+    return np.ascontiguousarray(packed).view(stored).astype(kind, copy=False)
