@@ -125,7 +125,7 @@ class Cloud:
         data[:, : self.point_step] = self._rows().reshape(-1, self.point_step)
         for field, column in zip(added, columns.values(), strict=True):
             swapped = column.astype(column.dtype.newbyteorder('>' if self.is_bigendian else '<'))
-            octets = np.ascontiguousarray(swapped).view(np.uint8).reshape(len(self), -1)
+            octets = np.ascontiguousarray(swapped).view(np.uint8).reshape(len(self), field.size)
             data[:, field.offset : field.offset + field.size] = octets
         kept = tuple(
             replace(field, name=f'_{field.name}') if field.name in columns else field

@@ -5,8 +5,8 @@ semantic masks. Of several cameras that see a point the one counts in whose imag
 from the border: there lenses are sharpest and nothing is cut.
 
 The LiDAR sits elsewhere than the camera, so it sees past the edges of what stands before a camera:
-such a point lies on a pixel that shows something else. A grid of the least depths in each image
-tells these: what is further away than its neighbourhood is hidden, and is not painted.
+such a point lies on a pixel that shows something else. A grid of the least depths of what stands
+on the ground tells these: what is further away than that is hidden, and is not painted.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ _CELL_PX = 8, 16
 """Width and height of a cell of the depth grid; a LiDAR's beams are closer side by side."""
 _BEHIND_M, _BEHIND_SHARE = 1.0, 0.08
 """A point is hidden if it is further behind its neighbourhood than so much, and a share more."""
+_STANDS_M = 0.4
+"""What is this high above the ground hides what is behind it."""
+_NOWHERE_M = 1e6
 _AROUND_PX = 3
 """How far from a point it is asked whether its neighbours show the same."""
 _MARGIN_M = 0.2
@@ -50,7 +53,7 @@ def paint(
     for number, (view, points) in enumerate(zip(fusion_set.views, seen, strict=True)):
         if not view.semantic or not len(points.indices):
             continue
-        plain = ~_hidden(points, view.lens)
+        plain = ~_hidden(points, view.lens, terrain.heights[points.indices] > _STANDS_M)
         indices, pixels = points.indices[plain], points.pixels[plain]
         merit = _from_border(pixels, view.lens)
         for mask in view.semantic.values():
@@ -106,15 +109,17 @@ def _from_border(pixels: NDArray[np.float32], lens: CameraModel) -> NDArray[np.f
     return np.asarray(1.001 - np.abs(pixels / half - 1).max(axis=1), np.float32)
 
 
-def _hidden(seen: Seen, lens: CameraModel) -> NDArray[np.bool_]:
-    """Say which points are behind what is nearer to the camera beside them."""
+def _hidden(seen: Seen, lens: CameraModel, stands: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Say which points are behind one that stands, nearer to the camera, beside them."""
     wide, high = _CELL_PX
     columns = (seen.pixels[:, 0] / wide).astype(np.int32)
     rows = (seen.pixels[:, 1] / high).astype(np.int32)
-    grid = np.full((lens.height // high + 1, lens.width // wide + 1), np.inf, np.float32)
-    order = np.argsort(-seen.depths_m)  # the nearest is written last
+    grid = np.full((lens.height // high + 1, lens.width // wide + 1), _NOWHERE_M, np.float32)
+    standing = np.flatnonzero(stands)
+    order = standing[np.argsort(-seen.depths_m[standing])]  # the nearest is written last
     grid[rows[order], columns[order]] = seen.depths_m[order]
-    nearest = cv2.erode(grid, np.ones((3, 3), np.uint8))[rows, columns]
+    around = cv2.erode(grid, np.ones((3, 3), np.uint8), borderValue=_NOWHERE_M)
+    nearest = around[rows, columns]
     return np.asarray(seen.depths_m > nearest * (1 + _BEHIND_SHARE) + _BEHIND_M)
 
 

@@ -159,15 +159,15 @@ class SweepPipeline:
     def fuse(self, placed: PlacedSweep, *, painted: bool = True) -> FusedSweep:
         """Find the objects of a sweep, and paint its points if that is wanted. Any thread."""
         fusion_set, to_output = placed.fusion_set, placed.output_from_lidar
-        terrain = Terrain.of(fusion_set.sweep.points, to_output)
-        seen = see_all(fusion_set)
-        objects = find_objects(
-            fusion_set, seen, terrain, self.config.objects, frame_id=placed.frame_id,
-            output_from_lidar=to_output,
-        )
-        with np.errstate(invalid='ignore'):
+        with np.errstate(invalid='ignore'):  # beams that met nothing are no number
+            terrain = Terrain.of(fusion_set.sweep.points, to_output)
+            seen = see_all(fusion_set)
+            objects = find_objects(
+                fusion_set, seen, terrain, self.config.objects, frame_id=placed.frame_id,
+                output_from_lidar=to_output,
+            )
             is_ground = terrain.heights < self.config.objects.ground_clearance_m
-        painting = paint(fusion_set, seen, objects, terrain) if painted else None
+            painting = paint(fusion_set, seen, objects, terrain) if painted else None
         return FusedSweep(placed, objects, painting, is_ground)
 
     # --------------------------------------------------------------------------- where things are

@@ -201,13 +201,13 @@ def test_a_mask_that_was_drawn_to_be_sent_is_not_copied() -> None:
 def test_names_are_laid_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The names of classes are looked at once for each frame_id, not for every message."""
     calls = count()
-    written = serialise._string
+    written = serialise.string
 
     def counted(text: str) -> bytes:
         next(calls)
         return written(text)
 
-    monkeypatch.setattr(serialise, '_string', counted)
+    monkeypatch.setattr(serialise, 'string', counted)
     names = tuple(f'kind of thing {i}' for i in range(50))
     found = Detections(
         np.ones((50, 4), np.float32), np.ones(50, np.float32), np.arange(50, dtype=np.int32), names
