@@ -97,6 +97,7 @@ class SweepPipeline:
         self.tree = TransformTree()
         path = config.calibration_file
         self.calibration = calibrations.load(Path(path)) if path else Calibration()
+        self._class_names: tuple[str, ...] = ()
         self._infos: dict[str, Any] = {}
         self._lenses: dict[tuple[str, tuple[int, int] | None], CameraModel] = {}
         self.calibration_problems = calibrations.fill(self.calibration, self.tree)
@@ -159,7 +160,10 @@ class SweepPipeline:
         )
 
     def fuse(self, placed: PlacedSweep, *, painted: bool = True) -> FusedSweep:
-        """Find the objects of a sweep, and paint its points if that is wanted. Any thread."""
+        """Find the objects of a sweep, and paint its points if that is wanted.
+
+        In one thread, any.
+        """
         fusion_set, to_output = placed.fusion_set, placed.output_from_lidar
         with np.errstate(invalid='ignore'):  # beams that met nothing are no number
             terrain = Terrain.of(fusion_set.sweep.points, to_output)
@@ -169,7 +173,10 @@ class SweepPipeline:
                 output_from_lidar=to_output,
             )
             is_ground = terrain.heights < self.config.objects.ground_clearance_m
-            painting = paint(fusion_set, seen, objects, terrain) if painted else None
+            painting = None
+            if painted:
+                painting = paint(fusion_set, seen, objects, terrain, self._class_names)
+                self._class_names = painting.class_names
         return FusedSweep(placed, objects, _ids(fusion_set, objects), painting, is_ground)
 
     # --------------------------------------------------------------------------- where things are
