@@ -80,9 +80,9 @@ class _Street:
             found = seen[sight.camera]
             ids = self._boxes.ids(sight.camera, moment.stamp_ns, found, SCORE_THRESHOLD)
             named[sight.camera] = ids
-            true_ids = [moment.ids[index] for index in sight.numbers]
             _score(
-                self._in_images, sight.camera, true_ids, sight.boxes, sight.is_clear, found, ids
+                self._in_images, sight.camera, sight.movers.tolist(), sight.boxes, sight.is_clear,
+                found, ids,
             )
         return named
 
@@ -110,7 +110,7 @@ class _Street:
         ), painted=False)
         tracks = self._objects.update(fused.objects, fused.ids, 'odom', moment.odom_from_base)
         pairs = self._in_space.add(
-            _SWEEPS, moment.ids, moment.is_clear, tracks.ids.tolist(),
+            _SWEEPS, range(len(moment.movers)), moment.is_clear, tracks.ids.tolist(),
             nearness(moment.places, tracks.centres[:, :2]),
         )
         self._velocities_off += _velocities_off(moment, tracks, pairs)

@@ -44,10 +44,11 @@ class Linked(NamedTuple):
 
 @dataclass(slots=True)
 class _Piece:
-    """Boxes of one thing: places in the clip, in order, and float64 [N, 4] px."""
+    """Boxes of one thing: places in the clip, in order, float64 [N, 4] px, and scores."""
 
     frames: list[int]
     boxes: list[NDArray[np.float64]]
+    scores: list[float]
 
     def carried(self, frame: float, window: int, *, from_end: bool) -> NDArray[np.float64]:
         """Return where its box is at another time, by a line through its last or first ones."""
@@ -60,26 +61,27 @@ class _Piece:
 
 
 def link(
-    found: Sequence[Detections], rate_hz: float, least_score: float, least_height_px: float
+    found: Sequence[Detections], rate_hz: float, sure_score: float, least_height_px: float
 ) -> list[Linked]:
     """Return labels for each picture of a clip.
 
     :param found: what a detector says of each.
-    :param least_score: boxes below it are no labels; least_height_px: smaller things may be
-        followed or not.
+    :param sure_score: what has a lower one in half of its pictures may be followed or not, and
+        so may what is smaller than `least_height_px`.
     """
-    boxes = [
-        item.boxes[item.scores >= least_score].astype(np.float64) for item in found
-    ]
-    pieces = _joined(_pieces(boxes), rate_hz)
+    pieces = _joined(_pieces(found), rate_hz)
     labels: list[list[tuple[int, NDArray[np.float64], bool]]] = [[] for _ in found]
     for number, piece in enumerate(pieces):
         span = piece.frames[-1] - piece.frames[0] + 1
-        lasts = span / rate_hz >= _SHORTEST_S and len(piece.frames) / span >= _LEAST_SEEN
+        is_sure = (
+            span / rate_hz >= _SHORTEST_S and len(piece.frames) / span >= _LEAST_SEEN
+            and np.median(piece.scores) >= sure_score
+        )
         frames = np.arange(piece.frames[0], piece.frames[-1] + 1)
         sides = [np.interp(frames, piece.frames, side) for side in np.array(piece.boxes).T]
         for frame, box in zip(frames.tolist(), np.stack(sides, axis=1), strict=True):
-            labels[frame].append((number, box, lasts and box[3] - box[1] >= least_height_px))
+            is_clear = bool(is_sure and box[3] - box[1] >= least_height_px)
+            labels[frame].append((number, box, is_clear))
     return [
         Linked(
             np.array([number for number, _, _ in items], np.intp),
@@ -90,23 +92,24 @@ def link(
     ]
 
 
-def _pieces(frames: Sequence[NDArray[np.float64]]) -> list[_Piece]:
+def _pieces(found: Sequence[Detections]) -> list[_Piece]:
     """Link what follows without doubt."""
     pieces: list[_Piece] = []
     open_: dict[int, _Piece] = {}
-    for number, boxes in enumerate(frames):
-        before = frames[number - 1] if number else boxes[:0]
-        alike = iou(before, boxes)
+    before: NDArray[np.floating] = np.zeros((0, 4))
+    for number, item in enumerate(found):
+        alike = iou(before, item.boxes)
         following: dict[int, _Piece] = {}
-        for index, box in enumerate(boxes):
+        for index, box in enumerate(item.boxes.astype(np.float64)):
             piece = open_.get(int(alike[:, index].argmax())) if _is_sure(alike, index) else None
             if piece is None:
-                piece = _Piece([], [])
+                piece = _Piece([], [], [])
                 pieces.append(piece)
             piece.frames.append(number)
             piece.boxes.append(box)
+            piece.scores.append(float(item.scores[index]))
             following[index] = piece
-        open_ = following
+        open_, before = following, item.boxes
     return pieces
 
 
@@ -145,5 +148,6 @@ def _joined(pieces: list[_Piece], rate_hz: float) -> list[_Piece]:
             number = follows[number]
             whole.frames += pieces[number].frames
             whole.boxes += pieces[number].boxes
+            whole.scores += pieces[number].scores
         joined.append(whole)
     return joined

@@ -66,8 +66,8 @@ class TrackScorer:
         on_hidden = [column for row, column in pairs if not asked[row]]
         kept = np.delete(np.arange(len(found_ids)), on_hidden)
         self._sequences.setdefault(sequence, _Sequence()).add(
-            [true_ids[row] for row in np.nonzero(asked)[0]],
-            [found_ids[column] for column in kept],
+            [true_ids[row] for row in np.nonzero(asked)[0].tolist()],
+            [found_ids[column] for column in kept.tolist()],
             likeness[asked][:, kept],
         )
         return {column: row for row, column in pairs if asked[row]}

@@ -52,13 +52,13 @@ class Mover(NamedTuple):
 class Sight:
     """What is in one image.
 
-    boxes: float64 [N, 4] px; numbers: intp [N], which things of the scene; shares: float64 [N],
+    boxes: float64 [N, 4] px; movers: intp [N], which ones they are of; shares: float64 [N],
     how much of each box no nearer one covers.
     """
 
     camera: str
     boxes: Array
-    numbers: NDArray[np.intp]
+    movers: NDArray[np.intp]
     shares: Array
 
     @property
@@ -70,16 +70,18 @@ class Sight:
 
 @dataclass(frozen=True, eq=False)
 class Moment:
-    """One moment of the street: `scene` is in the vehicle's frame, `movers` are its first things.
+    """One moment of the street.
 
-    Only those who are near are in it; ids: of each, the same at every moment. odom_from_base:
-    float64 [4, 4].
+    places: float64 [N, 2] m, where the movers are in the frame in which the world stands still.
+    Those who are near are the first things of the scene, which is in the vehicle's frame; near:
+    which ones. odom_from_base: float64 [4, 4].
     """
 
     stamp_ns: int
     scene: Scene
     movers: tuple[Mover, ...]
-    ids: tuple[int, ...]
+    places: Array
+    near: NDArray[np.intp]
     odom_from_base: Array
 
     @cached_property
@@ -87,25 +89,19 @@ class Moment:
         """Return what each camera's image shows."""
         sights, known = [], {id(thing): index for index, thing in enumerate(self.scene.things)}
         for camera, things, boxes in self.scene.shown:
-            numbers = np.array([known[id(thing)] for thing in things], np.intp)
+            movers = self.near[[known[id(thing)] for thing in things]]
             distances = np.array([np.hypot(thing.x, thing.y) for thing in things])
-            sights.append(Sight(camera, boxes, numbers, _shares(boxes, distances)))
+            sights.append(Sight(camera, boxes, movers, _shares(boxes, distances)))
         return tuple(sights)
 
     @cached_property
     def is_clear(self) -> NDArray[np.bool_]:
         """Return for each mover whether a camera and the LiDAR see it well."""
-        seen = np.zeros(len(self.movers), np.bool_)
+        seen, hits = np.zeros(len(self.movers), np.bool_), np.zeros(len(self.movers))
         for sight in self.sights:
-            seen[sight.numbers[sight.is_clear]] = True
-        return seen & (self.scene.hits[:len(self.movers)] >= CLEAR_POINTS)
-
-    @property
-    def places(self) -> Array:
-        """Return where the movers are in the frame in which the world stands still, [N, 2] m."""
-        things = self.scene.things[:len(self.movers)]
-        here = np.array([[thing.x, thing.y] for thing in things])
-        return np.asarray(here @ self.odom_from_base[:2, :2].T + self.odom_from_base[:2, 3])
+            seen[sight.movers[sight.is_clear]] = True
+        hits[self.near] = self.scene.hits[:len(self.near)]
+        return seen & (hits >= CLEAR_POINTS)
 
     def detected(self, sight: Sight) -> Detections:
         """Return what a detector makes of an image; the same each time it is asked."""
@@ -116,7 +112,7 @@ class Moment:
         sides = np.tile(sight.boxes[:, 2:] - sight.boxes[:, :2], 2)
         boxes = sight.boxes + random.normal(0, 0.015 * sides + 0.4)
         scores = 0.35 + 0.55 * sight.shares + random.normal(0, 0.07, len(boxes))
-        names = [self.movers[number].name for number in sight.numbers]
+        names = [self.movers[index].name for index in sight.movers]
         false = random.poisson(0.03)
         corners = random.uniform(0, [WIDTH - 200, HEIGHT - 200], (false, 2))
         made_up = np.hstack([corners, corners + random.uniform(30, 200, (false, 2))])
@@ -174,18 +170,21 @@ def _moment(movers: tuple[Mover, ...], second: float, seed: int) -> Moment:
     pose = np.eye(4)
     pose[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
     pose[:2, 3] = place
-    things, ids = [], []
-    for index, mover in enumerate(movers):
-        there = np.array([mover.x + mover.vx * second, mover.y + mover.vy * second])
-        x, y = pose[:2, :2].T @ (there - place)
-        if np.hypot(x, y) < _NEAR_M:
-            things.append(Thing(mover.name, float(x), float(y), mover.yaw - yaw, mover.size))
-            ids.append(index)
+    places = np.array([
+        [mover.x + mover.vx * second, mover.y + mover.vy * second] for mover in movers
+    ])
+    here = (places - place) @ pose[:2, :2]
+    near = np.nonzero(np.hypot(*here.T) < _NEAR_M)[0]
+    things = [
+        Thing(mover.name, x, y, mover.yaw - yaw, mover.size)
+        for mover, (x, y) in (
+            (movers[index], here[index].tolist()) for index in near.tolist()
+        )
+    ]
     for side in (-1, 1):  # walls along the street, which go with the vehicle: nobody follows them
         things.append(Thing('', 0, side * 18, 0, (120, 1, 5)))
     scene = Scene(tuple(things), headings=_HEADINGS, seed=seed)
-    near = tuple(movers[index] for index in ids)
-    return Moment(_FIRST_NS + round(second * 1e9), scene, near, tuple(ids), pose)
+    return Moment(_FIRST_NS + round(second * 1e9), scene, movers, places, near, pose)
 
 
 def _shares(boxes: Array, distances: Array) -> Array:
