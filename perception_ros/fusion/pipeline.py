@@ -124,6 +124,11 @@ class SweepPipeline:
             self._infos[camera] = info
             self._lenses = {key: lens for key, lens in self._lenses.items() if key[0] != camera}
 
+    def has_lens(self, camera: str, size: tuple[int, int]) -> bool:
+        """Say whether a camera's lens is known to be for images of this width and height."""
+        info = self._infos.get(camera)
+        return info is not None and (info.width, info.height) == size
+
     # ------------------------------------------------------------------------ the way of a sweep
 
     def place(
