@@ -177,7 +177,8 @@ class SweepPipeline:
                 fusion_set, seen, terrain, self.config.objects, frame_id=placed.frame_id,
                 output_from_lidar=to_output,
             )
-            is_ground = terrain.heights < self.config.objects.ground_clearance_m
+            # a beam that met nothing has no height, and is no obstacle either
+            is_ground = ~(terrain.heights >= self.config.objects.ground_clearance_m)
             painting = None
             if painted:
                 painting = paint(fusion_set, seen, objects, terrain, self._class_names)

@@ -89,7 +89,9 @@ class FusionNode(ManagedNode):
             tracks.objects, tracks.ids, strict=True,
         )}
         names = [str(numbers.get(index, '')) for index in range(len(fused.objects))]
-        self._objects.publish(fused.objects, names, tracks)
+        self._objects.publish(
+            fused.objects, names, tracks, placed.fixed_from_output[:3, 3]
+        )
 
     def _on_set_parameters(self, parameters: list[Parameter[Any]]) -> SetParametersResult:
         """Refuse what cannot change now."""
