@@ -14,12 +14,14 @@ import shutil
 import signal
 import subprocess
 import time
+from typing import Any
 
 import pytest
 import yaml
 
-from perception_ros.core.parameters import PERCEPTION
+from perception_ros.core.parameters import Layout, PERCEPTION
 from perception_ros.core.playback import PlayerConfig
+from perception_ros.fusion.config import FUSION
 from perception_ros.ros.domain import free_domain, private_environment
 from perception_ros.ros.transport import profile_variable, running_nodes
 from test.builders import write_real_bundle
@@ -41,30 +43,38 @@ needs_ros2 = pytest.mark.skipif(
 )
 
 
-def keyword_values(path: Path, keyword: str) -> set[str]:
-    """Return the literal strings that a launch file passes under a keyword."""
-    return {
-        node.value.value
+FOREIGN = {('nav2_costmap_2d', 'nav2_costmap_2d'), ('nav2_lifecycle_manager', 'lifecycle_manager')}
+"""Executables of others: (package, name)."""
+
+
+def executables(path: Path) -> set[tuple[str, str]]:
+    """Return what a launch file starts: (package, name)."""
+    named = [
+        {k.arg: k.value.value for k in node.keywords if isinstance(k.value, ast.Constant)}
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.keyword)
-        and node.arg == keyword
-        and isinstance(node.value, ast.Constant)
-    }
+        if isinstance(node, ast.Call)
+    ]
+    return {(call['package'], call['executable']) for call in named if 'executable' in call}
 
 
 @pytest.mark.parametrize('path', LAUNCH_FILES, ids=lambda path: path.name)
 def test_executables_exist(path: Path) -> None:
     scripts = set(re.findall(r"'(\w+) = perception_ros", (ROOT / 'setup.py').read_text()))
-    assert keyword_values(path, 'executable') <= scripts
-    assert keyword_values(path, 'package') == {'perception_ros'}
+    assert executables(path) <= {('perception_ros', script) for script in scripts} | FOREIGN
 
 
-def test_parameters_that_launch_sets_exist() -> None:
+@pytest.mark.parametrize('layout', [PERCEPTION, FUSION], ids=lambda layout: layout.node)
+def test_parameters_that_launch_sets_exist(layout: Layout[Any]) -> None:
     """A parameter that is misspelt in a launch file would keep the node from being configured."""
-    source = (ROOT / 'launch' / 'perception.launch.py').read_text()
-    known = {*PERCEPTION.fields({}), *PERCEPTION.lists, 'autostart', 'use_sim_time'}
-    assert set(re.findall(r"overrides\['(\w+)'\]", source)) <= known
+    name = f'{layout.node.removesuffix("_node")}.launch.py'
+    source = (ROOT / 'launch' / name).read_text()
+    known = {*layout.fields({}), *layout.lists, 'autostart', 'use_sim_time'}
+    named = set(re.findall(r"overrides\['([\w.]+)'\]", source))
+    assert named and named <= known
     assert set(re.findall(r"^        '(\w+)': given", source, re.MULTILINE)) <= known
+
+
+def test_parameters_that_launch_sets_of_the_player_exist() -> None:
     source = (ROOT / 'launch' / 'demo.launch.py').read_text()
     names = set(re.findall(r"'(\w+)': (?:LaunchConfiguration|ParameterValue)", source))
     assert names
@@ -225,4 +235,4 @@ def test_build_only_ends_with_a_status(
 def test_arguments_are_described(ros2: Ros2, path: Path) -> None:
     said = ros2('launch', 'perception_ros', path.name, '--show-args')
     assert "'config':" in said
-    assert 'Parameter file of the node' in said
+    assert 'Parameter file of the' in said

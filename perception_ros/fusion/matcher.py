@@ -73,13 +73,12 @@ class _Camera:
     """Output -> images in a row that went without it."""
     missed: int = 0
     """Sweeps in a row."""
-    is_known: bool = False
     newest_ns: int = 0
     intervals_ns: deque[int] = field(default_factory=lambda: deque(maxlen=_PERIODS))
 
     @property
     def is_expected(self) -> bool:
-        return self.is_known and self.missed < LOST_AFTER
+        return self.missed < LOST_AFTER
 
     @property
     def period_ns(self) -> int:
@@ -93,7 +92,7 @@ class _Camera:
             self.images.clear()
             self.newest_ns = 0
             self.intervals_ns.clear()
-        self.is_known, self.missed = True, 0
+        self.missed = 0
         self.silent[output] = 0
         if stamp_ns not in self.images:
             if stamp_ns > self.newest_ns > 0:
@@ -107,7 +106,7 @@ class _Camera:
     def is_whole(self, image: _Image) -> bool:
         """Say whether nothing more is expected about an image."""
         return all(
-            output in image.outputs or self.silent.get(output, LOST_AFTER) >= LOST_AFTER
+            output in image.outputs or self.silent.get(output, 0) >= LOST_AFTER
             for output in self.outputs
         )
 
@@ -202,6 +201,6 @@ class SweepMatcher:
             image = camera.images[stamp_ns]
             images[name] = MatchedImage(stamp_ns, dict(image.outputs))
             for output in camera.outputs:
-                absent = camera.silent.get(output, LOST_AFTER) + 1
+                absent = camera.silent.get(output, 0) + 1
                 camera.silent[output] = 0 if output in image.outputs else absent
         return MatchedSweep(sweep, images, tuple(missing))

@@ -75,11 +75,13 @@ class PlacedSweep:
 class FusedSweep:
     """What came of one sweep.
 
-    objects: in the frame of the output; paint: None where nobody wanted it; is_ground: bool [N].
+    objects: in the frame of the output; ids: of each, what its detections are called; paint: None
+    where nobody wanted it; is_ground: bool [N].
     """
 
     placed: PlacedSweep
     objects: Objects
+    ids: tuple[tuple[str, ...], ...]
     paint: Paint | None
     is_ground: NDArray[np.bool_]
 
@@ -163,19 +165,19 @@ class SweepPipeline:
         In one thread, any.
         """
         fusion_set, to_output = placed.fusion_set, placed.output_from_lidar
-        terrain = Terrain.of(fusion_set.sweep.points, to_output)
-        seen = see_all(fusion_set)
-        objects = find_objects(
-            fusion_set, seen, terrain, self.config.objects, frame_id=placed.frame_id,
-            output_from_lidar=to_output,
-        )
-        with np.errstate(invalid='ignore'):
+        with np.errstate(invalid='ignore'):  # beams that met nothing are no number
+            terrain = Terrain.of(fusion_set.sweep.points, to_output)
+            seen = see_all(fusion_set)
+            objects = find_objects(
+                fusion_set, seen, terrain, self.config.objects, frame_id=placed.frame_id,
+                output_from_lidar=to_output,
+            )
             is_ground = terrain.heights < self.config.objects.ground_clearance_m
-        painting = None
-        if painted:
-            painting = paint(fusion_set, seen, objects, terrain, self._class_names)
-            self._class_names = painting.class_names
-        return FusedSweep(placed, objects, painting, is_ground)
+            painting = None
+            if painted:
+                painting = paint(fusion_set, seen, objects, terrain, self._class_names)
+                self._class_names = painting.class_names
+        return FusedSweep(placed, objects, _ids(fusion_set, objects), painting, is_ground)
 
     # --------------------------------------------------------------------------- where things are
 
@@ -240,3 +242,12 @@ class SweepPipeline:
             return fixed, self.tree.lookup(fixed, frame_id, stamp_ns)
         except TransformError:
             return frame_id, np.eye(4)
+
+
+def _ids(fusion_set: FusionSet, objects: Objects) -> tuple[tuple[str, ...], ...]:
+    """Return what the detections are called that each object is made of."""
+    ids = {view.camera: view.ids for view in fusion_set.views}
+    return tuple(
+        tuple(ids[camera][index] for camera, index in sources if ids[camera])
+        for sources in objects.sources
+    )

@@ -103,6 +103,36 @@ class Objects:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Tracks:
+    """Objects that are followed, in a frame in which the world stands still. N of them.
+
+    As `Objects`, and: ids: int64 [N], never used again; velocities: float64 [N, 3], m/s;
+    velocity_covariances: float64 [N, 3, 3]; ages: float64 [N], s since the first sight; objects:
+    int64 [N], index in the objects of the same stamp, -1 where this sweep did not see it.
+    """
+
+    stamp_ns: int
+    frame_id: str
+    ids: NDArray[np.int64]
+    centres: NDArray[np.float64]
+    sizes: NDArray[np.float64]
+    yaws: NDArray[np.float64]
+    covariances: NDArray[np.float64]
+    velocities: NDArray[np.float64]
+    velocity_covariances: NDArray[np.float64]
+    ages: NDArray[np.float64]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int32]
+    by_camera: NDArray[np.bool_]
+    objects: NDArray[np.int64]
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Return the number of tracks."""
+        return len(self.scores)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Paint:
     """What each point of a sweep shows, N points.
 

@@ -14,7 +14,6 @@ from geometry_msgs.msg import Twist, TwistWithCovariance, Vector3
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
-from sensor_msgs.msg import RegionOfInterest
 
 from perception_ros.core.autoware import label_numbers
 from perception_ros.core.errors import ConfigError
@@ -22,6 +21,8 @@ from perception_ros.core.types import Detections
 from perception_ros.ros.messages import to_header
 from perception_ros.ros.objects import Boxes, MovingBoxes, to_poses, to_size
 from perception_ros.ros.qos import make_qos
+from perception_ros.ros.rcl import publish
+from perception_ros.ros.rois import serialise_rois
 
 AUTOWARE_QOS = make_qos('reliable', 5)
 
@@ -82,8 +83,8 @@ class RoiPublishers:
     ) -> None:
         """Publish boxes; `size` is the (width, height) of the image that they lie in."""
         if self.wanted(camera):
-            message = to_rois(stamp_ns, frame_id, found, size, self._labels)
-            self._publishers[camera].publish(message)
+            message = serialise_rois(stamp_ns, frame_id, found, size, self._labels)
+            publish(self._publishers[camera], message)
 
     def destroy(self) -> None:
         """Withdraw the topics."""
@@ -124,30 +125,6 @@ class ObjectPublishers:
         """Withdraw the topics."""
         for publisher in (self._detected, self._tracked):
             self._node.destroy_publisher(publisher)
-
-
-def to_rois(
-    stamp_ns: int,
-    frame_id: str,
-    found: Detections,
-    size: tuple[int, int],
-    labels: Iterable[str] = (),
-) -> Any:
-    """Return a DetectedObjectsWithFeature: boxes in whole pixels, within the image."""
-    from tier4_perception_msgs.msg import DetectedObjectsWithFeature, DetectedObjectWithFeature
-
-    numbers = label_numbers(found.class_names, labels)[found.labels].tolist()
-    message = DetectedObjectsWithFeature(header=to_header(stamp_ns, frame_id))
-    for roi, number, score in zip(
-        whole_pixels(found.boxes, size).tolist(), numbers, found.scores.tolist(), strict=True
-    ):
-        item = DetectedObjectWithFeature()
-        item.object.existence_probability = score
-        item.object.classification = [_classification(number, score)]
-        x, y, width, height = roi
-        item.feature.roi = RegionOfInterest(x_offset=x, y_offset=y, width=width, height=height)
-        message.feature_objects.append(item)
-    return message
 
 
 def to_detected_objects(objects: Boxes, labels: Iterable[str] = ()) -> Any:
@@ -213,13 +190,6 @@ def own_velocities(tracks: MovingBoxes) -> NDArray[np.float64]:
     sine, cosine = np.sin(yaws), np.cos(yaws)
     x, y, z = velocities.T
     return np.column_stack([cosine * x + sine * y, cosine * y - sine * x, z])
-
-
-def whole_pixels(boxes: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.int64]:
-    """Return boxes [N, 4] in whole pixels of an image: x, y, width, height, int64 [N, 4]."""
-    edges = np.clip(np.rint(boxes), 0, [*size, *size])
-    x1, y1, x2, y2 = edges.astype(np.int64).T
-    return np.column_stack([x1, y1, x2 - x1, y2 - y1])
 
 
 def _common(boxes: Boxes, labels: Iterable[str]) -> list[Mapping[str, Any]]:

@@ -27,6 +27,7 @@ def objects(**changes: Any) -> Objects:
         'labels': np.array([0, 1], np.int32),
         'by_camera': np.array([False, True]),
         'sources': ((('front', 0),), (('front', 1), ('left', 0))),
+        'members': (np.arange(120), np.arange(0)),
         'class_names': NAMES,
     }
     return Objects(**values | changes)
@@ -39,7 +40,7 @@ def no_objects() -> Objects:
         name: getattr(none, name)[:0]
         for name in (
             'centres', 'sizes', 'yaws', 'surfaces', 'covariances', 'points', 'scores', 'labels',
-            'by_camera', 'sources',
+            'by_camera', 'sources', 'members',
         )
     }
     return objects(**arrays)

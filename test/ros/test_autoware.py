@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from hypothesis import given
-from hypothesis import strategies as st
 import numpy as np
 import pytest
 
@@ -17,59 +15,14 @@ from autoware_perception_msgs.msg import DetectedObjectKinematics, ObjectClassif
 
 from perception_ros.core.autoware import AUTOWARE_LABELS
 from perception_ros.core.errors import ConfigError
-from perception_ros.core.types import Detections
 from perception_ros.ros import autoware as made
-from perception_ros.ros.messages import to_nanoseconds
-from test.ros.seen import no_objects, objects, STAMP_NS
+from test.ros.seen import no_objects, objects
 from test.ros.test_objects import tracks, travelled
-
-
-def detections(*boxes: tuple[float, ...]) -> Detections:
-    count = len(boxes)
-    return Detections(
-        np.array(boxes, np.float32).reshape(-1, 4),
-        np.linspace(0.9, 0.5, count).astype(np.float32),
-        (np.arange(count) % 2).astype(np.int32),
-        ('person', 'excavator'),
-    )
 
 
 def test_the_numbers_are_those_of_the_messages() -> None:
     for number, label in enumerate(AUTOWARE_LABELS):
         assert getattr(ObjectClassification, label.upper()) == number
-
-
-def test_boxes_become_rois_in_whole_pixels_under_the_image_s_header() -> None:
-    found = detections((10.4, 20.6, 30.2, 40.0), (-3, 0, 700, 480.5))
-    message = travelled(made.to_rois(STAMP_NS, 'front_optical', found, (640, 480)))
-    assert to_nanoseconds(message.header.stamp) == STAMP_NS
-    assert message.header.frame_id == 'front_optical'
-    person, unknown = message.feature_objects
-    roi = person.feature.roi
-    assert (roi.x_offset, roi.y_offset, roi.width, roi.height) == (10, 21, 20, 19)
-    roi = unknown.feature.roi
-    assert (roi.x_offset, roi.y_offset, roi.width, roi.height) == (0, 0, 640, 480)
-    assert person.object.existence_probability == pytest.approx(0.9)
-    [guess] = person.object.classification
-    assert (guess.label, guess.probability) == (
-        ObjectClassification.PEDESTRIAN, pytest.approx(0.9)
-    )
-    assert unknown.object.classification[0].label == ObjectClassification.UNKNOWN
-
-
-@given(st.lists(st.tuples(*[st.floats(-2000, 3000, width=32)] * 4), max_size=8))
-def test_a_roi_never_leaves_the_image_and_is_the_box_to_half_a_pixel(
-    corners: list[tuple[float, ...]],
-) -> None:
-    """An offset is unsigned: a box that begins left of the image must not begin far right."""
-    boxes = np.sort(np.array(corners, np.float32).reshape(-1, 2, 2), axis=1).reshape(-1, 4)
-    x, y, width, height = made.whole_pixels(boxes, (1920, 1080)).T
-    assert (np.stack([x, y, width, height]) >= 0).all()
-    assert (x + width <= 1920).all()
-    assert (y + height <= 1080).all()
-    inside = np.clip(boxes, 0, [1920, 1080, 1920, 1080])
-    edges = np.column_stack([x, y, x + width, y + height])
-    assert np.abs(edges - inside).max(initial=0) <= 0.5
 
 
 def test_objects_lie_where_they_are() -> None:
