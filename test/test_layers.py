@@ -74,7 +74,7 @@ LAYERS = {
     'evaluation': {'core', 'bags', 'bundles', 'backends.base', 'fusion', 'evaluation'},
     'recording': {'core', 'bags', 'evaluation', 'fusion', 'recording'},
     'labelling': {'core', 'bags', 'bundles', 'backends', 'evaluation', 'replay.crew', 'labelling'},
-    'benchmarks': {'core', 'bags', 'bundles', 'backends', 'evaluation', 'benchmarks'},
+    'benchmarks': {'core', 'bags', 'bundles', 'backends', 'evaluation', 'fusion', 'benchmarks'},
     'pages': {'pages'},
     'replay': {
         'core', 'bags', 'faults', 'bundles', 'backends', 'evaluation', 'benchmarks', 'ros.cdr',
