@@ -124,6 +124,11 @@ class SweepPipeline:
             self._infos[camera] = info
             self._lenses = {key: lens for key, lens in self._lenses.items() if key[0] != camera}
 
+    def has_lens(self, camera: str, size: tuple[int, int]) -> bool:
+        """Say whether a camera's lens is known to be for images of this width and height."""
+        info = self._infos.get(camera)
+        return info is not None and (info.width, info.height) == size
+
     # ------------------------------------------------------------------------ the way of a sweep
 
     def place(
@@ -172,7 +177,8 @@ class SweepPipeline:
                 fusion_set, seen, terrain, self.config.objects, frame_id=placed.frame_id,
                 output_from_lidar=to_output,
             )
-            is_ground = terrain.heights < self.config.objects.ground_clearance_m
+            # a beam that met nothing has no height, and is no obstacle either
+            is_ground = ~(terrain.heights >= self.config.objects.ground_clearance_m)
             painting = None
             if painted:
                 painting = paint(fusion_set, seen, objects, terrain, self._class_names)

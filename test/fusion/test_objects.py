@@ -71,6 +71,22 @@ def test_surfaces_are_in_place(streets: list[tuple[Scene, Objects]]) -> None:
     assert rows['person'].yaws == 0, 'nobody sees where a round thing faces'
 
 
+def test_boxes_as_detectors_draw_them_are_good_enough() -> None:
+    """Each edge a few per cent off, so that height and place on the ground contradict."""
+    found = []
+    for seed in range(25):
+        scene = street(seed)
+        view = scene.fusion_set.views[0]
+        given = view.detections
+        assert given is not None
+        size = np.tile(given.boxes[:, 2:] - given.boxes[:, :2], 2)
+        off = np.random.default_rng(seed).normal(0, 0.03, size.shape) * size
+        drawn = replace(view, detections=replace(given, boxes=given.boxes + np.float32(off)))
+        fusion_set = FusionSet(scene.fusion_set.sweep, (drawn,))
+        found += compared(scene, fused(fusion_set, scene.base_from_lidar))
+    assert np.mean([item.in_place for item in found]) > 0.92
+
+
 def test_covariances_are_honest(streets: list[tuple[Scene, Objects]]) -> None:
     """A tracker weighs by them: about 95 of 100 centres lie in the ellipses that say so."""
     every = figures(
