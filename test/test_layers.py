@@ -71,7 +71,9 @@ LAYERS = {
     'backends': {'core', 'bundles', 'tracking.images', 'backends'},
     'fusion': {'core', 'fusion'},
     'tracking': {'core', 'fusion', 'tracking'},
-    'evaluation': {'core', 'bags', 'bundles', 'backends.base', 'fusion', 'evaluation'},
+    'evaluation': {
+        'core', 'bags', 'bundles', 'backends.base', 'fusion', 'tracking', 'evaluation'
+    },
     'recording': {'core', 'bags', 'evaluation', 'fusion', 'recording'},
     'labelling': {'core', 'bags', 'bundles', 'backends', 'evaluation', 'replay.crew', 'labelling'},
     'benchmarks': {'core', 'bags', 'bundles', 'backends', 'evaluation', 'fusion', 'benchmarks'},
