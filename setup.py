@@ -79,6 +79,7 @@ setup(
         'replay': requirements('bags.in') + requirements('evaluation.in')
         + requirements('replay.in'),
         'tensorrt_rtx': requirements('tensorrt_rtx.in'),
+        'tracking': requirements('tracking.in'),
         'triton': requirements('triton.in'),
         'opencv': ['opencv-python-headless>=4.5'],
         'test': requirements('test.in'),

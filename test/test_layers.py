@@ -68,7 +68,7 @@ LAYERS = {
     'bags': {'core', 'ros.cdr', 'bags'},
     'faults': {'core', 'bags', 'ros.cdr', 'faults'},
     'bundles': {'core', 'bundles'},
-    'backends': {'core', 'bundles', 'backends'},
+    'backends': {'core', 'bundles', 'tracking.images', 'backends'},
     'fusion': {'core', 'fusion'},
     'tracking': {'core', 'fusion', 'tracking'},
     'evaluation': {'core', 'bags', 'bundles', 'backends.base', 'fusion', 'evaluation'},

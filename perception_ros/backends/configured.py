@@ -12,6 +12,7 @@ from perception_ros.bundles.bundle import Bundle
 from perception_ros.core.config import ModelConfig, PerceptionConfig
 from perception_ros.core.ignore import IgnoreMask
 from perception_ros.core.model import Model
+from perception_ros.tracking.images import ImageTracker
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +51,13 @@ def open_model(
     def score_threshold(camera: str) -> float:
         return (current() if current else config).score_threshold(camera, name, of_bundle)
 
-    return Model(name, bundle.manifest, engine, score_threshold=score_threshold, ignore=ignore)
+    settings = config.models[name]
+    track = None
+    if settings.tracking == 'bytetrack':
+        track = ImageTracker(settings.track_lost_after_s).ids
+    return Model(
+        name, bundle.manifest, engine, score_threshold=score_threshold, ignore=ignore, track=track
+    )
 
 
 def open_model_engine(

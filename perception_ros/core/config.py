@@ -188,6 +188,14 @@ class ModelConfig(Frozen):
         ge=-1.0,
         le=1.0,
     )
+    tracking: Literal['none', 'bytetrack'] = parameter(
+        'none',
+        'bytetrack: detections get the id of their track in the images of their camera; needs the '
+        'package trackers',
+    )
+    track_lost_after_s: float = parameter(
+        1.0, 'How long a track lives unseen before its id is given up', unit='s', gt=0.0, le=60.0
+    )
     threads: int = parameter(
         0, 'CPU threads of one engine call; 0: the runtime chooses', ge=0, le=256
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from perception_ros.core.types import (
     SemanticMask,
     UNLABELLED,
 )
+
+Track = Callable[[str, int, Detections, float], tuple[str, ...]]
+"""(camera, stamp in ns, what was found, least score) -> an id for each box, '' for none."""
 
 
 @dataclass(slots=True)
@@ -46,6 +49,7 @@ class Model:
     :param score_threshold: camera -> least score to publish. Called for each frame, so that it may
         change while the pipeline runs.
     :param ignore: camera -> what to ignore in its images, for cameras that have such a mask.
+    :param track: names what is the same as before; called for each frame, in their order.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class Model:
         *,
         score_threshold: Callable[[str], float] | None = None,
         ignore: Mapping[str, IgnoreMask] | None = None,
+        track: Track | None = None,
     ) -> None:
         self.name = name
         self.manifest = manifest
@@ -64,6 +69,7 @@ class Model:
         default = detection.score_threshold if detection else 0.0
         self._score_threshold = score_threshold or (lambda camera: default)
         self._ignore = ignore or {}
+        self._track = track
         self._class_names = tuple(c.name for c in detection.classes) if detection else ()
         self._semantic_names = {
             head: tuple(c.name for c in semantic.classes)
@@ -120,6 +126,10 @@ class Model:
         detections = instances = None
         if wanted & {'detections', 'instances'}:
             detections, kept = self._detections(frame, letterbox, outputs, index, ignore)
+            if self._track:
+                threshold = self._score_threshold(frame.camera)
+                ids = self._track(frame.camera, frame.stamp_ns, detections, threshold)
+                detections = replace(detections, ids=ids)
             if 'instances' in wanted:
                 # Relative to the boxes as the network said them, not as they were cut.
                 whole = letterbox.boxes_to_source(outputs['boxes'][index][kept])

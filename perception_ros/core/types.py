@@ -134,10 +134,14 @@ class Detections:
     scores: NDArray[np.float32]
     labels: NDArray[np.int32]
     class_names: tuple[str, ...]
+    ids: tuple[str, ...] = ()
+    """Of their tracks, '' where one has none; nothing at all where nothing is tracked."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for arrays whose shapes do not fit together."""
         n = len(self.scores)
+        if len(self.ids) not in (0, n):
+            raise ValueError(f'detections need as many ids as boxes, or none; got {len(self.ids)}')
         if self.boxes.shape != (n, 4) or self.labels.shape != (n,):
             raise ValueError(
                 'detections need boxes [N, 4], scores [N] and labels [N]; got '

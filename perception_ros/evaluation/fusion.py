@@ -10,9 +10,33 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from perception_ros.fusion.shapes import surface_of
+from perception_ros.fusion.types import Objects
 
 RANGE_M, ACROSS_M = 0.7, 0.3
 """An object is in place if its nearest visible surface is no further off than this."""
+
+
+_ELLIPSE_95 = 5.99
+"""Square of the deviations within which 95 of 100 places of a plane are."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What the fusion says of an object; as in `fusion.types.Objects`."""
+
+    surface: NDArray[np.float64]
+    centre: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    yaw: float
+    by_camera: bool
+
+    @classmethod
+    def of(cls, objects: Objects, index: int) -> Found:
+        """Return one of several objects."""
+        return cls(
+            objects.surfaces[index], objects.centres[index], objects.covariances[index],
+            float(objects.yaws[index]), bool(objects.by_camera[index]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +45,9 @@ class Placed:
 
     Range is the distance from the LiDAR over the ground; across is to the left of the line of
     sight. surface: of the nearest visible surface; centre: of the middle of the box; None where
-    nothing was found. turn: of the yaw, up to half a turn; None where it is not told.
+    nothing was found. turn: of the yaw, up to a quarter turn, for front and back look alike; None
+    where it is not told. deviations: how far the centre is off over the ground, in standard
+    deviations as its covariance says.
     """
 
     name: str
@@ -31,6 +57,7 @@ class Placed:
     surface: tuple[float, float] | None = None
     centre: tuple[float, float] | None = None
     turn: float | None = None
+    deviations: float | None = None
     by_camera: bool = False
 
     @property
@@ -56,6 +83,8 @@ class FusionFigures(BaseModel):
     centre_p90_m: float | None
     yaw_p50_deg: float | None
     yaws: int
+    in_ellipse: int
+    """Centres within the ellipse in which their covariances say that 95 of 100 are."""
 
 
 def compare(
@@ -63,7 +92,7 @@ def compare(
     points: NDArray[np.float64],
     true_centre: NDArray[np.float64],
     true_yaw: float,
-    found: tuple[NDArray[np.float64], NDArray[np.float64], float, bool] | None,
+    found: Found | None,
     eye: NDArray[np.float64],
 ) -> Placed:
     """Compare an object with the labelled one.
@@ -72,20 +101,21 @@ def compare(
     as ours: as far as the near tenth of them, in the direction of their middle. It depends on the
     label and the LiDAR alone, not on what was found.
 
-    :param found: surface [3], centre [3], yaw and whether by camera alone; None: nothing was.
+    :param found: None: nothing was.
     :param eye: [3], where the LiDAR is, in the same frame, whose z points up.
     """
     off = true_centre[:2] - eye[:2]
     range_m = float(np.hypot(*off))
     if found is None:
         return Placed(name, len(points), range_m)
-    surface, centre, yaw, by_camera = found
     turn = None
-    if np.isfinite(yaw):
-        turn = float((yaw - true_yaw + np.pi / 2) % np.pi - np.pi / 2)
+    if np.isfinite(found.yaw):
+        turn = float((found.yaw - true_yaw + np.pi / 2) % np.pi - np.pi / 2)
+    miss = found.centre[:2] - true_centre[:2]
+    squared = float(miss @ np.linalg.solve(found.covariance[:2, :2], miss))
     return Placed(
-        name, len(points), range_m, _off(surface, surface_of(points, eye), eye),
-        _off(centre, true_centre, eye), turn, by_camera,
+        name, len(points), range_m, _off(found.surface, surface_of(points, eye), eye),
+        _off(found.centre, true_centre, eye), turn, squared**0.5, found.by_camera,
     )
 
 
@@ -122,6 +152,9 @@ def _figures(name: str, items: Sequence[Placed]) -> FusionFigures:
         centre_p90_m=_percentile([float(np.hypot(*off)) for off in centres], 90),
         yaw_p50_deg=None if not turns else float(np.degrees(np.median(turns))),
         yaws=len(turns),
+        in_ellipse=sum(
+            item.deviations is not None and item.deviations**2 < _ELLIPSE_95 for item in items
+        ),
     )
 
 

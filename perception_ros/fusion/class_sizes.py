@@ -55,7 +55,12 @@ _ALIASES = MappingProxyType({
 })
 
 
+def class_key(name: str) -> str:
+    """Return what a class is called here, whatever a model or data set calls it."""
+    plain = name.strip().lower().replace(' ', '_').replace('-', '_')
+    return _ALIASES.get(plain, plain)
+
+
 def class_size(name: str) -> ClassSize | None:
     """Return the usual size of a class; None: it is not known, or has none."""
-    plain = name.strip().lower().replace(' ', '_').replace('-', '_')
-    return _SIZES.get(_ALIASES.get(plain, plain))
+    return _SIZES.get(class_key(name))

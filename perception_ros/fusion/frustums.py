@@ -23,6 +23,8 @@ MOST_OFF = 3.0
 """Deviations from the expected range beyond which a point is no less likely."""
 NO_WORD = 1.0
 """Square of the deviation of any range from that of a box of which the image says none."""
+SIDE_SHARE = 0.8
+"""Of a thing's depth: what lies no further behind its nearest point is of it, gap or not."""
 SLACK_M = 0.2
 """How much nearer or further than the rest a point may be that lies more in another box."""
 
@@ -162,7 +164,10 @@ def _likely_parts(
     order = np.argsort(merits)
     best = order[np.argsort(owners[order], kind='stable')]
     # The last that is written to a box has the most merit.
-    low_m[owners[best]], high_m[owners[best]] = near_m[best], far_m[ends[best] - 1]
+    # A side that is seen at a small angle has gaps: beams meet it metres apart.
+    deep_m = near_m[best] + SIDE_SHARE * expected.depths[owners[best]]
+    low_m[owners[best]] = near_m[best]
+    high_m[owners[best]] = np.fmax(far_m[ends[best] - 1], deep_m)
     return low_m, high_m
 
 

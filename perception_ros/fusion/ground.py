@@ -50,17 +50,20 @@ class Terrain:
 
         :param level_from_points: to a frame whose z points up; None: it does so already.
         """
-        level = points
+        turned, shift = points, np.zeros(3)
         if level_from_points is not None:
-            turn = level_from_points[:3, :3].astype(np.float32)
-            level = points @ turn.T + level_from_points[:3, 3].astype(np.float32)
-        cells = _cells(level[:, 0], level[:, 1])
-        step = max(1, len(level) // _MOST_POINTS)
-        known, lows = _lows(cells[::step], level[::step, 2])
-        plane = _plane(known, lows)
-        bumps = _bumps(known, lows - _on_plane(plane, *_middles(known)))
-        under = _on_plane(plane.astype(np.float32), level[:, 0], level[:, 1]) + bumps[cells]
-        return cls(level, level[:, 2] - under, plane)
+            with np.errstate(invalid='ignore'):  # infinity in two directions is no number
+                turned = points @ level_from_points[:3, :3].T.astype(np.float32)
+            shift = level_from_points[:3, 3]
+        # Around the LiDAR, wherever that is in the frame: a map's origin may be far away.
+        cells = _cells(turned[:, 0], turned[:, 1])
+        step = max(1, len(turned) // _MOST_POINTS)
+        known, lows = _lows(cells[::step], turned[::step])
+        plane = _plane(lows)
+        bumps = _bumps(known, lows, plane)
+        under = _on_plane(plane.astype(np.float32), turned[:, 0], turned[:, 1]) + bumps[cells]
+        plane[2] += shift[2] - plane[:2] @ shift[:2]
+        return cls(turned + shift.astype(np.float32), turned[:, 2] - under, plane)
 
 
 def _cells(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.intp]:
@@ -75,58 +78,52 @@ def _cells(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.intp]:
     return np.where(inside, cells, _RINGS * _SECTORS).astype(np.intp)
 
 
-def _middles(cells: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return x and y of the middles of cells."""
-    ring, sector = np.divmod(cells, _SECTORS)
-    radius = NEAREST_M * (FARTHEST_M / NEAREST_M) ** ((ring + 0.5) / _RINGS)
-    angle = (sector + 0.5) * 2 * np.pi / _SECTORS - np.pi
-    return radius * np.cos(angle), radius * np.sin(angle)
-
-
 def _lows(
-    cells: NDArray[np.intp], z: NDArray[np.float32]
+    cells: NDArray[np.intp], points: NDArray[np.float32]
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return the cells that have points, and how low these are.
+    """Return the cells that have points, and of each a low one, float64 [K, 3].
 
-    Cell and height are one number each, so that one sort brings both into order.
+    Cell, height and index are one number each, so that one sort brings them into order.
     """
     low, high = _LIMITS_M
-    usable = (cells < _RINGS * _SECTORS) & (z > low) & (z < high)
+    z = points[:, 2]
+    usable = np.flatnonzero((cells < _RINGS * _SECTORS) & (z > low) & (z < high))
     millimetres = ((z[usable] - low) * 1000).astype(np.int64)
-    keys = np.sort(cells[usable] << 16 | millimetres)
-    owners = keys >> 16
+    keys = np.sort(cells[usable] << 40 | millimetres << 24 | usable)
+    owners = keys >> 40
     begins = np.flatnonzero(np.diff(owners, prepend=-1))
     counts = np.diff(begins, append=len(keys))
-    picked = keys[begins + (counts * _LOW_SHARE).astype(np.intp)]
-    return owners[begins], (picked & 0xFFFF) / 1000 + low
+    picked = keys[begins + (counts * _LOW_SHARE).astype(np.intp)] & 0xFFFFFF
+    return owners[begins], points[picked].astype(np.float64)
 
 
-def _plane(cells: NDArray[np.intp], lows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Fit z = a x + b y + c to the lows, less and less to what stands off."""
-    if not len(cells):
+def _plane(lows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Fit z = a x + b y + c to the lows [K, 3], less and less to what stands off."""
+    if not len(lows):
         return np.zeros(3)
-    x, y = _middles(cells)
-    near = lows[np.hypot(x, y) < 15]
-    plane = np.array([0, 0, np.percentile(near if len(near) else lows, 20)])
+    x, y, z = lows.T
+    near = z[np.hypot(x, y) < 15]
+    plane = np.array([0, 0, np.percentile(near if len(near) else z, 20)])
     rows = np.stack([x, y, np.ones_like(x)], axis=1)
     importance = 1 / np.hypot(x, y)
     for step in _STEPS_M:
-        off = lows - rows @ plane
+        off = z - rows @ plane
         weights = importance * np.exp(-((off / step) ** 2) / 2)
         weighted = rows * weights[:, None]
         # Few cells, or cells in one direction alone, say nothing of the slope: it is small then.
         normal = weighted.T @ rows + weights.sum() * np.diag([1e-1, 1e-1, 1e-9])
         if not np.isfinite(normal).all() or weights.sum() <= 0:
             break
-        plane = np.linalg.solve(normal, weighted.T @ lows)
+        plane = np.linalg.solve(normal, weighted.T @ z)
     return plane
 
 
 def _bumps(
-    cells: NDArray[np.intp], off: NDArray[np.float64]
+    cells: NDArray[np.intp], lows: NDArray[np.float64], plane: NDArray[np.float64]
 ) -> NDArray[np.float32]:
     """Return how far the ground of each cell is above the plane, and 0 for the last."""
-    radius = np.hypot(*_middles(cells))
+    x, y, z = lows.T
+    off, radius = z - _on_plane(plane, x, y), np.hypot(x, y)
     grid = np.full(_RINGS * _SECTORS, np.nan)
     plausible = np.abs(off) < _OFF_M + _OFF_PER_M * radius
     grid[cells[plausible]] = off[plausible]

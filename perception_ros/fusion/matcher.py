@@ -16,9 +16,9 @@ What holds, whatever comes in:
 
 - every sweep leaves exactly once, in the order in which they came, with what there is;
 - what is said about one image is never mixed with another's;
-- a camera that fell silent, that is always too late, or whose clock is another one, is waited for by
-  `LOST_AFTER` sweeps and no longer, and so is an output that a camera no longer has; what comes in
-  while it is of use brings them back;
+- a camera that fell silent, that is always too late, or whose clock is another one, is waited for
+  by `LOST_AFTER` sweeps and no longer, and so is an output that a camera no longer has; what comes
+  in while it is of use brings them back;
 - memory is bounded: `MOST_IMAGES` of each camera, `MOST_SWEEPS` that wait.
 """
 

@@ -87,11 +87,13 @@ class PlacedSweep:
 class FusedSweep:
     """What came of one sweep.
 
-    objects: in the frame of the output; paint: None where nobody wanted it; is_ground: bool [N].
+    objects: in the frame of the output; ids: of each, what its detections are called; paint: None
+    where nobody wanted it; is_ground: bool [N].
     """
 
     placed: PlacedSweep
     objects: Objects
+    ids: tuple[tuple[str, ...], ...]
     paint: Paint | None
     is_ground: NDArray[np.bool_]
 
@@ -107,6 +109,7 @@ class SweepPipeline:
         self.tree = TransformTree()
         path = config.calibration_file
         self.calibration = calibrations.load(Path(path)) if path else Calibration()
+        self._class_names: tuple[str, ...] = ()
         self._infos: dict[str, Any] = {}
         self._lenses: dict[tuple[str, tuple[int, int] | None], CameraModel] = {}
         self.calibration_problems = calibrations.fill(self.calibration, self.tree)
@@ -147,6 +150,11 @@ class SweepPipeline:
         except TransformError:
             pass  # nobody knows the motion, and waiting brings nobody who does
         return True
+
+    def has_lens(self, camera: str, size: tuple[int, int]) -> bool:
+        """Say whether a camera's lens is known to be for images of this width and height."""
+        info = self._infos.get(camera)
+        return info is not None and (info.width, info.height) == size
 
     # ------------------------------------------------------------------------ the way of a sweep
 
@@ -193,7 +201,10 @@ class SweepPipeline:
         )
 
     def fuse(self, placed: PlacedSweep, *, painted: bool = True) -> FusedSweep:
-        """Find the objects of a sweep, and paint its points if that is wanted. Any thread."""
+        """Find the objects of a sweep, and paint its points if that is wanted.
+
+        In one thread, any.
+        """
         fusion_set, to_output = placed.fusion_set, placed.output_from_lidar
         with np.errstate(invalid='ignore'):  # beams that met nothing are no number
             terrain = Terrain.of(fusion_set.sweep.points, to_output)
@@ -202,9 +213,13 @@ class SweepPipeline:
                 fusion_set, seen, terrain, self.config.objects, frame_id=placed.frame_id,
                 output_from_lidar=to_output,
             )
-            is_ground = terrain.heights < self.config.objects.ground_clearance_m
-            painting = paint(fusion_set, seen, objects, terrain) if painted else None
-        return FusedSweep(placed, objects, painting, is_ground)
+            # a beam that met nothing has no height, and is no obstacle either
+            is_ground = ~(terrain.heights >= self.config.objects.ground_clearance_m)
+            painting = None
+            if painted:
+                painting = paint(fusion_set, seen, objects, terrain, self._class_names)
+                self._class_names = painting.class_names
+        return FusedSweep(placed, objects, _ids(fusion_set, objects), painting, is_ground)
 
     # --------------------------------------------------------------------------- where things are
 
@@ -269,3 +284,12 @@ class SweepPipeline:
             return fixed, self.tree.lookup(fixed, frame_id, stamp_ns)
         except TransformError:
             return frame_id, np.eye(4)
+
+
+def _ids(fusion_set: FusionSet, objects: Objects) -> tuple[tuple[str, ...], ...]:
+    """Return what the detections are called that each object is made of."""
+    ids = {view.camera: view.ids for view in fusion_set.views}
+    return tuple(
+        tuple(ids[camera][index] for camera, index in sources if ids[camera])
+        for sources in objects.sources
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 import math
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,9 +15,15 @@ NEAR_SHARE = 0.1
 _STRAY_SHARE = 0.02
 """Of its points that may stand out on each side of its box."""
 _NOISE_M = 0.15
-"""Of a LiDAR's range and of a calibration, together."""
+"""Of one of a LiDAR's points, of which many are better."""
+_ALIGNED_M = 0.15
+"""Of what no number of points makes better: calibration, motion during the sweep, open edges."""
 _LEAST_FOR_YAW = 8
 """Fewer points make a direction of whatever noise they have."""
+_MOST_FOR_YAW = 100
+"""More make it no better."""
+_EDGE_M = 0.1
+"""Points so close to an edge are on it."""
 _FACE_SHARE = 0.5
 """Of its usual width that must be seen of a thing before its direction is believed."""
 
@@ -78,6 +83,9 @@ def shape_of(
     on_axes = np.sort(flat @ turn.T, axis=0)
     stray = int(_STRAY_SHARE * (len(flat) - 1))
     eye_x, eye_y = float(eye[0]), float(eye[1])
+    noise = math.hypot(_NOISE_M / math.sqrt(len(flat)), _ALIGNED_M)
+    # As long as it may be wide, and the other way round, if nobody knows how it lies.
+    turned = abs(usual.length - usual.width) / 4 if usual and yaw is None else 0.0
     middles, sizes, deviations = [], [], []
     for low, high, here, full in zip(
         on_axes[stray].tolist(), on_axes[-1 - stray].tolist(),
@@ -90,8 +98,9 @@ def shape_of(
         side = 1 if here < low else -1 if here > high else 0
         middles.append((low + high) / 2 + side * hidden / 2)
         sizes.append(size)
-        spread = size * (usual.spread if usual else 0.3) / 2 if hidden > 0.05 else 0.0
-        deviations.append(math.hypot(_NOISE_M / math.sqrt(len(flat)) + 0.05, spread))
+        # Even of a side that is as long as usual nobody knows whether it goes on.
+        spread = size * (usual.spread if usual else 0.3) / (2 if hidden > 0.05 else 4)
+        deviations.append(math.hypot(noise, spread, turned))
     x, y = middles
     along, across = deviations[0] ** 2, deviations[1] ** 2
     covariance = np.array([
@@ -108,8 +117,7 @@ def _direction(flat: NDArray[np.float64], usual: ClassSize | None) -> float | No
     """Return where a thing faces, or the opposite, in radians; None: that cannot be told."""
     if usual is None or not usual.is_oblong or len(flat) < _LEAST_FOR_YAW:
         return None
-    _, (first, second), degrees = cv2.minAreaRect(flat.astype(np.float32))
-    angle = math.radians(degrees)
+    angle, first, second = _corner(flat[:: len(flat) // _MOST_FOR_YAW + 1])
     longer, shorter = max(first, second), min(first, second)
     if second > first:
         angle += math.pi / 2
@@ -119,3 +127,23 @@ def _direction(flat: NDArray[np.float64], usual: ClassSize | None) -> float | No
     if longer < 1.3 * usual.width and shorter < 0.5 * longer:
         angle += math.pi / 2
     return (angle + math.pi / 2) % math.pi - math.pi / 2
+
+
+def _corner(flat: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Fit two edges at a right angle to points [N, 2]: where one lies, its length, the other's.
+
+    The rectangle around the points is turned until most lie close to one of its edges: what is
+    seen of a thing is one side, or two that meet. Source: Zhang, Xu, Dong, Dolan, Efficient
+    L-shape fitting for vehicle detection using laser scanners (2017), their closeness criterion.
+    """
+    on_axes = np.stack([flat @ _ALONG.T, flat @ _ACROSS.T])
+    low, high = on_axes.min(axis=1), on_axes.max(axis=1)
+    from_edges = np.minimum(on_axes - low[:, None], high[:, None] - on_axes).min(axis=0)
+    best = int((1 / np.maximum(from_edges, _EDGE_M)).sum(axis=0).argmax())
+    first, second = (high - low)[:, best].tolist()
+    return best * math.pi / 2 / len(_ALONG), first, second
+
+
+_ANGLES = np.arange(0, np.pi / 2, np.radians(3))
+_ALONG = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
+_ACROSS = np.stack([-np.sin(_ANGLES), np.cos(_ANGLES)], axis=1)

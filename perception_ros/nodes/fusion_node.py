@@ -10,6 +10,7 @@ What happens to a sweep in between is `fusion/pipeline.py`; this file only wires
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 import sys
 from typing import Any
 
@@ -18,7 +19,7 @@ from rclpy.parameter import Parameter
 
 from perception_ros.core.errors import ConfigError
 from perception_ros.fusion.config import FUSION, FusionConfig
-from perception_ros.fusion.pipeline import FusedSweep
+from perception_ros.fusion.pipeline import FusedSweep, SweepPipeline
 from perception_ros.fusion.threaded import ThreadedSweeps
 from perception_ros.nodes.managed import ManagedNode, run
 from perception_ros.ros.fused import FusedPublishers
@@ -26,6 +27,7 @@ from perception_ros.ros.fusion_health import FusionHealth
 from perception_ros.ros.painted import PaintedPublishers
 from perception_ros.ros.parameters import NodeParameters
 from perception_ros.ros.sweeps import Results, SweepSubscriptions
+from perception_ros.tracking.objects import ObjectTracker
 
 
 class FusionNode(ManagedNode):
@@ -36,6 +38,7 @@ class FusionNode(ManagedNode):
         self._declared = NodeParameters(self, FUSION)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._sweeps: ThreadedSweeps | None = None
+        self._tracker: ObjectTracker | None = None
         self._objects: FusedPublishers | None = None
         self._points: PaintedPublishers | None = None
         self._health: FusionHealth | None = None
@@ -57,9 +60,15 @@ class FusionNode(ManagedNode):
 
     def _start(self) -> None:
         assert self._sweeps and self._health
+        self._tracker = ObjectTracker() if self._config.tracking else None
         self._sweeps.start()
         self._inputs = SweepSubscriptions(self, self._config, self._sweeps, self._results)
         self._health.start()
+
+    def known(self) -> AbstractContextManager[SweepPipeline]:
+        """Give what is known of the vehicle, while nobody else looks; the node is configured."""
+        assert self._sweeps
+        return self._sweeps.known()
 
     @property
     def _is_painted(self) -> bool:
@@ -68,8 +77,21 @@ class FusionNode(ManagedNode):
     def _publish(self, fused: FusedSweep) -> None:
         assert self._objects and self._points
         self._points.publish(fused)
-        if self._objects.wanted:
-            self._objects.publish(fused.objects, None)
+        if self._tracker is None:
+            names = [ids[0] if ids else '' for ids in fused.ids]
+            self._objects.publish(fused.objects, names)
+            return
+        placed = fused.placed
+        tracks = self._tracker.update(
+            fused.objects, fused.ids, placed.fixed_frame_id, placed.fixed_from_output
+        )
+        numbers = {int(index): int(number) for index, number in zip(
+            tracks.objects, tracks.ids, strict=True,
+        )}
+        names = [str(numbers.get(index, '')) for index in range(len(fused.objects))]
+        self._objects.publish(
+            fused.objects, names, tracks, placed.fixed_from_output[:3, 3]
+        )
 
     def _on_set_parameters(self, parameters: list[Parameter[Any]]) -> SetParametersResult:
         """Refuse what cannot change now."""

@@ -1,17 +1,31 @@
-"""Fusion on labelled sweeps: what it makes of labelled 2D boxes, beside what is labelled."""
+"""Fusion on labelled sweeps: what it makes of 2D boxes, beside what is labelled in space."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from perception_ros.evaluation.fusion import compare, figures, FusionFigures, PaintFigures, Placed
+from perception_ros.core.boxes import match, overlaps
+from perception_ros.core.image import Image
+from perception_ros.core.model import Model
+from perception_ros.core.types import Frame
+from perception_ros.evaluation.fusion import (
+    compare,
+    figures,
+    Found,
+    FusionFigures,
+    PaintFigures,
+    Placed,
+)
+from perception_ros.evaluation.matching import LEAST_IOU
 from perception_ros.fusion.camera import Seen
+from perception_ros.fusion.class_sizes import class_key
 from perception_ros.fusion.ground import Terrain
 from perception_ros.fusion.objects import find_objects, ObjectSettings, see_all
 from perception_ros.fusion.painting import paint
@@ -23,6 +37,8 @@ _LEAST_PAINTED = 3
 _ABOVE_M = 0.1
 """What is lower in a labelled box is the road under it."""
 _AROUND_M = 0.5
+_UNSEEN = -1
+"""Index of the box of a labelled object that a model has not found."""
 
 
 class Measurement(BaseModel):
@@ -32,16 +48,24 @@ class Measurement(BaseModel):
     paint: list[PaintFigures]
 
 
-def measure(paths: Iterable[Path], *, use_points: bool = True) -> Measurement:
-    """Fuse the labelled 2D boxes of each sweep with its points, and compare.
+def measure(
+    paths: Iterable[Path], *, use_points: bool = True, model: Model | None = None
+) -> Measurement:
+    """Fuse 2D boxes of each sweep's images with its points, and compare with what is labelled.
 
     :param use_points: False: as if no point were seen, so that the cameras alone say.
+    :param model: whose boxes and masks are taken; None: the labelled boxes. A box of it stands
+        for the labelled one that it overlaps most, by half or more, whatever it is called: what
+        is asked here is where things are.
     :raises DatasetError: a path is no labelled data.
+    :raises BackendError: the engine failed.
     """
     placed: list[Placed] = []
     counts: Counter[tuple[str, str]] = Counter()
     for path in paths:
         for sweep in labelled_sweeps(path):
+            if model:
+                sweep = _seen_by(model, sweep)
             terrain = Terrain.of(sweep.fusion_set.sweep.points, sweep.base_from_lidar)
             seen = see_all(sweep.fusion_set)
             given = seen if use_points else [_nothing(item) for item in seen]
@@ -54,6 +78,33 @@ def measure(paths: Iterable[Path], *, use_points: bool = True) -> Measurement:
                 painted = paint(sweep.fusion_set, seen, objects, terrain)
                 _count(sweep, seen, painted, counts)
     return Measurement(objects=figures(placed), paint=_paint_figures(counts))
+
+
+def _seen_by(model: Model, sweep: LabelledSweep) -> LabelledSweep:
+    """Return a sweep with what a model finds in its images, in place of what is labelled."""
+    views = []
+    partners: dict[tuple[str, int], int] = {}
+    for view in sweep.fusion_set.views:
+        assert view.detections is not None, 'every view of a labelled sweep has them'
+        image = Image.compressed(sweep.images[view.camera].read_bytes())
+        result, = model.infer([Frame(view.camera, 1, 1, image)])
+        found = result.detections
+        views.append(replace(
+            view, detections=found, ids=('',) * len(found or ()), semantic=result.semantic,
+            instances=result.instances,
+        ))
+        if found is not None:
+            shares = overlaps(view.detections.boxes, found.boxes)
+            partners.update({
+                (view.camera, true): ours for true, ours in match(shares, LEAST_IOU)
+            })
+    objects = tuple(
+        replace(true, index=partners.get((true.camera, true.index), _UNSEEN))
+        for true in sweep.objects
+    )
+    return replace(
+        sweep, fusion_set=replace(sweep.fusion_set, views=tuple(views)), objects=objects
+    )
 
 
 def _nothing(seen: Seen) -> Seen:
@@ -76,10 +127,7 @@ def _placed(sweep: LabelledSweep, terrain: Terrain, objects: Objects) -> Iterabl
             continue
         above = inside & (_above_bottom(true, points) > _ABOVE_M)
         index = found.get((true.camera, true.index))
-        ours = None if index is None else (
-            objects.surfaces[index], objects.centres[index], float(objects.yaws[index]),
-            bool(objects.by_camera[index]),
-        )
+        ours = None if index is None else Found.of(objects, index)
         yaw = float(np.arctan2(base_from_object[1, 0], base_from_object[0, 0]))
         yield compare(
             true.name, terrain.points[above].astype(np.float64), centre, yaw, ours, eye
@@ -108,13 +156,20 @@ def _count(
         if key in done or inside.sum() < _LEAST_PAINTED:
             continue
         done.add(key)
-        number = painted.class_names.index(true.name)
         counts[true.name, 'boxes'] += 1
         counts[true.name, 'points'] += int(inside.sum())
-        counts[true.name, 'painted'] += int((painted.classes[inside] == number).sum())
+        counts[true.name, 'painted'] += int((_painted_as(true.name, painted) & inside).sum())
     for name, nearby in around.items():
-        outside = (painted.classes == painted.class_names.index(name)) & ~nearby
-        counts[name, 'outside'] += int(outside.sum())
+        counts[name, 'outside'] += int((_painted_as(name, painted) & ~nearby).sum())
+
+
+def _painted_as(name: str, painted: Paint) -> NDArray[np.bool_]:
+    """Say which points are painted as a class, by its name or by what a model calls it."""
+    names = painted.class_names
+    if name in names:
+        return np.asarray(painted.classes == names.index(name))
+    alike = [i for i, other in enumerate(names) if class_key(other) == class_key(name)]
+    return np.isin(painted.classes, alike)
 
 
 def _above_bottom(true: TrueObject, points: NDArray[np.float32]) -> NDArray[np.float64]:

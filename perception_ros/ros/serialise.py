@@ -47,9 +47,11 @@ _EXAMPLE_VALUES = [float.fromhex(f'0x1.{i}ffffffffffffp+999') for i in range(5)]
 def serialise_detections(stamp_ns: int, frame_id: str, detections: Detections) -> memoryview:
     """Return a Detection2DArray in the source's pixels; `class_id` is the name of the class.
 
+    :param detections: ids that are not empty are all of one length, a multiple of eight.
     :raises PerceptionError: the installed vision_msgs is laid out as no known one is.
     """
-    return _pieces(frame_id, detections.class_names).join(stamp_ns, detections)
+    id_length = max(map(len, detections.ids), default=0)
+    return _pieces(frame_id, detections.class_names, id_length).join(stamp_ns, detections)
 
 
 def serialise_semantic(stamp_ns: int, frame_id: str, mask: SemanticMask) -> memoryview:
@@ -91,10 +93,11 @@ def _serialise_image(
 class _Pieces:
     """The pieces of Detection2DArrays with one name of a frame, in words of four bytes.
 
-    Of N classes, piece i is class i as the first detection of a message, N + i as a later one.
+    Of N classes, piece i is class i as the first detection of a message, N + i as a later one;
+    2 N further on are those that have an id, which is of `id_length` bytes.
     """
 
-    def __init__(self, frame_id: str, class_names: tuple[str, ...]) -> None:
+    def __init__(self, frame_id: str, class_names: tuple[str, ...], id_length: int) -> None:
         # One word more in front of the encapsulation, for numbers of eight bytes to be aligned.
         head = b''.join((
             bytes(_WORD),
@@ -104,11 +107,13 @@ class _Pieces:
             bytes(_UINT32.size),
         ))
         pieces = [
-            _beginning(begin, frame_id, name) + _tail().words
+            _beginning(begin, frame_id, name) + tail
+            for tail in (_tail().words, *([_tail().with_id(id_length)] if id_length else []))
             for begin in (len(head), 0)
             for name in class_names
         ]
         self._classes = len(class_names)
+        self._id_length = id_length
         self._head = np.frombuffer(head, np.uint32)
         self._words = np.frombuffer(b''.join(pieces), np.uint32)
         self._lengths = np.array([len(piece) // _WORD for piece in pieces], np.intp)
@@ -119,6 +124,8 @@ class _Pieces:
         count, head = len(detections), len(self._head)
         rows = detections.labels + self._classes
         rows[:1] -= self._classes
+        named = np.array([bool(text) for text in detections.ids] or [False] * count, np.bool_)
+        rows += 2 * self._classes * named
         lengths = self._lengths[rows]
         ends = head + np.cumsum(lengths)
         begins = ends - lengths
@@ -133,13 +140,18 @@ class _Pieces:
         words[stamps_at] = seconds & _UINT32_MAX
         words[stamps_at + 1] = nanoseconds
         doubles = words.view(np.float64)
-        doubles[ends[:, None] // 2 - _tail().values_from_end] = _values(detections)
+        ids_begin = ends - named * (self._id_length // _WORD)
+        doubles[ids_begin[:, None] // 2 - _tail().values_from_end] = _values(detections)
+        if named.any():
+            ids = np.frombuffer(''.join(detections.ids).encode(), np.uint32)
+            at = ids_begin[named, None] - 1 + np.arange(self._id_length // _WORD)
+            words[at] = ids.reshape(at.shape)
         return words.data.cast('B')[_WORD : total * _WORD - (_tail().surplus if count else 0)]
 
 
 @lru_cache(maxsize=64)
-def _pieces(frame_id: str, class_names: tuple[str, ...]) -> _Pieces:
-    return _Pieces(frame_id, class_names)
+def _pieces(frame_id: str, class_names: tuple[str, ...], id_length: int) -> _Pieces:
+    return _Pieces(frame_id, class_names, id_length)
 
 
 def _values(detections: Detections) -> NDArray[np.float64]:
@@ -166,6 +178,10 @@ class _Tail:
     words: bytes
     surplus: int
     values_from_end: NDArray[np.intp]
+
+    def with_id(self, length: int) -> bytes:
+        """Return the same for a detection whose id is of so many bytes, a multiple of eight."""
+        return self.words[: -2 * _WORD] + _UINT32.pack(length + 1) + bytes(length + _WORD)
 
 
 @cache

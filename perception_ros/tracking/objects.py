@@ -5,8 +5,8 @@ stands still. An object is taken for the track whose prediction it is nearest to
 both are unsure of; that a camera's own tracker calls both the same brings them nearer still. Pairs
 are taken in the order of that distance, each side once.
 
-A track is told after its second sight, lives on for a while unseen, and its id is never used again.
-Time is that of the stamps: a sweep that was lost makes a longer step, not another track.
+A track is told after its second sight and lives on for a while unseen; its id is never used
+again. Time is that of the stamps: a sweep that was lost makes a longer step, not another track.
 """
 
 from __future__ import annotations

@@ -72,19 +72,33 @@ class Scene:
         pose[2, 3] = LIDAR_M + self.ground[2]
         return pose
 
-    @cached_property
-    def _cast(self) -> tuple[Array, NDArray[np.intp]]:
-        """Return the points in the vehicle's frame, and the thing each is of; -1: none."""
-        random = np.random.default_rng(self.seed)
-        eye, rays = self.base_from_lidar[:3, 3], _rays()
+    def meet(self, eye: Array, rays: Array) -> tuple[Array, NDArray[np.intp]]:
+        """Return how far rays [N, 3] from an eye [3] go, and to which thing; -1: no thing.
+
+        Those that meet nothing go on for ever.
+        """
         fall = rays[:, 2] - rays[:, :2] @ self.ground[:2]
+        above_m = eye[2] - self.ground @ [*eye[:2], 1]
         with np.errstate(divide='ignore'):
-            reach = np.where(fall < 0, -LIDAR_M / fall, np.inf)
+            reach = np.where(fall < 0, -above_m / fall, np.inf)
         owners = np.full(len(rays), -1)
         for number, thing in enumerate(self.things):
             distance = _meet(eye, rays, thing, self.ground)
             nearer = distance < reach
             reach[nearer], owners[nearer] = distance[nearer], number
+        return reach, owners
+
+    @property
+    def owners(self) -> NDArray[np.intp]:
+        """Return which thing each point is of; -1: of the ground, or no point at all."""
+        return self._cast[1]
+
+    @cached_property
+    def _cast(self) -> tuple[Array, NDArray[np.intp]]:
+        """Return the points in the vehicle's frame, and the thing each is of; -1: none."""
+        random = np.random.default_rng(self.seed)
+        eye, rays = self.base_from_lidar[:3, 3], _rays()
+        reach, owners = self.meet(eye, rays)
         lost = (reach > _FARTHEST_M) | (random.random(len(rays)) < 0.02)
         reach = np.where(lost, np.nan, reach + random.normal(0, _NOISE_M, len(rays)))
         owners[lost] = -1

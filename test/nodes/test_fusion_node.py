@@ -25,7 +25,7 @@ from test.nodes.vehicle import CAR, cloud, LIDAR_M, scene_points, transform, Veh
 pytestmark = pytest.mark.dds
 
 S = 1_000_000_000
-_FORMATS = {2: 'u1', 4: 'u2', 7: 'f4'}
+_FORMATS = {2: 'u1', 4: 'u2', 6: 'u4', 7: 'f4'}
 
 
 @pytest.fixture
@@ -86,6 +86,26 @@ def test_a_car_gets_its_place_and_its_points(vehicle: Vehicle) -> None:
     assert not points['object'][~is_car].any()
     ahead = ~is_car & (given[:, 0] < 11) & (given[:, 0] > 6) & (np.abs(given[:, 1]) < 3)
     assert (points['class_id'][ahead] == 0).mean() > 0.95, 'the road before it'
+
+
+def test_a_car_ahead_keeps_its_id_and_has_its_speed(vehicle: Vehicle) -> None:
+    """It is seen ten times a second, once not at all, and drives away with 5 m/s."""
+    objects = vehicle.listen(Detection3DArray, '/perception/objects')
+    tracks = vehicle.listen(Detection3DArray, '/perception/tracks/boxes')
+    table = vehicle.listen(PointCloud2, '/perception/tracks')
+    for step in range(12):
+        stamp_ns = 5 * S + step * S // 10
+        vehicle.look(stamp_ns, ahead_m=0.5 * step, seen=step != 6)
+        vehicle.sweep(stamp_ns, cloud(scene_points(0.5 * step), stamp_ns))
+        wait_until(lambda: len(objects) > step)  # noqa: B023
+    wait_until(lambda: len(tracks) == len(table) == 12)
+    ids = [[item.id for item in message.detections] for message in tracks]
+    assert ids[0] == [], 'one sight is not enough'
+    assert ids[1:] == [['1']] * 11
+    [row] = fields_of(table[-1])
+    assert row['vx'] == pytest.approx(5.0, abs=1.0)
+    assert abs(row['vy']) < 1
+    assert objects[-1].detections[0].id == '1'
 
 
 def without_z(stamp_ns: int) -> PointCloud2:
@@ -159,6 +179,23 @@ def test_an_odd_cloud_is_fused_like_any(vehicle: Vehicle, make: Any) -> None:
     np.testing.assert_allclose((place.x, place.y), CAR[:2], atol=near)
     assert painted[-1].width * painted[-1].height == len(make(S).data) // 16
     assert len(fused(vehicle, objects, 5 * S).detections) == 1
+
+
+def test_a_costmap_gets_what_stands_in_the_way_and_nothing_else(vehicle: Vehicle) -> None:
+    """Neither the road nor a beam that met nothing: Nav2 would mark where it thinks they are."""
+    obstacles = vehicle.listen(PointCloud2, '/perception/points/obstacles')
+    vehicle.look(4 * S)
+    vehicle.sweep(4 * S, with_nan(4 * S))
+    wait_until(lambda: obstacles)
+    points = fields_of(obstacles[0])
+    given = scene_points()
+    is_whole = np.isfinite(fields_of(with_nan(S))['x']) & np.isfinite(fields_of(with_nan(S))['y'])
+    of_car = np.flatnonzero(is_whole & (given[:, 2] > 0.2 - LIDAR_M[2]))
+    found = points['intensity'].astype(int)
+    assert set(of_car) <= set(found)
+    where = given[found] + LIDAR_M
+    assert (np.abs(where - CAR)[:, :2] < [3, 1.5]).all(), 'but for what touches its wheels'
+    assert is_whole[found].all()
 
 
 def test_an_image_of_another_size_than_its_lens(vehicle: Vehicle) -> None:

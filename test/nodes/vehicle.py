@@ -36,22 +36,27 @@ ROAD, CAR_ID = 0, 1
 NAMES = ('road', 'car')
 
 
-def scene_points() -> NDArray[np.float32]:
-    """Return a road and what is seen of the car's back, float32 [N, 3] in the LiDAR's frame."""
+def scene_points(ahead_m: float = 0.0) -> NDArray[np.float32]:
+    """Return a road and what is seen of the car's back, float32 [N, 3] in the LiDAR's frame.
+
+    :param ahead_m: how much further away the car is.
+    """
+    car = CAR + np.array([ahead_m, 0, 0])
     x, y = np.meshgrid(np.arange(3, 40, 0.5), np.arange(-8, 8.1, 0.4))
     road = np.stack([x.ravel(), y.ravel(), np.zeros(x.size)], axis=1)
-    under = (np.abs(road - CAR)[:, :2] < CAR_SIZE[:2] / 2).all(axis=1)
+    under = (np.abs(road - car)[:, :2] < CAR_SIZE[:2] / 2).all(axis=1)
     across, up = np.meshgrid(np.linspace(-0.85, 0.85, 15), np.linspace(0.3, 1.5, 8))
     back = np.stack(
-        [np.full(across.size, CAR[0] - 2.2), CAR[1] + across.ravel(), up.ravel()], axis=1
+        [np.full(across.size, car[0] - 2.2), car[1] + across.ravel(), up.ravel()], axis=1
     )
     return (np.concatenate([road[~under], back]) - LIDAR_M).astype(np.float32)
 
 
-def car_box() -> tuple[float, float, float, float]:
+def car_box(ahead_m: float = 0.0) -> tuple[float, float, float, float]:
     """Return the box of the car in the image, px."""
+    car = CAR + np.array([ahead_m, 0, 0])
     corners = np.array([
-        CAR + CAR_SIZE / 2 * [i, j, k] for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)
+        car + CAR_SIZE / 2 * [i, j, k] for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)
     ]) - CAMERA_M
     u = SIZE[0] / 2 - FOCAL_PX * corners[:, 1] / corners[:, 0]
     v = SIZE[1] / 2 - FOCAL_PX * corners[:, 2] / corners[:, 0]
@@ -131,6 +136,9 @@ class Vehicle:
             for camera in self.cameras if camera != without
         ]
         self.publish('/tf_static', TFMessage(transforms=items))
+        with self.node.known() as pipeline:
+            tree = pipeline.tree
+        wait_until(lambda: {item.child_frame_id for item in items} <= set(tree.frames))
 
     def lens(self, camera: str = 'front', size: tuple[int, int] = SIZE) -> None:
         """Say what lens a camera has; in OpenCV's coordinates."""
@@ -140,10 +148,21 @@ class Vehicle:
         message.header.frame_id = f'{camera}_optical'
         self.publish(f'/{camera}/camera_info', message)
 
-    def look(self, stamp_ns: int, camera: str = 'front') -> None:
-        """Publish what the perception node would: the car's box, and a mask with car and road."""
+        def is_known() -> bool:
+            with self.node.known() as pipeline:
+                return pipeline.has_lens(camera, size)
+
+        wait_until(is_known)
+
+    def look(
+        self, stamp_ns: int, camera: str = 'front', ahead_m: float = 0.0, seen: bool = True
+    ) -> None:
+        """Publish what the perception node would: the car's box, and a mask with car and road.
+
+        :param seen: whether it finds the car.
+        """
         header = to_header(stamp_ns, f'{camera}_optical')
-        x1, y1, x2, y2 = car_box()
+        x1, y1, x2, y2 = car_box(ahead_m)
         found = Detection2D(header=header, id='front/1')
         found.bbox.center.position.x, found.bbox.center.position.y = (x1 + x2) / 2, (y1 + y2) / 2
         found.bbox.size_x, found.bbox.size_y = x2 - x1, y2 - y1
@@ -151,7 +170,8 @@ class Vehicle:
         guess.hypothesis.class_id, guess.hypothesis.score = 'car', 0.9
         found.results = [guess]
         base = f'/perception/{camera}'
-        self.publish(f'{base}/detections', Detection2DArray(header=header, detections=[found]))
+        boxes = Detection2DArray(header=header, detections=[found] * seen)
+        self.publish(f'{base}/detections', boxes)
         mask = np.full(SIZE[::-1], ROAD, np.uint8)
         mask[: SIZE[1] // 2] = 255
         mask[round(y1) : round(y2), round(x1) : round(x2)] = CAR_ID

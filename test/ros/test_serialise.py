@@ -38,14 +38,25 @@ def detections(draw: st.DrawFn) -> Detections:
     found = draw(st.lists(st.tuples(st.integers(0, len(names) - 1), rows), max_size=6))
     values = np.array([row for _, row in found], np.float32).reshape(-1, 5)
     labels = np.array([label for label, _ in found], np.int32)
-    return Detections(values[:, :4], values[:, 4], labels, tuple(names))
+    length = draw(st.sampled_from([8, 16, 24]))
+    signs = st.text('abcdefghij/0123456789', min_size=length, max_size=length)
+    ids = draw(st.one_of(
+        st.just([]), st.lists(st.just('') | signs, min_size=len(found), max_size=len(found))
+    ))
+    return Detections(values[:, :4], values[:, 4], labels, tuple(names), tuple(ids))
+
+
+def ids_of(found: Detections) -> tuple[str, ...]:
+    return found.ids or ('',) * len(found)
 
 
 def by_hand(stamp_ns: int, frame_id: str, found: Detections) -> Writer:
     """Write a Detection2DArray down as vision_msgs 4 defines it."""
     header = (*divmod(stamp_ns, 10**9), frame_id)
     writer = Writer('<').header(*header).number('I', len(found))
-    for box, score, label in zip(found.boxes, found.scores, found.labels, strict=True):
+    for box, score, label, text in zip(
+        found.boxes, found.scores, found.labels, ids_of(found), strict=True
+    ):
         x1, y1, x2, y2 = box.tolist()
         writer.header(*header).number('I', 1)
         writer.string(found.class_names[label]).number('d', score)
@@ -53,7 +64,7 @@ def by_hand(stamp_ns: int, frame_id: str, found: Detections) -> Writer:
         bounds = (x1 + x2) / 2, (y1 + y2) / 2, 0, x2 - x1, y2 - y1
         for number in (*position, *orientation, *covariance, *bounds):
             writer.number('d', number)
-        writer.string('')
+        writer.string(text)
     return writer
 
 
@@ -61,12 +72,14 @@ def by_rclpy(stamp_ns: int, frame_id: str, found: Detections) -> bytes:
     """Do what a node with message objects does."""
     header = to_header(stamp_ns, frame_id)
     message = Detection2DArray(header=header)
-    for box, score, label in zip(found.boxes, found.scores, found.labels, strict=True):
+    for box, score, label, text in zip(
+        found.boxes, found.scores, found.labels, ids_of(found), strict=True
+    ):
         x1, y1, x2, y2 = box.tolist()
         hypothesis = ObjectHypothesisWithPose()
         hypothesis.hypothesis.class_id = found.class_names[label]
         hypothesis.hypothesis.score = float(score)
-        detection = Detection2D(header=header, results=[hypothesis])
+        detection = Detection2D(header=header, results=[hypothesis], id=text)
         detection.bbox.center.position.x = (x1 + x2) / 2
         detection.bbox.center.position.y = (y1 + y2) / 2
         detection.bbox.size_x, detection.bbox.size_y = x2 - x1, y2 - y1
@@ -215,3 +228,17 @@ def test_names_are_laid_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for stamp_ns in range(10):
         serialise.serialise_detections(stamp_ns, 'seen for the first time', found)
     assert next(calls) < 250
+
+
+def test_a_box_has_the_id_of_its_track() -> None:
+    """What one is called moves the bytes of those behind it."""
+    found = Detections(
+        np.ones((3, 4), np.float32), np.ones(3, np.float32), np.zeros(3, np.int32), ('car',),
+        ('front/01', '', 'front/17'),
+    )
+    read = deserialize_message(
+        bytes(serialise.serialise_detections(STAMP_NS, 'front', found)), Detection2DArray
+    )
+    assert [item.id for item in read.detections] == ['front/01', '', 'front/17']
+    assert [item.bbox.size_x for item in read.detections] == [0, 0, 0]
+    assert [item.results[0].hypothesis.class_id for item in read.detections] == ['car'] * 3
