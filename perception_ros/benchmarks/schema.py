@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter
 
 from perception_ros.benchmarks.live.reports import (
+    FusionLiveReport,
     IngestReport,
     OverloadReport,
     PipelineReport,
@@ -23,7 +24,7 @@ from perception_ros.benchmarks.scheduling.report import SchedulerReport
 
 AnyReport = Annotated[
     EngineReport | PipelineReport | TransportReport | IngestReport | OverloadReport | SoakReport
-    | SchedulerReport,
+    | FusionLiveReport | SchedulerReport,
     Field(discriminator='benchmark'),
 ]
 """What `bench ... --json` writes."""
@@ -31,7 +32,7 @@ AnyReport = Annotated[
 
 _REPORTS: tuple[type[Report], ...] = (
     EngineReport, PipelineReport, TransportReport, IngestReport, OverloadReport, SoakReport,
-    SchedulerReport,
+    FusionLiveReport, SchedulerReport,
 )
 
 
