@@ -11,7 +11,7 @@ OUTPUT ?= out/demo
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo replay-demo test lint format benchmarks train-setup train-test train-demo lock clean distclean
+.PHONY: help setup autoware demo replay-demo test lint format benchmarks train-setup train-test train-demo lock clean distclean
 
 help:  ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ endef
 
 setup:  ## Make .venv: ROS 2 from the sourced distribution, or from wheels
 	$(call set_up,run)
+
+autoware: setup  ## Add Autoware's messages to .venv, for the tests of its interface
+	$(call set_up,autoware)
 
 demo: setup  ## Detect and segment in a photograph, or in INPUT=...
 	$(BIN)/perception_ros demo --input '$(INPUT)' --output '$(OUTPUT)' $(ARGS)

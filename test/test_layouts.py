@@ -8,6 +8,7 @@ from pathlib import Path
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -15,6 +16,7 @@ from perception_ros.bundles.bundle import Bundle
 from perception_ros.core import topics
 from perception_ros.core.parameter_file import read_parameter_file
 from perception_ros.core.passage import STAGES
+from perception_ros.fusion.types import Paint
 
 ROOT = Path(__file__).parents[1]
 CONFIG = read_parameter_file(ROOT / 'config' / 'perception.yaml')
@@ -82,6 +84,27 @@ def test_foxglove_shows_what_is_published(foxglove: dict[str, Any]) -> None:
     assert named <= published()
     assert {f'{NAMESPACE}/{topics.overlay_topic(camera)}' for camera in CONFIG.cameras} <= named
     assert f'{NAMESPACE}/{topics.HEALTH}' in named
+
+
+def test_both_colour_points_by_a_field_that_painting_adds(
+    foxglove: dict[str, Any], rviz: dict[str, Any]
+) -> None:
+    pytest.importorskip('rclpy', reason='needs rclpy')
+    from perception_ros.ros.painted import paint_columns
+
+    none = np.zeros(0, np.uint8)
+    added = paint_columns(Paint(none, none.astype('f4'), none, none.astype('u2'), ()))
+    shown = foxglove['configById']['3D!objects']['topics'][
+        f'{NAMESPACE}/{topics.PAINTED_POINTS}'
+    ]
+    assert (shown['colorMode'], shown['colorField']) == ('rgb', 'rgb')
+    displays = rviz['Visualization Manager']['Displays']
+    [painted] = [
+        display for display in displays
+        if display.get('Topic', {}).get('Value', '').endswith(topics.PAINTED_POINTS)
+    ]
+    assert painted['Color Transformer'] == 'RGB8', 'which looks for a field rgb'
+    assert 'rgb' in added
 
 
 def test_foxglove_plots_latencies_that_there_are(foxglove: dict[str, Any]) -> None:

@@ -3,9 +3,9 @@
 Makes the virtual environments that the make targets run in, and says what is missing.
 
 With a ROS 2 distribution sourced, ``.venv`` lies on top of it. Without one, ``.venv`` holds ROS 2
-itself from wheels, and the messages of vision_msgs, tf2 and Autoware are built against them. Each
-step leaves a stamp of what it was made from, written last: a second run does nothing, an
-interrupted one goes on where it stopped.
+itself from wheels, and vision_msgs and tf2_msgs are built against them. Each step leaves a stamp
+of what it was made from, written last: a second run does nothing, an interrupted one goes on where
+it stopped.
 
 Only the standard library is used here, for this runs before there is anything else.
 """
@@ -355,15 +355,18 @@ def install_start_up(environment):
             stream.write('import perception_ros_environment\n')
 
 
-def build_interfaces(environment, lock):
-    """Build our copy of the interface packages against the ROS 2 wheels."""
+def build_interfaces(environment, lock, folder, packages):
+    """Build our copies of interface packages in a folder against the ROS 2 wheels."""
     sources = sorted(
-        path for path in glob.glob(os.path.join(INTERFACES, '**', '*'), recursive=True)
+        path for package in packages
+        for path in glob.glob(os.path.join(folder, package, '**', '*'), recursive=True)
         if os.path.isfile(path))
     stamp = digest(lock, [os.path.relpath(path, INTERFACES) for path in sources], *sources)
-    if environment.done('interfaces', stamp):
+    name = os.path.basename(folder)
+    if environment.done(name, stamp):
         return
-    with environment.step('interfaces', stamp, 'messages of vision_msgs, tf2 and Autoware, built'):
+    what = '{}, built against the ROS 2 wheels'.format(' and '.join(packages))
+    with environment.step(name, stamp, what):
         facts = json.loads(probe(environment.python, (
             'import json, numpy, sysconfig\n'
             'print(json.dumps([sysconfig.get_path("include"), numpy.get_include()]))')))
@@ -377,10 +380,8 @@ def build_interfaces(environment, lock):
             if new != old:
                 with open(export, 'w') as stream:
                     stream.write(new)
-        for package in sorted(os.listdir(INTERFACES)):
-            source = os.path.join(INTERFACES, package)
-            if not os.path.isfile(os.path.join(source, 'CMakeLists.txt')):
-                continue
+        for package in packages:
+            source = os.path.join(folder, package)
             build = os.path.join(environment.path, 'build', package)
             shutil.rmtree(build, ignore_errors=True)
             changes = {'AMENT_PREFIX_PATH': environment.path, 'CMAKE_PREFIX_PATH': '',
@@ -438,10 +439,23 @@ def set_up_run(wanted):
         environment.create(interpreter)
         environment.install(lock)
         install_start_up(environment)
-        build_interfaces(environment, lock)
+        build_interfaces(environment, lock, INTERFACES, ('tf2_msgs', 'vision_msgs'))
     environment.install_tree(ROOT, *tree_ingredients())
     link_share(environment)
     fetch_demo_photograph(environment)
+
+
+def set_up_autoware(wanted):
+    """Add Autoware's messages to ``.venv``, where no Autoware is sourced that has them."""
+    set_up_run(wanted)
+    environment = Environment(os.path.join(ROOT, '.venv'), 'set-up')
+    if distribution_sourced(wanted):
+        raise SetupError(
+            'a ROS 2 distribution is sourced: source a workspace of Autoware on top of it instead')
+    build_interfaces(
+        environment, os.path.join(ROOT, 'requirements', 'standalone.lock'),
+        os.path.join(INTERFACES, 'autoware'),
+        ('autoware_perception_msgs', 'tier4_perception_msgs'))
 
 
 def set_up_train(wanted):
@@ -475,13 +489,14 @@ def alone_in(folder, waiting=''):
 def main():
     """Run one set-up; two of the same environment wait for one another."""
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
-    parser.add_argument('environment', choices=('run', 'train'))
+    parser.add_argument('environment', choices=('run', 'autoware', 'train'))
     parser.add_argument('--python', default='python3', help='the Python to build on')
     arguments = parser.parse_args()
-    folder = {'run': ROOT, 'train': os.path.join(ROOT, 'training')}[arguments.environment]
+    folder = os.path.join(ROOT, 'training') if arguments.environment == 'train' else ROOT
+    set_up = {'run': set_up_run, 'autoware': set_up_autoware, 'train': set_up_train}
     try:
         with alone_in(folder, 'set-up: another one is at work here; waiting for it'):
-            (set_up_run if arguments.environment == 'run' else set_up_train)(arguments.python)
+            set_up[arguments.environment](arguments.python)
     except SetupError as error:
         sys.stdout.flush()
         sys.exit('\nset-up: {}'.format(error))

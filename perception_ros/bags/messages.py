@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from perception_ros.bags.types import standard
 from perception_ros.core import poses
-from perception_ros.core.errors import BagError
+from perception_ros.core.cloud import Cloud, PointField, TYPES
+from perception_ros.core.errors import BagError, PointCloudError
 from perception_ros.core.image import Image
 from perception_ros.core.poses import Matrix
 
@@ -29,8 +30,6 @@ DETECTIONS_3D = 'vision_msgs/msg/Detection3DArray'
 LABEL_INFO = 'vision_msgs/msg/LabelInfo'
 
 _NS_PER_S = 1_000_000_000
-_POINT_TYPES = ('i1', 'u1', 'i2', 'u2', 'i4', 'u4', 'f4', 'f8')
-"""In the order of sensor_msgs/PointField's numbers, which start at 1."""
 
 
 class Box3D(NamedTuple):
@@ -113,7 +112,7 @@ def point_cloud(head: Any, points: NDArray[Any]) -> Any:
     fields = [
         _make(
             'sensor_msgs/msg/PointField', name=name, offset=int(offset),
-            datatype=_POINT_TYPES.index(kind.base.str[1:]) + 1, count=1,
+            datatype=TYPES.index(kind.base.str[1:]) + 1, count=1,
         )
         for name, (kind, offset, *_) in (points.dtype.fields or {}).items()
     ]
@@ -130,27 +129,19 @@ def points_of(message: Any) -> NDArray[Any]:
 
     :raises BagError: its description contradicts its data.
     """
-    order = '>' if message.is_bigendian else '<'
+    fields = [
+        PointField(field.name, field.offset, field.datatype, field.count)
+        for field in message.fields
+    ]
+    data = np.ascontiguousarray(message.data, np.uint8)
+    cloud = Cloud(
+        tuple(fields), message.height, message.width, message.point_step, message.row_step, data,
+        message.is_bigendian,
+    )
     try:
-        kind = np.dtype({
-            'names': [field.name for field in message.fields],
-            'formats': [
-                (order + _POINT_TYPES[field.datatype - 1], (field.count,) * (field.count > 1))
-                for field in message.fields
-            ],
-            'offsets': [field.offset for field in message.fields],
-            'itemsize': message.point_step,
-        })
-        rows: NDArray[Any] = np.ndarray(
-            (message.height, message.width), kind, message.data,
-            strides=(message.row_step, message.point_step),
-        )
-    except (ValueError, TypeError, IndexError) as error:
-        raise BagError(
-            f'a PointCloud2 of {message.width}x{message.height} points with a step of '
-            f'{message.point_step} bytes does not fit its {len(message.data)} bytes: {error}'
-        ) from error
-    return rows.reshape(-1)
+        return cloud.records()
+    except PointCloudError as error:
+        raise BagError(f'PointCloud2: {error}') from error
 
 
 def transforms(items: Iterable[tuple[int, str, str, Matrix]]) -> Any:

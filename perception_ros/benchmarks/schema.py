@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
+from perception_ros.benchmarks.fusion.report import FusionReport
 from perception_ros.benchmarks.live.reports import (
     IngestReport,
     OverloadReport,
@@ -23,7 +24,7 @@ from perception_ros.benchmarks.scheduling.report import SchedulerReport
 
 AnyReport = Annotated[
     EngineReport | PipelineReport | TransportReport | IngestReport | OverloadReport | SoakReport
-    | SchedulerReport,
+    | SchedulerReport | FusionReport,
     Field(discriminator='benchmark'),
 ]
 """What `bench ... --json` writes."""
@@ -31,7 +32,7 @@ AnyReport = Annotated[
 
 _REPORTS: tuple[type[Report], ...] = (
     EngineReport, PipelineReport, TransportReport, IngestReport, OverloadReport, SoakReport,
-    SchedulerReport,
+    SchedulerReport, FusionReport,
 )
 
 

@@ -15,7 +15,8 @@ OBJECTS = 'objects'
 TRACKS, TRACK_LABELS, TRACK_BOXES = 'tracks', 'tracks/label_info', 'tracks/boxes'
 MARKERS = 'markers'
 FUSED = (
-    PAINTED_POINTS, OBSTACLE_POINTS, OBJECTS, TRACKS, TRACK_LABELS, TRACK_BOXES, MARKERS, HEALTH
+    PAINTED_POINTS, PAINTED_LABELS, OBSTACLE_POINTS, OBJECTS, TRACKS, TRACK_LABELS, TRACK_BOXES,
+    MARKERS, HEALTH,
 )
 """Of the fusion node, relative to its namespace; docs/interfaces.md says what they carry."""
 
@@ -23,7 +24,6 @@ FUSED = (
 def overlay_topic(camera: str) -> str:
     """Return the topic of a camera's overlay, relative to the node's namespace."""
     return f'{camera}/overlay/compressed'
-
 
 
 def topic_names(

@@ -52,7 +52,8 @@ class Terrain:
         """
         turned, shift = points, np.zeros(3)
         if level_from_points is not None:
-            turned = points @ level_from_points[:3, :3].T.astype(np.float32)
+            with np.errstate(invalid='ignore'):  # infinity in two directions is no number
+                turned = points @ level_from_points[:3, :3].T.astype(np.float32)
             shift = level_from_points[:3, 3]
         # Around the LiDAR, wherever that is in the frame: a map's origin may be far away.
         cells = _cells(turned[:, 0], turned[:, 1])

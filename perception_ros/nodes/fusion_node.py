@@ -10,6 +10,7 @@ What happens to a sweep in between is `fusion/pipeline.py`; this file only wires
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 import sys
 from typing import Any
 
@@ -18,7 +19,7 @@ from rclpy.parameter import Parameter
 
 from perception_ros.core.errors import ConfigError
 from perception_ros.fusion.config import FUSION, FusionConfig
-from perception_ros.fusion.pipeline import FusedSweep
+from perception_ros.fusion.pipeline import FusedSweep, SweepPipeline
 from perception_ros.fusion.threaded import ThreadedSweeps
 from perception_ros.nodes.managed import ManagedNode, run
 from perception_ros.ros.fused import FusedPublishers
@@ -64,6 +65,11 @@ class FusionNode(ManagedNode):
         self._inputs = SweepSubscriptions(self, self._config, self._sweeps, self._results)
         self._health.start()
 
+    def known(self) -> AbstractContextManager[SweepPipeline]:
+        """Give what is known of the vehicle, while nobody else looks; the node is configured."""
+        assert self._sweeps
+        return self._sweeps.known()
+
     @property
     def _is_painted(self) -> bool:
         return bool(self._points and self._points.wanted)
@@ -83,7 +89,9 @@ class FusionNode(ManagedNode):
             tracks.objects, tracks.ids, strict=True,
         )}
         names = [str(numbers.get(index, '')) for index in range(len(fused.objects))]
-        self._objects.publish(fused.objects, names, tracks)
+        self._objects.publish(
+            fused.objects, names, tracks, placed.fixed_from_output[:3, 3]
+        )
 
     def _on_set_parameters(self, parameters: list[Parameter[Any]]) -> SetParametersResult:
         """Refuse what cannot change now."""

@@ -12,17 +12,18 @@ from typing import Any
 
 from geometry_msgs.msg import Twist, TwistWithCovariance, Vector3
 import numpy as np
-from numpy.typing import NDArray
 from rclpy.node import Node
 
 from perception_ros.core.autoware import label_numbers
 from perception_ros.core.errors import ConfigError
 from perception_ros.core.types import Detections
+from perception_ros.fusion.types import Objects, Tracks
 from perception_ros.ros.messages import to_header
-from perception_ros.ros.objects import Boxes, MovingBoxes, to_poses, to_size
+from perception_ros.ros.objects import Boxes, to_poses, to_size
 from perception_ros.ros.qos import make_qos
 from perception_ros.ros.rcl import publish
 from perception_ros.ros.rois import serialise_rois
+from perception_ros.tracking.objects import MOVING_M_S
 
 AUTOWARE_QOS = make_qos('reliable', 5)
 
@@ -114,7 +115,7 @@ class ObjectPublishers:
         listeners = (p.get_subscription_count() for p in (self._detected, self._tracked))
         return any(listeners)
 
-    def publish(self, objects: Boxes | None = None, tracks: MovingBoxes | None = None) -> None:
+    def publish(self, objects: Objects | None = None, tracks: Tracks | None = None) -> None:
         """Publish what there is of one sweep, to those who listen."""
         if objects is not None and self._detected.get_subscription_count():
             self._detected.publish(to_detected_objects(objects, self._labels))
@@ -127,7 +128,7 @@ class ObjectPublishers:
             self._node.destroy_publisher(publisher)
 
 
-def to_detected_objects(objects: Boxes, labels: Iterable[str] = ()) -> Any:
+def to_detected_objects(objects: Objects, labels: Iterable[str] = ()) -> Any:
     """Return a DetectedObjects. Front and back of an object are not told apart."""
     from autoware_perception_msgs.msg import (
         DetectedObject,
@@ -148,10 +149,11 @@ def to_detected_objects(objects: Boxes, labels: Iterable[str] = ()) -> Any:
     return message
 
 
-def to_tracked_objects(tracks: MovingBoxes, labels: Iterable[str] = ()) -> Any:
+def to_tracked_objects(tracks: Tracks, labels: Iterable[str] = ()) -> Any:
     """Return a TrackedObjects; velocities are along the object's own axes, as Autoware has them.
 
-    The UUID holds the id of the track in its last eight bytes.
+    What moves faces where it goes; of the rest front and back are not told apart. The UUID holds
+    the id of the track in its last eight bytes.
     """
     from autoware_perception_msgs.msg import (
         TrackedObject,
@@ -161,35 +163,48 @@ def to_tracked_objects(tracks: MovingBoxes, labels: Iterable[str] = ()) -> Any:
     from unique_identifier_msgs.msg import UUID
 
     message = TrackedObjects(header=to_header(tracks.stamp_ns, tracks.frame_id))
+    speeds_m_s = np.linalg.norm(tracks.velocities, axis=1)
     rows = zip(
         _common(tracks, labels), to_poses(tracks), tracks.yaws, tracks.ids.tolist(),
-        own_velocities(tracks), strict=True,
+        own_twists(tracks), speeds_m_s.tolist(), strict=True,
     )
-    for common, pose, yaw, identity, velocity in rows:
-        x, y, z = velocity.tolist()
+    for common, pose, yaw, identity, twist, speed_m_s in rows:
         kinematics = TrackedObjectKinematics(
             pose_with_covariance=pose,
-            twist_with_covariance=TwistWithCovariance(
-                twist=Twist(linear=Vector3(x=x, y=y, z=z))
+            twist_with_covariance=twist,
+            orientation_availability=_orientation(
+                TrackedObjectKinematics, yaw, speed_m_s >= MOVING_M_S
             ),
-            orientation_availability=_orientation(TrackedObjectKinematics, yaw),
-            is_stationary=bool(np.linalg.norm(velocity) < STATIONARY_M_S),
+            is_stationary=speed_m_s < STATIONARY_M_S,
         )
         uuid = UUID(uuid=np.frombuffer(identity.to_bytes(16, 'big', signed=True), np.uint8))
         message.objects.append(TrackedObject(object_id=uuid, kinematics=kinematics, **common))
     return message
 
 
-def own_velocities(tracks: MovingBoxes) -> NDArray[np.float64]:
-    """Return velocities along the objects' own x, y and z, float64 [N, 3] m/s; 0 where unknown.
+def own_twists(tracks: Tracks) -> list[TwistWithCovariance]:
+    """Return velocities along the objects' own x, y and z, and how far they can be relied on.
 
     An object whose yaw cannot be told has the axes of the frame, as its quaternion says.
     """
     yaws = np.nan_to_num(tracks.yaws)
-    velocities = np.nan_to_num(np.asarray(tracks.velocities, np.float64))
-    sine, cosine = np.sin(yaws), np.cos(yaws)
-    x, y, z = velocities.T
-    return np.column_stack([cosine * x + sine * y, cosine * y - sine * x, z])
+    own_from_frame = np.zeros((len(yaws), 3, 3))
+    own_from_frame[:, 0, 0] = own_from_frame[:, 1, 1] = np.cos(yaws)
+    own_from_frame[:, 0, 1], own_from_frame[:, 1, 0] = np.sin(yaws), -np.sin(yaws)
+    own_from_frame[:, 2, 2] = 1.0
+    velocities = np.einsum('nij,nj->ni', own_from_frame, tracks.velocities)
+    covariances = np.zeros((len(yaws), 6, 6))
+    covariances[:, :3, :3] = (
+        own_from_frame @ tracks.velocity_covariances @ own_from_frame.transpose(0, 2, 1)
+    )
+    return [
+        TwistWithCovariance(
+            twist=Twist(linear=Vector3(x=x, y=y, z=z)), covariance=covariance
+        )
+        for (x, y, z), covariance in zip(
+            velocities.tolist(), covariances.reshape(-1, 36), strict=True
+        )
+    ]
 
 
 def _common(boxes: Boxes, labels: Iterable[str]) -> list[Mapping[str, Any]]:
@@ -213,6 +228,7 @@ def _classification(number: int, score: float) -> Any:
     return ObjectClassification(label=number, probability=score)
 
 
-def _orientation(kinematics: Any, yaw: float) -> int:
-    known = bool(np.isfinite(yaw))
-    return int(kinematics.SIGN_UNKNOWN if known else kinematics.UNAVAILABLE)
+def _orientation(kinematics: Any, yaw: float, faces_ahead: bool = False) -> int:
+    if not np.isfinite(yaw):
+        return int(kinematics.UNAVAILABLE)
+    return int(kinematics.AVAILABLE if faces_ahead else kinematics.SIGN_UNKNOWN)

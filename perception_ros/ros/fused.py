@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rclpy.node import Node
 from sensor_msgs.msg import PointCloud2
 from vision_msgs.msg import Detection3DArray, LabelInfo
@@ -12,10 +14,11 @@ from visualization_msgs.msg import MarkerArray
 
 from perception_ros.core.config import InterfacesConfig
 from perception_ros.core.topics import MARKERS, OBJECTS, TRACK_BOXES, TRACK_LABELS, TRACKS
+from perception_ros.fusion.types import Objects, Tracks
 from perception_ros.ros.autoware import ObjectPublishers
 from perception_ros.ros.markers import to_markers
 from perception_ros.ros.messages import to_header, to_label_info
-from perception_ros.ros.objects import Boxes, MovingBoxes, to_detections, to_tracks
+from perception_ros.ros.objects import to_detections, to_tracks
 from perception_ros.ros.qos import make_qos
 
 FUSED_QOS = make_qos('reliable', 5)
@@ -50,13 +53,19 @@ class FusedPublishers:
         )
 
     def publish(
-        self, objects: Boxes, ids: Sequence[object] | None, tracks: MovingBoxes | None = None
+        self,
+        objects: Objects,
+        ids: Sequence[object] | None,
+        tracks: Tracks | None = None,
+        vehicle: NDArray[np.float64] | None = None,
     ) -> None:
         """Publish what came of one sweep.
 
         :param ids: of the objects: of their tracks, or of the detections that they are made of.
         :param tracks: all that are followed, also those that this sweep did not see; None where
             nothing is tracked. They are what the markers show then, else the objects.
+        :param vehicle: float64 [3], where the vehicle is in the frame of the tracks: markers say
+            how far from there things are. None: at its origin.
         """
         self._send(OBJECTS, lambda: to_detections(objects, ids))
         if tracks is None:
@@ -66,7 +75,7 @@ class FusedPublishers:
             track_ids = tracks.ids.tolist()
             self._send(TRACKS, lambda: to_tracks(tracks))
             self._send(TRACK_BOXES, lambda: to_detections(tracks, track_ids))
-            self._send(MARKERS, lambda: to_markers(tracks, track_ids, tracks.velocities))
+            self._send(MARKERS, lambda: to_markers(tracks, track_ids, vehicle))
         if self._autoware:
             self._autoware.publish(objects, tracks)
 

@@ -15,6 +15,7 @@ from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from perception_ros.bundles.labels import class_infos
+from perception_ros.fusion.types import Tracks
 from perception_ros.ros.messages import to_header
 from perception_ros.ros.objects import Boxes, to_poses, to_size
 
@@ -34,7 +35,7 @@ _WHITE = ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0)
 def to_markers(
     boxes: Boxes,
     ids: Sequence[object] | None = None,
-    velocities: NDArray[np.float64] | None = None,
+    vehicle: NDArray[np.float64] | None = None,
 ) -> MarkerArray:
     """Return a box, a line of text and, for what moves, an arrow for each object.
 
@@ -43,13 +44,15 @@ def to_markers(
     the way of one second. All earlier markers of the topic go.
 
     :param ids: of the tracks, if there are any.
-    :param velocities: float64 [N, 3] m/s, in the frame of the boxes.
+    :param vehicle: float64 [3], from where ranges are measured; None: the frame's origin.
     """
     header = to_header(boxes.stamp_ns, boxes.frame_id)
     colours = class_colours(boxes.class_names)
     numbers = count()
     markers = [Marker(header=header, action=Marker.DELETEALL)]
-    ranges_m = np.linalg.norm(boxes.centres[:, :2], axis=1)
+    origin = np.zeros(3) if vehicle is None else vehicle
+    ranges_m = np.linalg.norm((boxes.centres - origin)[:, :2], axis=1)
+    velocities = boxes.velocities if isinstance(boxes, Tracks) else None
     for row, pose in enumerate(to_poses(boxes)):
         label = int(boxes.labels[row])
         red, green, blue = colours[label]
@@ -62,7 +65,7 @@ def to_markers(
         box.pose, box.scale = pose.pose, _drawn_size(boxes.sizes[row])
         box.color = ColorRGBA(r=red, g=green, b=blue, a=opacity)
         markers.append(box)
-        if velocity is not None and np.isfinite(velocity).all():
+        if velocity is not None:
             speed_m_s = float(np.linalg.norm(velocity))
             parts.append(f'{3.6 * speed_m_s:.0f} km/h')
             if speed_m_s >= _LEAST_SPEED_M_S:

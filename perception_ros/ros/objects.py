@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 import math
 import sys
-from typing import Protocol
+from typing import TypeAlias
 
 from geometry_msgs.msg import Point, Pose, PoseWithCovariance, Quaternion, Vector3
 import numpy as np
@@ -24,6 +24,7 @@ from vision_msgs.msg import (
     ObjectHypothesisWithPose,
 )
 
+from perception_ros.fusion.types import Objects, Tracks
 from perception_ros.ros.messages import octets, to_header
 
 RANGE_BY_CAMERA = 'range_by_camera'
@@ -40,62 +41,23 @@ TRACK_TYPE = np.dtype([
     ('vx', np.float32), ('vy', np.float32), ('vz', np.float32), ('yaw', np.float32),
     ('length', np.float32), ('width', np.float32), ('height', np.float32),
     ('score', np.float32), ('class_id', np.uint32), ('age', np.float32),
-    ('deviation', np.float32), ('by_camera', np.uint32),
+    ('deviation', np.float32), ('velocity_deviation', np.float32), ('by_camera', np.uint32),
+    ('seen', np.uint32),
 ])
 """A row of the table `tracks`. Metres, m/s, radians, seconds; in the frame of the header.
 
 id: of the track, modulo 2 ** 32. x, y, z: middle of the box. yaw: NaN where it cannot be told.
-class_id: index in the names of `tracks/label_info`. age: of the track. deviation: standard
-deviation of the position along its worst horizontal direction. by_camera: 1 where the range comes
-from a camera alone, else 0.
+class_id: index in the names of `tracks/label_info`. age: since its first sight. deviation,
+velocity_deviation: standard deviations along the worst horizontal directions. by_camera: 1 where
+the range comes from a camera alone. seen: 1 where this sweep saw it, 0 where it is predicted.
 """
+
+Boxes: TypeAlias = Objects | Tracks
+"""What lies in space as upright boxes."""
 
 _POINT_TYPES = {
     np.dtype(np.uint32): PointField.UINT32, np.dtype(np.float32): PointField.FLOAT32,
 }
-
-
-class Boxes(Protocol):
-    """Upright boxes in space, N of them: what objects and tracks have in common.
-
-    The fields are those of `fusion.types.Objects`; covariances are [N, 3, 3] or larger, of which
-    the first three rows and columns are the position's.
-    """
-
-    @property
-    def stamp_ns(self) -> int: ...  # noqa: D102
-    @property
-    def frame_id(self) -> str: ...  # noqa: D102
-    @property
-    def centres(self) -> NDArray[np.float64]: ...  # noqa: D102
-    @property
-    def sizes(self) -> NDArray[np.float64]: ...  # noqa: D102
-    @property
-    def yaws(self) -> NDArray[np.float64]: ...  # noqa: D102
-    @property
-    def covariances(self) -> NDArray[np.float64]: ...  # noqa: D102
-    @property
-    def scores(self) -> NDArray[np.float32]: ...  # noqa: D102
-    @property
-    def labels(self) -> NDArray[np.int32]: ...  # noqa: D102
-    @property
-    def by_camera(self) -> NDArray[np.bool_]: ...  # noqa: D102
-    @property
-    def class_names(self) -> tuple[str, ...]: ...  # noqa: D102
-
-
-class MovingBoxes(Boxes, Protocol):
-    """Boxes that are followed.
-
-    ids: int64 [N]; velocities: float64 [N, 3], m/s; ages: [N], s.
-    """
-
-    @property
-    def ids(self) -> NDArray[np.int64]: ...  # noqa: D102
-    @property
-    def velocities(self) -> NDArray[np.float64]: ...  # noqa: D102
-    @property
-    def ages(self) -> NDArray[np.floating]: ...  # noqa: D102
 
 
 def to_detections(boxes: Boxes, ids: Iterable[object] | None = None) -> Detection3DArray:
@@ -119,7 +81,7 @@ def to_detections(boxes: Boxes, ids: Iterable[object] | None = None) -> Detectio
     return Detection3DArray(header=header, detections=detections)
 
 
-def to_tracks(tracks: MovingBoxes) -> PointCloud2:
+def to_tracks(tracks: Tracks) -> PointCloud2:
     """Return tracks as a table, whose rows are of `TRACK_TYPE`."""
     rows = np.empty(len(tracks.scores), TRACK_TYPE)
     for names, values in (
@@ -129,13 +91,15 @@ def to_tracks(tracks: MovingBoxes) -> PointCloud2:
     ):
         for name, column in zip(names, values.T, strict=True):
             rows[name] = column
-    rows['id'] = tracks.ids.astype(np.int64) & 0xFFFFFFFF
+    rows['id'] = tracks.ids & 0xFFFFFFFF
     rows['yaw'] = tracks.yaws
     rows['score'] = tracks.scores
     rows['class_id'] = tracks.labels
     rows['age'] = tracks.ages
     rows['deviation'] = horizontal_deviations(tracks.covariances)
+    rows['velocity_deviation'] = horizontal_deviations(tracks.velocity_covariances)
     rows['by_camera'] = tracks.by_camera
+    rows['seen'] = tracks.objects >= 0
     return to_table(tracks.stamp_ns, tracks.frame_id, rows)
 
 
@@ -161,7 +125,7 @@ def to_table(stamp_ns: int, frame_id: str, rows: NDArray[np.void]) -> PointCloud
 def to_poses(boxes: Boxes) -> list[PoseWithCovariance]:
     """Return where the middle of each box is and where its front points, row by row."""
     covariances = np.zeros((len(boxes.scores), 6, 6))
-    covariances[:, :3, :3] = boxes.covariances[:, :3, :3]
+    covariances[:, :3, :3] = boxes.covariances
     known = np.isfinite(boxes.yaws)
     covariances[:, 3, 3] = covariances[:, 4, 4] = UNKNOWN_ANGLE_VARIANCE
     covariances[:, 5, 5] = np.where(known, YAW_VARIANCE, UNKNOWN_ANGLE_VARIANCE)

@@ -7,6 +7,7 @@ import struct
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rclpy.node import Node
 from sensor_msgs.msg import PointCloud2
 from vision_msgs.msg import LabelInfo
@@ -15,6 +16,8 @@ from perception_ros.core.cloud import Cloud
 from perception_ros.core.topics import OBSTACLE_POINTS, PAINTED_LABELS, PAINTED_POINTS
 from perception_ros.fusion.obstacles import obstacle_mask
 from perception_ros.fusion.pipeline import FusedSweep
+from perception_ros.fusion.types import Paint
+from perception_ros.ros.markers import class_colours
 from perception_ros.ros.messages import to_header, to_label_info
 from perception_ros.ros.qos import make_qos
 from perception_ros.ros.rcl import publish
@@ -23,6 +26,7 @@ from perception_ros.ros.serialise import ENCAPSULATION, padded, serialised_heade
 _QOS = make_qos('reliable', 5)
 _LABEL_QOS = make_qos('reliable', 1, 'transient_local')
 _UINT32 = struct.Struct('=I')
+_GREY = 0x808080
 
 
 class PaintedPublishers:
@@ -53,10 +57,7 @@ class PaintedPublishers:
             self._labels.publish(to_label_info(header, paint.class_names))
 
         def painted() -> Cloud:
-            return sweep.cloud.with_fields({  # type: ignore[union-attr]
-                'class_id': paint.classes, 'camera': paint.cameras, 'object': paint.objects,
-                'class_score': paint.scores,
-            })
+            return sweep.cloud.with_fields(paint_columns(paint))  # type: ignore[union-attr]
 
         def obstacles() -> Cloud:
             return painted().only(obstacle_mask(paint, fused.is_ground))
@@ -73,6 +74,26 @@ class PaintedPublishers:
     def _send(publisher: Any, stamp_ns: int, frame_id: str, make: Callable[[], Cloud]) -> None:
         if publisher.get_subscription_count():
             publish(publisher, serialise_cloud(stamp_ns, frame_id, make()))
+
+
+def paint_columns(paint: Paint) -> dict[str, NDArray[np.generic]]:
+    """Return the fields that painting adds to each point, by name.
+
+    class_id: uint8, 255 = no camera says; camera: uint8, 255 = none; object: uint16, index in the
+    objects of the same stamp + 1, 0 = none; class_score: float32; rgb: uint32, the colour of the
+    class as RViz and Foxglove read it, grey where there is none.
+    """
+    colours = np.full(256, _GREY, np.uint32)
+    for number, (red, green, blue) in enumerate(class_colours(paint.class_names)):
+        r, g, b = (round(255 * part) for part in (red, green, blue))
+        colours[number] = r << 16 | g << 8 | b
+    return {
+        'class_id': paint.classes,
+        'camera': paint.cameras,
+        'object': paint.objects,
+        'class_score': paint.scores,
+        'rgb': colours[paint.classes],
+    }
 
 
 def serialise_cloud(stamp_ns: int, frame_id: str, cloud: Cloud) -> memoryview:

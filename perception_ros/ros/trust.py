@@ -46,8 +46,7 @@ class TrustPublisher:
     Late subscribers get the last message. While the node is not active all are untrusted. Any
     thread may call any method.
 
-    :param names: of the subjects, such as 'camera front' and 'model roadscene', or 'fusion' and
-        'fusion front', what the fusion gets of a camera.
+    :param names: of the subjects, such as 'camera front', 'model roadscene' or 'fusion'.
     :param hold_s: how long a subject must have been good to be trusted.
     """
 

@@ -124,7 +124,7 @@ def test_points_come_back_with_their_types() -> None:
     assert [(f.name, f.offset, f.datatype) for f in made.fields] == [
         ('x', 0, 7), ('y', 4, 7), ('z', 8, 7), ('ring', 12, 4)]
     message.width = 6
-    with pytest.raises(BagError, match='does not fit its 80 bytes'):
+    with pytest.raises(BagError, match='takes 96 bytes, got 80'):
         messages.points_of(message)
 
 

@@ -13,11 +13,11 @@ import pytest
 from perception_ros.core.errors import FusionError
 from perception_ros.core.poses import inverse
 from perception_ros.core.types import Detections, SemanticMask
+from perception_ros.evaluation.scenes import HEIGHT, LENS, Scene, SETTINGS, street, Thing, WIDTH
 from perception_ros.fusion.ground import Terrain
 from perception_ros.fusion.objects import find_objects, see_all
 from perception_ros.fusion.painting import paint
 from perception_ros.fusion.types import FusionSet, Objects, Paint
-from test.fusion.scenes import HEIGHT, LENS, Scene, SETTINGS, street, Thing, WIDTH
 
 CLASSES = ('road', 'wall', 'car', 'person', 'truck', 'rider')
 NONE = 255
@@ -207,11 +207,17 @@ def test_permuted_points_are_painted_as_before() -> None:
     """Nothing may depend on the order in which a driver sends its points."""
     scene = street(3)
     fusion_set = with_masks(scene, boxes=True)
+    straight, objects = painted(fusion_set, scene)
     order = np.random.default_rng(1).permutation(len(scene.points))
+    places = np.argsort(order)
     turned = replace(fusion_set, sweep=replace(fusion_set.sweep, points=scene.points[order]))
-    straight, _ = painted(fusion_set, scene)
-    permuted, _ = painted(turned, scene)
-    for name in ('classes', 'cameras', 'scores'):
+    terrain = Terrain.of(fusion_set.sweep.points, scene.base_from_lidar)
+    permuted = paint(
+        turned, see_all(turned),
+        replace(objects, members=tuple(places[members] for members in objects.members)),
+        replace(terrain, points=terrain.points[order], heights=terrain.heights[order]),
+    )
+    for name in ('classes', 'cameras', 'scores', 'objects'):
         np.testing.assert_array_equal(
             getattr(permuted, name), getattr(straight, name)[order], err_msg=name
         )
@@ -222,13 +228,14 @@ def test_points_that_are_not_finite_and_those_that_nobody_sees_stay_bare() -> No
     fusion_set = with_masks(scene, boxes=True)
     points = scene.points.copy()
     points[::7] = np.nan
-    points[::11] = np.nan
+    points[::11, 1] = np.inf
+    points[::13] = -np.inf
     broken = replace(fusion_set, sweep=replace(fusion_set.sweep, points=points))
     made, _ = painted(broken, scene)
     indices = see_all(broken)[0].indices
     bare = np.ones(len(points), np.bool_)
     bare[indices] = False
-    assert bare[::7].all() and bare[::11].all()
+    assert bare[::7].all() and bare[::11].all() and bare[::13].all()
     assert (made.classes[bare] == NONE).all()
     assert (made.scores[bare] == 0).all()
     assert (made.objects[bare] == 0).all()

@@ -181,6 +181,23 @@ def test_an_odd_cloud_is_fused_like_any(vehicle: Vehicle, make: Any) -> None:
     assert len(fused(vehicle, objects, 5 * S).detections) == 1
 
 
+def test_a_costmap_gets_what_stands_in_the_way_and_nothing_else(vehicle: Vehicle) -> None:
+    """Neither the road nor a beam that met nothing: Nav2 would mark where it thinks they are."""
+    obstacles = vehicle.listen(PointCloud2, '/perception/points/obstacles')
+    vehicle.look(4 * S)
+    vehicle.sweep(4 * S, with_nan(4 * S))
+    wait_until(lambda: obstacles)
+    points = fields_of(obstacles[0])
+    given = scene_points()
+    is_whole = np.isfinite(fields_of(with_nan(S))['x']) & np.isfinite(fields_of(with_nan(S))['y'])
+    of_car = np.flatnonzero(is_whole & (given[:, 2] > 0.2 - LIDAR_M[2]))
+    found = points['intensity'].astype(int)
+    assert set(of_car) <= set(found)
+    where = given[found] + LIDAR_M
+    assert (np.abs(where - CAR)[:, :2] < [3, 1.5]).all(), 'but for what touches its wheels'
+    assert is_whole[found].all()
+
+
 def test_an_image_of_another_size_than_its_lens(vehicle: Vehicle) -> None:
     """The camera has no part in the sweep, the node says why, and the sweep is not lost."""
     objects = vehicle.listen(Detection3DArray, '/perception/objects')
@@ -220,7 +237,7 @@ def test_results_of_another_time_are_no_part_of_a_sweep(vehicle: Vehicle) -> Non
     vehicle.sweep(5 * S)
     wait_until(lambda: objects)
     assert not objects[-1].detections
-    said(vehicle, 'camera front in fusion', 'missing')
+    said(vehicle, 'camera front in fusion', '+395.0 s', 'both clocks must agree')
 
 
 def test_a_camera_that_goes_and_comes_back() -> None:

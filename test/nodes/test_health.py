@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 import time
 from typing import Any
@@ -46,12 +46,20 @@ class Planner:
         return status
 
     def trusts(self, name: str) -> list[str]:
-        """Return the levels of a subject in the order in which they came, each once."""
+        """Return the levels of a subject in the order in which they came, each once.
+
+        A busy machine is late now and then, which degrades a camera for a while.
+        """
         found = [value(s, 'trust') for m in self.heard for s in m.status if s.name == name]
-        return [each for i, each in enumerate(found) if i == 0 or each != found[i - 1]]
+        firm = [each for each in found if each != 'degraded']
+        return [each for i, each in enumerate(firm) if i == 0 or each != firm[i - 1]]
+
+    def has(self, name: str, level: bytes) -> bool:
+        status = self.latest(name)
+        return status is not None and bool(status.level == level)
 
     def wait_for(self, name: str, level: bytes) -> Any:
-        wait_until(lambda: (s := self.latest(name)) is not None and s.level == level)
+        wait_until(lambda: self.has(name, level))
         return self.latest(name)
 
 
@@ -59,10 +67,20 @@ def value(status: DiagnosticStatus, key: str) -> str:
     return {pair.key: str(pair.value) for pair in status.values}[key]
 
 
-def drive(camera: Any, first: int, frames: int) -> None:
-    for n in range(first, first + frames):
-        camera.publish(image(n))
-        time.sleep(0.05)
+class Drive:
+    """A camera that sends twenty images a second for as long as something has not come true."""
+
+    def __init__(self, camera: Any) -> None:
+        self._camera = camera
+        self._stamp_s = 0
+
+    def until(self, condition: Callable[[], object]) -> None:
+        deadline_s = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < deadline_s, 'did not happen in time'
+            self._stamp_s += 1
+            self._camera.publish(image(self._stamp_s))
+            time.sleep(0.05)
 
 
 def test_a_planner_sees_which_camera_it_can_rely_on_and_since_when_not(bench: Bench) -> None:
@@ -70,10 +88,10 @@ def test_a_planner_sees_which_camera_it_can_rely_on_and_since_when_not(bench: Be
     bench.active()
     bench.listen(Detection2DArray, '/perception/front/detections')
     planner = Planner(bench)
-    camera = bench.camera('front')
-    drive(camera, 1, 60)
-    planner.wait_for('camera front', DiagnosticStatus.OK)
-    assert planner.latest('model means').level == DiagnosticStatus.OK
+    drive = Drive(bench.camera('front'))
+    drive.until(lambda: all(
+        planner.has(name, DiagnosticStatus.OK) for name in ('camera front', 'model means')
+    ))
     left = planner.latest('camera left')
     assert (value(left, 'trust'), value(left, 'latest')) == ('untrusted', 'untrusted')
     assert 'silent' in left.message
@@ -85,8 +103,7 @@ def test_a_planner_sees_which_camera_it_can_rely_on_and_since_when_not(bench: Be
     since_ns = int(seconds) * 10**9 + int(nanoseconds)
     assert since_ns <= to_nanoseconds(told.header.stamp) < since_ns + 10**9, 'told at once'
 
-    drive(camera, 100, 60)
-    planner.wait_for('camera front', DiagnosticStatus.OK)
+    drive.until(lambda: planner.has('camera front', DiagnosticStatus.OK))
     assert planner.trusts('camera front') == ['untrusted', 'trusted', 'untrusted', 'trusted']
 
 
@@ -121,12 +138,8 @@ def test_a_model_that_fails_is_not_trusted(bench: Bench, device: Device) -> None
     bench.active()
     bench.listen(Detection2DArray, '/perception/front/detections')
     planner = Planner(bench)
-    camera = bench.camera('front')
-    drive(camera, 1, 60)
-    planner.wait_for('model means', DiagnosticStatus.OK)
+    drive = Drive(bench.camera('front'))
+    drive.until(lambda: planner.has('model means', DiagnosticStatus.OK))
     device.engines[0].fails = True
-    for first in range(100, 300, 10):
-        drive(camera, first, 10)
-        if planner.latest('model means').level == DiagnosticStatus.ERROR:
-            break
+    drive.until(lambda: planner.has('model means', DiagnosticStatus.ERROR))
     assert 'frames/s failed' in planner.latest('model means').message

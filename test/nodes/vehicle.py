@@ -106,7 +106,7 @@ class Vehicle:
         self._spin(self.me, context)
         values: dict[str, Any] = {
             'camera_names': list(self.cameras), 'lidar.reliability': 'reliable',
-            'trust_after_s': 0.0, 'fixed_frame': '', 'max_wait_ms': 300.0,
+            'trust_after_s': 0.0, 'fixed_frame': '', 'max_wait_ms': 1000.0,
         }
         values |= {name.replace('__', '.'): value for name, value in parameters.items()}
         context = self._context()
@@ -136,6 +136,9 @@ class Vehicle:
             for camera in self.cameras if camera != without
         ]
         self.publish('/tf_static', TFMessage(transforms=items))
+        with self.node.known() as pipeline:
+            tree = pipeline.tree
+        wait_until(lambda: {item.child_frame_id for item in items} <= set(tree.frames))
 
     def lens(self, camera: str = 'front', size: tuple[int, int] = SIZE) -> None:
         """Say what lens a camera has; in OpenCV's coordinates."""
@@ -144,6 +147,12 @@ class Vehicle:
         message = to_camera_info(*size, [float(number) for number in matrix])
         message.header.frame_id = f'{camera}_optical'
         self.publish(f'/{camera}/camera_info', message)
+
+        def is_known() -> bool:
+            with self.node.known() as pipeline:
+                return pipeline.has_lens(camera, size)
+
+        wait_until(is_known)
 
     def look(
         self, stamp_ns: int, camera: str = 'front', ahead_m: float = 0.0, seen: bool = True

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from perception_ros.fusion.types import Objects
+from perception_ros.fusion.types import Objects, Tracks
 
 NAMES = ('car', 'person', 'truck')
 STAMP_NS = 1_700_000_000_123_456_789
@@ -33,14 +33,37 @@ def objects(**changes: Any) -> Objects:
     return Objects(**values | changes)
 
 
+def tracks(**changes: Any) -> Tracks:
+    """Return the objects as tracks: the car drives along y, the person was not seen this time."""
+    seen = objects()
+    values = {
+        name: getattr(seen, name) for name in Tracks.__slots__ if hasattr(seen, name)
+    }
+    values |= {
+        'ids': np.array([7, 2**32 + 5], np.int64),
+        'velocities': np.array([[0.0, 8.0, 0.0], [-1.0, 0.5, 0.0]]),
+        'velocity_covariances': np.array([np.diag([0.25, 0.04, 0]), np.diag([1.0, 4.0, 0])]),
+        'ages': np.array([2.5, 0.1]),
+        'objects': np.array([0, -1], np.int64),
+    }
+    return Tracks(**values | changes)
+
+
 def no_objects() -> Objects:
     """Return objects of an empty road."""
-    none = objects()
-    arrays = {
-        name: getattr(none, name)[:0]
-        for name in (
-            'centres', 'sizes', 'yaws', 'surfaces', 'covariances', 'points', 'scores', 'labels',
-            'by_camera', 'sources', 'members',
-        )
+    return Objects(**_emptied(objects()))
+
+
+def no_tracks() -> Tracks:
+    """Return tracks of an empty road."""
+    return Tracks(**_emptied(tracks()))
+
+
+def _emptied(of: Objects | Tracks) -> dict[str, Any]:
+    values = {name: getattr(of, name) for name in of.__slots__}
+    count = len(of)
+    return {
+        name: value[:0] if name != 'class_names' and hasattr(value, '__len__')
+        and not isinstance(value, str) and len(value) == count else value
+        for name, value in values.items()
     }
-    return objects(**arrays)

@@ -11,13 +11,18 @@ pytest.importorskip('rclpy', reason='needs rclpy')
 pytest.importorskip('autoware_perception_msgs', reason='needs the message packages of Autoware')
 pytest.importorskip('tier4_perception_msgs', reason='needs the message packages of Autoware')
 
-from autoware_perception_msgs.msg import DetectedObjectKinematics, ObjectClassification, Shape
+from autoware_perception_msgs.msg import (
+    DetectedObjectKinematics,
+    ObjectClassification,
+    Shape,
+    TrackedObjectKinematics,
+)
 
 from perception_ros.core.autoware import AUTOWARE_LABELS
 from perception_ros.core.errors import ConfigError
 from perception_ros.ros import autoware as made
-from test.ros.seen import no_objects, objects
-from test.ros.test_objects import tracks, travelled
+from test.ros.seen import no_objects, objects, tracks
+from test.ros.test_objects import travelled
 
 
 def test_the_numbers_are_those_of_the_messages() -> None:
@@ -55,8 +60,17 @@ def test_a_track_keeps_its_uuid_and_moves_along_its_own_axes() -> None:
     linear = car.kinematics.twist_with_covariance.twist.linear
     assert (linear.x, linear.y) == (pytest.approx(8.0), pytest.approx(0.0, abs=1e-9))
     assert not car.kinematics.is_stationary
-    standing = tracks(velocities=np.array([[0.1, 0, 0], [np.nan] * 3]))
-    assert all(t.kinematics.is_stationary for t in made.to_tracked_objects(standing).objects)
+    spread = car.kinematics.twist_with_covariance.covariance.reshape(6, 6)
+    assert np.diag(spread)[:2] == pytest.approx([0.04, 0.25]), 'how sure it is turns with them'
+    assert car.kinematics.orientation_availability == TrackedObjectKinematics.AVAILABLE
+
+
+def test_a_track_that_stands_is_told_so_and_may_face_either_way() -> None:
+    standing = made.to_tracked_objects(tracks(velocities=np.full((2, 3), 0.1)))
+    assert all(track.kinematics.is_stationary for track in standing.objects)
+    assert [track.kinematics.orientation_availability for track in standing.objects] == [
+        TrackedObjectKinematics.SIGN_UNKNOWN, TrackedObjectKinematics.UNAVAILABLE
+    ]
 
 
 @pytest.mark.parametrize('package', made.PACKAGES)

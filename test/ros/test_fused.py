@@ -20,8 +20,8 @@ from perception_ros.ros.domain import free_domain
 from perception_ros.ros.fused import FusedPublishers, LABEL_QOS
 from perception_ros.ros.qos import make_qos
 from test.nodes.bench import wait_until
-from test.ros.seen import NAMES, no_objects, objects
-from test.ros.test_objects import read, tracks
+from test.ros.seen import NAMES, no_objects, objects, tracks
+from test.ros.test_objects import read
 
 pytestmark = pytest.mark.dds
 

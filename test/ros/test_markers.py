@@ -11,14 +11,15 @@ pytest.importorskip('visualization_msgs', reason='needs visualization_msgs')
 from visualization_msgs.msg import Marker
 
 from perception_ros.ros import markers as made
-from test.ros.seen import no_objects, objects
+from test.ros.seen import no_objects, objects, tracks
 
 VELOCITIES = np.array([[0.0, 10.0, 0.0], [0.01, 0.0, 0.0]])
+IDS = np.array([7, 8], np.int64)
 
 
 def drawn() -> dict[str, list[Marker]]:
     """Return the markers of the usual objects by namespace, without the first."""
-    message = made.to_markers(objects(), [7, 8], VELOCITIES)
+    message = made.to_markers(tracks(velocities=VELOCITIES, ids=IDS), IDS.tolist())
     found: dict[str, list[Marker]] = {}
     for marker in message.markers[1:]:
         found.setdefault(marker.ns, []).append(marker)
@@ -56,6 +57,12 @@ def test_the_text_says_who_what_how_far_and_how_fast() -> None:
     assert car.text == '7 car 12 m 36 km/h'
     assert person.text == '8 person 30 m 0 km/h'
     assert made.to_markers(objects()).markers[2].text == 'car 12 m'
+
+
+def test_a_range_is_that_from_the_vehicle() -> None:
+    """Tracks lie in a frame whose origin is where the drive began."""
+    texts = [m.text for m in made.to_markers(tracks(), [7, 8], np.array([12.0, 7.0, 0])).markers]
+    assert '7 car 10 m 29 km/h' in texts
 
 
 def test_an_arrow_is_as_long_as_the_way_of_one_second() -> None:

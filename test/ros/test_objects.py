@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +18,7 @@ from vision_msgs.msg import Detection3DArray
 
 from perception_ros.ros import objects as made
 from perception_ros.ros.messages import to_nanoseconds
-from test.ros.seen import no_objects, objects, STAMP_NS
+from test.ros.seen import no_objects, no_tracks, objects, STAMP_NS, tracks
 
 
 def travelled(message: object) -> object:
@@ -29,17 +28,6 @@ def travelled(message: object) -> object:
 
 def detections(*args: object) -> Detection3DArray:
     return travelled(made.to_detections(*args))  # type: ignore[arg-type]
-
-
-def tracks(**changes: object) -> SimpleNamespace:
-    seen = objects()
-    values = {name: getattr(seen, name) for name in seen.__slots__}
-    values |= {
-        'ids': np.array([7, 2**32 + 5], np.int64),
-        'velocities': np.array([[0.0, 8.0, 0.0], [-1.0, 0.5, 0.0]]),
-        'ages': np.array([2.5, 0.1]),
-    }
-    return SimpleNamespace(**values | changes)
 
 
 def read(message: PointCloud2) -> np.ndarray:
@@ -87,12 +75,7 @@ def test_a_range_by_camera_is_marked_and_changes_no_class() -> None:
 def test_an_empty_road_is_a_message_too() -> None:
     """No message means that nobody looked; no objects, that somebody has and saw none."""
     assert detections(no_objects()).detections == []
-    seen = no_objects()
-    values = {name: getattr(seen, name) for name in seen.__slots__}
-    nothing = tracks(
-        **values, ids=np.zeros(0, int), velocities=np.zeros((0, 3)), ages=np.zeros(0)
-    )
-    table = travelled(made.to_tracks(nothing))
+    table = travelled(made.to_tracks(no_tracks()))
     assert (table.width, len(read(table))) == (0, 0)
 
 
@@ -108,7 +91,9 @@ def test_numpy_reads_a_table_of_tracks() -> None:
     assert car['yaw'] == pytest.approx(math.pi / 2)
     assert math.isnan(person['yaw'])
     assert rows['deviation'] == pytest.approx([0.3, 3.0])
+    assert rows['velocity_deviation'] == pytest.approx([0.5, 2.0])
     assert rows['class_id'].tolist() == [0, 1]
+    assert rows['seen'].tolist() == [1, 0], 'and what is only predicted'
 
 
 @given(st.floats(0, np.pi), st.floats(0.01, 9), st.floats(0.01, 9))

@@ -74,7 +74,7 @@ def test_every_missing_prerequisite_is_named_at_once(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize('package', [
-    path.parent.name for path in INTERFACES.glob('*/CMakeLists.txt')])
+    str(path.parent.relative_to(INTERFACES)) for path in INTERFACES.rglob('CMakeLists.txt')])
 def test_every_message_is_built(package: str) -> None:
     listed = re.findall(r'msg/\w+\.msg', (INTERFACES / package / 'CMakeLists.txt').read_text())
     assert listed == sorted(f'msg/{path.name}' for path in INTERFACES.glob(f'{package}/msg/*'))
