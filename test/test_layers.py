@@ -76,7 +76,7 @@ LAYERS = {
     },
     'recording': {'core', 'bags', 'evaluation', 'fusion', 'recording'},
     'labelling': {'core', 'bags', 'bundles', 'backends', 'evaluation', 'replay.crew', 'labelling'},
-    'benchmarks': {'core', 'bags', 'bundles', 'backends', 'evaluation', 'benchmarks'},
+    'benchmarks': {'core', 'bags', 'bundles', 'backends', 'evaluation', 'fusion', 'benchmarks'},
     'pages': {'pages'},
     'replay': {
         'core', 'bags', 'faults', 'bundles', 'backends', 'evaluation', 'benchmarks', 'ros.cdr',
@@ -91,7 +91,7 @@ LAYERS = {
     'realtime': {
         'core', 'bags', 'faults', 'bundles', 'replay', 'ros', 'demo', 'realtime',
     },
-    'rig': {'core', 'bundles', 'backends', 'benchmarks', 'ros', 'demo', 'rig'},
+    'rig': {'core', 'bundles', 'fusion', 'backends', 'benchmarks', 'ros', 'demo', 'rig'},
     'cli': {
         'core', 'bags', 'fusion', 'tracking', 'faults', 'bundles', 'backends', 'evaluation',
         'recording', 'benchmarks', 'labelling', 'quantization', 'replay', 'ros', 'demo',

@@ -1,7 +1,7 @@
 """Which images belong to which LiDAR sweep: a pure state machine.
 
     matcher.push_sweep(sweep)                       # whenever a sweep comes in
-    matcher.push(camera, output, stamp_ns, value)   # whenever something about an image comes in
+    matcher.push(camera, output, stamp_ns, value, received_ns)    # what is said about an image
     matcher.poll(now_ns)                            # -> the sweeps that are ready, in order
     matcher.next_deadline_ns()                      # -> when to poll again if nothing comes in
 
@@ -16,17 +16,18 @@ What holds, whatever comes in:
 
 - every sweep leaves exactly once, in the order in which they came, with what there is;
 - what is said about one image is never mixed with another's;
-- a camera that fell silent is waited for by `LOST_AFTER` sweeps and no longer, and so is an output
-  that a camera no longer has; what comes in brings them back;
+- a camera that fell silent, that is always too late, or whose clock is another one, is waited for
+  by `LOST_AFTER` sweeps and no longer, and so is an output that a camera no longer has; what comes
+  in while it is of use brings them back;
 - memory is bounded: `MOST_IMAGES` of each camera, `MOST_SWEEPS` that wait.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from perception_ros.fusion.types import Sweep
 
@@ -50,16 +51,29 @@ class MatchedImage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MatchedSweep:
-    """A sweep, and of each camera the image that belongs to it, if there is one."""
+    """A sweep, and of each camera the image that belongs to it, if there is one.
+
+    apart_ns: of the missing cameras that have any images, how much later than the sweep's stamp
+    and the camera's offset the nearest one was taken.
+    """
 
     sweep: Sweep
     images: Mapping[str, MatchedImage]
     missing: tuple[str, ...]
+    apart_ns: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class _Image:
     outputs: dict[str, Any] = field(default_factory=dict)
+
+
+class _Departed(NamedTuple):
+    """A sweep that has left, for one camera: the stamp that it wanted, and until when it waits."""
+
+    target_ns: int
+    deadline_ns: int
+    is_missing: bool
 
 
 @dataclass(slots=True)
@@ -75,6 +89,7 @@ class _Camera:
     """Sweeps in a row."""
     newest_ns: int = 0
     intervals_ns: deque[int] = field(default_factory=lambda: deque(maxlen=_PERIODS))
+    departed: deque[_Departed] = field(default_factory=lambda: deque(maxlen=MOST_SWEEPS))
 
     @property
     def is_expected(self) -> bool:
@@ -87,21 +102,35 @@ class _Camera:
             return 0
         return sorted(self.intervals_ns)[len(self.intervals_ns) // 2]
 
-    def take(self, output: str, stamp_ns: int, value: Any) -> None:
+    def take(self, output: str, stamp_ns: int, value: Any, *, is_useful: bool) -> None:
+        """Remember what is said about an image; the oldest gives way.
+
+        :param is_useful: to wait for it would have paid, or will.
+        """
+        if is_useful:
+            self.missed = self.silent[output] = 0
         if stamp_ns < self.newest_ns - JUMP_NS:
             self.images.clear()
             self.newest_ns = 0
             self.intervals_ns.clear()
-        self.missed = 0
-        self.silent[output] = 0
-        if stamp_ns not in self.images:
-            if stamp_ns > self.newest_ns > 0:
-                self.intervals_ns.append(stamp_ns - self.newest_ns)
-            self.newest_ns = max(self.newest_ns, stamp_ns)
-            self.images[stamp_ns] = _Image()
-            if len(self.images) > MOST_IMAGES:
-                del self.images[min(self.images)]
-        self.images[stamp_ns].outputs[output] = value
+        if stamp_ns > self.newest_ns > 0:
+            self.intervals_ns.append(stamp_ns - self.newest_ns)
+        self.newest_ns = max(self.newest_ns, stamp_ns)
+        self.images.setdefault(stamp_ns, _Image()).outputs[output] = value
+        if len(self.images) > MOST_IMAGES:
+            del self.images[min(self.images)]
+
+    def of_departed(self, stamp_ns: int, tolerance_ns: int) -> _Departed | None:
+        """Return the last sweep that has left and could have had an image of this stamp."""
+        near = (
+            sweep for sweep in reversed(self.departed)
+            if abs(stamp_ns - sweep.target_ns) <= tolerance_ns
+        )
+        return next(near, None)
+
+    def is_ahead(self, stamp_ns: int) -> bool:
+        """Say whether an image is newer than what the last sweep wanted, so of use to the next."""
+        return not self.departed or stamp_ns > self.departed[-1].target_ns
 
     def is_whole(self, image: _Image) -> bool:
         """Say whether nothing more is expected about an image."""
@@ -110,25 +139,33 @@ class _Camera:
             for output in self.outputs
         )
 
-    def nearest(self, target_ns: int, tolerance_ns: int) -> int | None:
-        """Return the stamp of the image that is nearest to a time; None: none is near."""
-        near = min(self.images, key=lambda stamp: abs(stamp - target_ns), default=None)
-        return None if near is None or abs(near - target_ns) > tolerance_ns else near
+    def nearest(self, target_ns: int) -> int | None:
+        """Return the stamp of the image that is nearest to a time; None: there is none."""
+        return min(self.images, key=lambda stamp: abs(stamp - target_ns), default=None)
 
     def is_settled(self, target_ns: int, tolerance_ns: int) -> bool:
         """Say whether the nearest image is there, whole, and no nearer one can come."""
-        near = self.nearest(target_ns, tolerance_ns)
-        if near is None:
+        near = self.nearest(target_ns)
+        if near is None or abs(near - target_ns) > tolerance_ns:
             return self.newest_ns > target_ns + tolerance_ns
         if not self.is_whole(self.images[near]):
             return False
         return self.newest_ns >= target_ns or 2 * (target_ns - near) <= self.period_ns
+
+    def given_to_sweep(self, stamp_ns: int) -> dict[str, Any]:
+        """Return what is known about an image, and note which outputs it goes without."""
+        given = dict(self.images[stamp_ns].outputs)
+        for output in self.outputs:
+            self.silent[output] = 0 if output in given else self.silent.get(output, 0) + 1
+        return given
 
 
 class SweepMatcher:
     """Brings sweeps and images together.
 
     :param cameras: camera -> the outputs that are fused of it; offsets_ms: by camera.
+    :param may_go: asked of a sweep that waits for no camera any more: whether all else that it
+        needs is known. It is asked again at each `poll`, until the sweep is overdue.
     """
 
     def __init__(
@@ -138,6 +175,7 @@ class SweepMatcher:
         *,
         tolerance_ms: float,
         max_wait_ms: float,
+        may_go: Callable[[Sweep], bool] = lambda sweep: True,
     ) -> None:
         self._cameras = {
             name: _Camera(tuple(outputs), round(offsets_ms.get(name, 0) * 1e6))
@@ -145,8 +183,8 @@ class SweepMatcher:
         }
         self._tolerance_ns = round(tolerance_ms * 1e6)
         self._max_wait_ns = round(max_wait_ms * 1e6)
+        self._may_go = may_go
         self._waiting: deque[Sweep] = deque()
-        self._left_ns: dict[str, int] = {}
         self.late = dict.fromkeys(self._cameras, 0)
         """Outputs of each camera that came when their sweep had left without the camera."""
 
@@ -154,11 +192,19 @@ class SweepMatcher:
         """Take in a sweep."""
         self._waiting.append(sweep)
 
-    def push(self, camera: str, output: str, stamp_ns: int, value: Any) -> None:
-        """Take in what is said about the image of a camera with this stamp."""
-        if stamp_ns <= self._left_ns.get(camera, -1):
-            self.late[camera] += stamp_ns > self._left_ns[camera] - JUMP_NS
-        self._cameras[camera].take(output, stamp_ns, value)
+    def push(
+        self, camera: str, output: str, stamp_ns: int, value: Any, received_ns: int
+    ) -> None:
+        """Take in what is said about the image of a camera with this stamp.
+
+        :param received_ns: when it came, on the clock of `Sweep.received_ns`.
+        """
+        its = self._cameras[camera]
+        sweep = its.of_departed(stamp_ns, self._tolerance_ns)
+        if sweep and sweep.is_missing:
+            self.late[camera] += 1
+        in_time = sweep is not None and received_ns <= sweep.deadline_ns
+        its.take(output, stamp_ns, value, is_useful=in_time or its.is_ahead(stamp_ns))
 
     def poll(self, now_ns: int) -> list[MatchedSweep]:
         """Return the sweeps that are ready at `now_ns`, on the clock of `Sweep.received_ns`."""
@@ -166,7 +212,7 @@ class SweepMatcher:
         while self._waiting:
             sweep = self._waiting[0]
             overdue = now_ns - sweep.received_ns >= self._max_wait_ns
-            if not (overdue or len(self._waiting) > MOST_SWEEPS or self._is_settled(sweep)):
+            if not (overdue or len(self._waiting) > MOST_SWEEPS or self._is_ready(sweep)):
                 break
             ready.append(self._matched(self._waiting.popleft()))
         return ready
@@ -181,26 +227,27 @@ class SweepMatcher:
         self._waiting.clear()
         return ready
 
-    def _is_settled(self, sweep: Sweep) -> bool:
+    def _is_ready(self, sweep: Sweep) -> bool:
         return all(
             camera.is_settled(sweep.stamp_ns + camera.offset_ns, self._tolerance_ns)
             for camera in self._cameras.values() if camera.is_expected
-        )
+        ) and self._may_go(sweep)
 
     def _matched(self, sweep: Sweep) -> MatchedSweep:
-        images, missing = {}, []
+        images, missing, apart_ns = {}, [], {}
         for name, camera in self._cameras.items():
             target_ns = sweep.stamp_ns + camera.offset_ns
-            stamp_ns = camera.nearest(target_ns, self._tolerance_ns)
-            if stamp_ns is None:
-                camera.missed += 1
-                missing.append(name)
-                self._left_ns[name] = target_ns
+            stamp_ns = camera.nearest(target_ns)
+            is_missing = stamp_ns is None or abs(stamp_ns - target_ns) > self._tolerance_ns
+            camera.departed.append(
+                _Departed(target_ns, sweep.received_ns + self._max_wait_ns, is_missing)
+            )
+            if stamp_ns is not None and not is_missing:
+                camera.missed = 0
+                images[name] = MatchedImage(stamp_ns, camera.given_to_sweep(stamp_ns))
                 continue
-            camera.missed = 0
-            image = camera.images[stamp_ns]
-            images[name] = MatchedImage(stamp_ns, dict(image.outputs))
-            for output in camera.outputs:
-                absent = camera.silent.get(output, 0) + 1
-                camera.silent[output] = 0 if output in image.outputs else absent
-        return MatchedSweep(sweep, images, tuple(missing))
+            camera.missed += 1
+            missing.append(name)
+            if stamp_ns is not None:
+                apart_ns[name] = stamp_ns - target_ns
+        return MatchedSweep(sweep, images, tuple(missing), apart_ns)

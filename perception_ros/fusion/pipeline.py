@@ -33,16 +33,28 @@ from perception_ros.fusion.painting import paint
 from perception_ros.fusion.transforms import TransformTree
 from perception_ros.fusion.types import FusionSet, Matrix, Objects, Paint, Sweep, View
 
+APART_NS = 1_000_000_000
+"""A camera whose images are further than this from a sweep is not late: its clock is another."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageOutputs:
-    """What a perception node says about one image, under the frame of its header."""
+    """What a perception node says about one image, under the frame of its header.
+
+    problems: what cannot be used of it, and why.
+    """
 
     frame_id: str
     detections: Detections | None = None
     ids: tuple[str, ...] = ()
     semantic: Mapping[str, SemanticMask] | None = None
     instances: InstanceMasks | None = None
+    problems: tuple[str, ...] = ()
+
+    @property
+    def says_anything(self) -> bool:
+        """Whether something of it can be used."""
+        return self.detections is not None or bool(self.semantic) or self.instances is not None
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -124,6 +136,21 @@ class SweepPipeline:
             self._infos[camera] = info
             self._lenses = {key: lens for key, lens in self._lenses.items() if key[0] != camera}
 
+    def is_placed(self, sweep: Sweep) -> bool:
+        """Say whether no transform that this sweep needs may still come.
+
+        Odometry is always a little behind; one that has fallen silent is not worth waiting for.
+        """
+        if not self.config.fixed_frame:
+            return True
+        try:
+            self.tree.lookup(self.config.fixed_frame, sweep.frame_id, sweep.stamp_ns)
+        except ExtrapolationError as error:
+            return not 0 < error.ahead_ns < self.config.max_wait_ms * 1e6
+        except TransformError:
+            pass  # nobody knows the motion, and waiting brings nobody who does
+        return True
+
     def has_lens(self, camera: str, size: tuple[int, int]) -> bool:
         """Say whether a camera's lens is known to be for images of this width and height."""
         info = self._infos.get(camera)
@@ -137,13 +164,17 @@ class SweepPipeline:
         """Say how each camera looks at a sweep.
 
         :param outputs: by camera, of the images that were matched; a camera that is not among
-            them counts as missing.
+            them, or says nothing that can be used, counts as missing.
         """
         views, problems, is_compensated = [], {}, True
         for camera, image in matched.images.items():
             if camera not in outputs:
                 continue
             said = outputs[camera]
+            if said.problems:
+                problems[camera] = '; '.join(said.problems)
+            if not said.says_anything:
+                continue
             try:
                 lens = self._lens(camera, said.size)
                 frame = self._frame(camera, said)
@@ -156,6 +187,11 @@ class SweepPipeline:
                 camera, image.stamp_ns, lens, camera_from_lidar, said.detections, said.ids,
                 said.semantic or {}, said.instances,
             ))
+        problems |= {
+            camera: f'its nearest image is {apart_ns / 1e9:+.1f} s from the sweep: both clocks '
+            f'must agree, or cameras.{camera}.time_offset_ms say how they differ'
+            for camera, apart_ns in matched.apart_ns.items() if abs(apart_ns) > APART_NS
+        }
         here = {view.camera for view in views}
         missing = tuple(camera for camera in self.config.cameras if camera not in here)
         frame_id, output_from_lidar = self._output(matched.sweep)

@@ -28,7 +28,7 @@ MOST_READY = 4
 _LATENCIES = 1000
 
 Decode = Callable[[str, Mapping[str, Any]], ImageOutputs]
-"""(camera, output -> what was pushed) -> what it says; raises PerceptionError."""
+"""(camera, output -> what was pushed) -> what it says, and what cannot be used of it."""
 Publish = Callable[[FusedSweep], None]
 Painted = Callable[[], bool]
 
@@ -92,12 +92,14 @@ class ThreadedSweeps:
             {name: camera.topics(name) for name, camera in config.cameras.items()},
             {name: camera.time_offset_ms for name, camera in config.cameras.items()},
             tolerance_ms=config.tolerance_ms, max_wait_ms=config.max_wait_ms,
+            may_go=self.pipeline.is_placed,
         )
         self._decode = decode
         self._publish = publish
         self._painted = painted
         self._work = threading.Condition()
         self._ready: deque[MatchedSweep] = deque()
+        self._deadline_ns: int | None = None
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._drop_log = DropLog()
@@ -122,6 +124,7 @@ class ThreadedSweeps:
         """Give the pipeline to who brings transforms and lenses, while nobody else looks."""
         with self._work:
             yield self.pipeline
+            self._match()
 
     def receive_sweep(self, sweep: Sweep) -> None:
         """Take in a sweep. Returns soon, never raises."""
@@ -133,7 +136,7 @@ class ThreadedSweeps:
     def receive(self, camera: str, output: str, stamp_ns: int, value: Any) -> None:
         """Take in what is said about an image. Returns soon, never raises."""
         with self._work:
-            self.matcher.push(camera, output, stamp_ns, value)
+            self.matcher.push(camera, output, stamp_ns, value, time.monotonic_ns())
             self._match()
 
     def refuse(self, subject: str, error: Exception) -> None:
@@ -149,7 +152,10 @@ class ThreadedSweeps:
         while len(self._ready) > MOST_READY:
             self._ready.popleft()
             self.counters.count('skipped')
-        self._work.notify()  # also if none is ready: who waits must learn of a new deadline
+        deadline_ns = self.matcher.next_deadline_ns()
+        if self._ready or deadline_ns != self._deadline_ns:  # else who waits would oversleep
+            self._deadline_ns = deadline_ns
+            self._work.notify()
 
     def _loop(self) -> None:
         while (matched := self._next()) is not None:
@@ -166,26 +172,19 @@ class ThreadedSweeps:
         """Wait for a sweep; None: there will be no more."""
         with self._work:
             while not self._stopping:
-                self._match_overdue()
+                self._match()
                 if self._ready:
                     return self._ready.popleft()
-                deadline_ns = self.matcher.next_deadline_ns()
                 wait_s = None
-                if deadline_ns is not None:
-                    wait_s = max(deadline_ns - time.monotonic_ns(), 0) / 1e9
+                if self._deadline_ns is not None:
+                    wait_s = max(self._deadline_ns - time.monotonic_ns(), 0) / 1e9
                 self._work.wait(wait_s)
         return None
 
-    def _match_overdue(self) -> None:
-        self._ready.extend(self.matcher.poll(time.monotonic_ns()))
-
     def _fuse(self, matched: MatchedSweep) -> None:
-        outputs = {}
-        for camera, image in matched.images.items():
-            try:
-                outputs[camera] = self._decode(camera, image.outputs)
-            except PerceptionError as error:
-                self.refuse(camera, error)
+        outputs = {
+            camera: self._decode(camera, image.outputs) for camera, image in matched.images.items()
+        }
         with self._work:
             placed = self.pipeline.place(matched, outputs)
         fused = self.pipeline.fuse(placed, painted=self._painted())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 import time
 from typing import Any
@@ -49,35 +50,40 @@ class Results:
         )
 
     def decode(self, camera: str, outputs: Mapping[str, Any]) -> ImageOutputs:
-        """Return what is said about one image.
+        """Return what is said about one image. What cannot be used costs itself alone.
 
         :param outputs: output -> serialised message.
-        :raises PerceptionError: a message is none, or nobody says what a mask's ids mean.
         """
-        frame_id = ''
-        detections: Detections | None = None
-        ids: tuple[str, ...] = ()
-        semantic: dict[str, SemanticMask] = {}
-        instances: InstanceMasks | None = None
+        said = ImageOutputs('')
         for output, serialised in outputs.items():
-            if output == 'detections':
-                frame_id, detections, ids = _detections(serialised)
-            elif output == 'instances':
-                _, frame_id, image = read_image(serialised)
-                image.validate()
-                instances = InstanceMasks(_mask(image, 'mono16', np.uint16))
-            else:
-                _, frame_id, image = read_image(serialised)
-                image.validate()
-                head = output.removeprefix('semantic/')
-                names = self._class_names.get((camera, output))
-                if names is None:
-                    raise FusionError(
-                        f'nobody has said what the ids of {camera}/{output} mean: expected a '
-                        'LabelInfo on label_info beside it, as the perception node publishes'
-                    )
-                semantic[head] = SemanticMask(_mask(image, 'mono8', np.uint8), names)
-        return ImageOutputs(frame_id, detections, ids, semantic, instances)
+            try:
+                said = self._with(said, camera, output, serialised)
+            except PerceptionError as error:
+                said = replace(said, problems=(*said.problems, f'{output}: {error}'))
+        return said
+
+    def _with(self, said: ImageOutputs, camera: str, output: str, serialised: Any) -> ImageOutputs:
+        """Return what is said, and what one message adds to it.
+
+        :raises PerceptionError: it is none, or nobody says what a mask's ids mean.
+        """
+        if output == 'detections':
+            frame_id, detections, ids = _detections(serialised)
+            return replace(said, frame_id=frame_id, detections=detections, ids=ids)
+        _, frame_id, image = read_image(serialised)
+        image.validate()
+        if output == 'instances':
+            masks = InstanceMasks(_mask(image, 'mono16', np.uint16))
+            return replace(said, frame_id=frame_id, instances=masks)
+        names = self._class_names.get((camera, output))
+        if names is None:
+            raise FusionError(
+                'nobody has said what its ids mean: expected a LabelInfo on label_info beside it, '
+                'as the perception node publishes'
+            )
+        mask = SemanticMask(_mask(image, 'mono8', np.uint8), names)
+        semantic = {**(said.semantic or {}), output.removeprefix('semantic/'): mask}
+        return replace(said, frame_id=frame_id, semantic=semantic)
 
 
 class SweepSubscriptions:
@@ -98,7 +104,9 @@ class SweepSubscriptions:
             for output, topic in camera.topics(name).items():
                 kind = Detection2DArray if output == 'detections' else Image
                 receive = partial(self._on_result, name, output, kind)
-                self._take(kind, topic, make_qos('best_effort', _RESULTS_DEPTH), receive)
+                # As the perception node publishes: where images have no room in shared memory,
+                # most masks would be lost otherwise.
+                self._take(kind, topic, make_qos('reliable', _RESULTS_DEPTH), receive)
                 if output.startswith('semantic/'):
                     tell = partial(self._results.name_classes, name, output)
                     self._subscribe(LabelInfo, f'{topic}/label_info', _LATCHED_QOS, tell)
