@@ -71,10 +71,12 @@ LAYERS = {
     'backends': {'core', 'bundles', 'tracking.images', 'backends'},
     'fusion': {'core', 'fusion'},
     'tracking': {'core', 'fusion', 'tracking'},
-    'evaluation': {'core', 'bags', 'bundles', 'backends.base', 'fusion', 'evaluation'},
+    'evaluation': {
+        'core', 'bags', 'bundles', 'backends.base', 'fusion', 'tracking', 'evaluation'
+    },
     'recording': {'core', 'bags', 'evaluation', 'fusion', 'recording'},
     'labelling': {'core', 'bags', 'bundles', 'backends', 'evaluation', 'replay.crew', 'labelling'},
-    'benchmarks': {'core', 'bags', 'bundles', 'backends', 'evaluation', 'benchmarks'},
+    'benchmarks': {'core', 'bags', 'bundles', 'backends', 'evaluation', 'fusion', 'benchmarks'},
     'pages': {'pages'},
     'replay': {
         'core', 'bags', 'faults', 'bundles', 'backends', 'evaluation', 'benchmarks', 'ros.cdr',

@@ -31,6 +31,9 @@ COMMANDS: Mapping[str, Command] = {
     'evaluate-fusion': Command(
         'evaluate_fusion:evaluate_fusion', 'Measure boxes in space on labelled LiDAR sweeps.'
     ),
+    'evaluate-tracking': Command(
+        'evaluate_tracking:evaluate_tracking', 'Measure how well things keep their ids.'
+    ),
     'label': Command('label:label', 'Label pictures with what a bundle says of them.'),
     'bundles': Command('bundles:bundles', 'List the bundles that are there.'),
     'bag': Command('bag:bag', 'Look into bags, cut them, and make labelled ones.'),

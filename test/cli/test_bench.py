@@ -13,6 +13,7 @@ from perception_ros.bundles import Bundle
 from test.benchmarks.live_reports import pipeline_report
 from test.benchmarks.reports import report
 from test.builders import picture, write_real_bundle
+from test.bundles.shared import shared
 from test.cli.test_commands import call, CAPTURE
 
 
@@ -166,3 +167,18 @@ def test_the_scheduler_beside_other_policies(tmp_path: Path, capsys: CAPTURE) ->
     assert call('bench', 'show', written) == 0
     assert capsys.readouterr().out == printed
     assert call('bench', 'show', written, '--markdown', tmp_path / 'a.md') == 1
+
+
+def test_a_sweep_is_fused_beside_a_plain_loop(tmp_path: Path, capsys: CAPTURE) -> None:
+    written, plot = tmp_path / 'a.json', tmp_path / 'a.png'
+    data = shared('nuscenes_sample')
+    assert call('bench', 'fusion', data, '--rounds', 2, '--json', written, '--plot', plot) == 0
+    printed = capsys.readouterr().out
+    assert '34688 points, 6 cameras of 1600x900 with masks' in printed
+    assert plot.stat().st_size > 1000
+    assert call('bench', 'show', written) == 0
+    assert capsys.readouterr().out == printed
+    assert call('bench', 'show', written, '--markdown', tmp_path / 'a.md') == 1
+    assert '--markdown: expected a report of engines' in capsys.readouterr().err
+    assert call('bench', 'fusion', tmp_path) == 1
+    assert "expected a folder of KITTI's object data" in capsys.readouterr().err

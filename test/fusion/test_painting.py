@@ -13,11 +13,11 @@ import pytest
 from perception_ros.core.errors import FusionError
 from perception_ros.core.poses import inverse
 from perception_ros.core.types import Detections, SemanticMask
+from perception_ros.evaluation.scenes import HEIGHT, LENS, Scene, SETTINGS, street, Thing, WIDTH
 from perception_ros.fusion.ground import Terrain
 from perception_ros.fusion.objects import find_objects, see_all
 from perception_ros.fusion.painting import paint
 from perception_ros.fusion.types import FusionSet, Objects, Paint
-from test.fusion.scenes import HEIGHT, LENS, Scene, SETTINGS, street, Thing, WIDTH
 
 CLASSES = ('road', 'wall', 'car', 'person', 'truck', 'rider')
 NONE = 255

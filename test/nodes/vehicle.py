@@ -106,7 +106,7 @@ class Vehicle:
         self._spin(self.me, context)
         values: dict[str, Any] = {
             'camera_names': list(self.cameras), 'lidar.reliability': 'reliable',
-            'trust_after_s': 0.0, 'fixed_frame': '', 'max_wait_ms': 300.0,
+            'trust_after_s': 0.0, 'fixed_frame': '', 'max_wait_ms': 1000.0,
         }
         values |= {name.replace('__', '.'): value for name, value in parameters.items()}
         context = self._context()

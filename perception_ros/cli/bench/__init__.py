@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from perception_ros.cli.bench.engine import engine
+from perception_ros.cli.bench.fusion import fusion
 from perception_ros.cli.bench.fusion_live import fusion_live
 from perception_ros.cli.bench.ingest import ingest
 from perception_ros.cli.bench.overload import overload
@@ -25,7 +26,7 @@ def _family() -> None:
 
 
 for command in (
-    engine, pipeline, ingest, transport, overload, soak, start, replay, scheduler, fusion_live,
-    show,
+    engine, pipeline, ingest, transport, overload, soak, start, replay, scheduler, fusion,
+    fusion_live, show,
 ):
     bench.command()(command)

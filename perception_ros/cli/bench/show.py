@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
+from perception_ros.benchmarks.fusion.report import FusionReport
 from perception_ros.benchmarks.live.reports import LiveReport
 from perception_ros.benchmarks.report import EngineReport
 from perception_ros.benchmarks.scheduling.report import SchedulerReport
 from perception_ros.benchmarks.schema import read_report
 from perception_ros.cli.bench.answers import check_target
 from perception_ros.cli.bench.engine import show_engines, write_engines
+from perception_ros.cli.bench.fusion import show_fusion
 from perception_ros.cli.bench.live import answer
 from perception_ros.cli.bench.scheduler import show_scheduler
 from perception_ros.core.errors import ConfigError
@@ -32,10 +34,13 @@ def show(
     if isinstance(read, EngineReport):
         show_engines(read)
         write_engines(read, None, markdown, plot)
-    elif isinstance(read, LiveReport):
+    elif isinstance(read, LiveReport | FusionReport):
         if markdown:
             raise ConfigError('--markdown: expected a report of engines; others have no page')
-        answer(read, None, plot)
+        if isinstance(read, FusionReport):
+            show_fusion(read, plot)
+        else:
+            answer(read, None, plot)
     elif isinstance(read, SchedulerReport):
         if markdown or plot:
             raise ConfigError('a report of schedulers has a table, no page and no plot')

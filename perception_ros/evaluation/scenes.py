@@ -111,6 +111,12 @@ class Scene:
         pose = self.base_from_lidar
         return np.asarray((self._cast[0] - pose[:3, 3]) @ pose[:3, :3], np.float32)
 
+    @property
+    def hits(self) -> NDArray[np.intp]:
+        """Return how many points each thing has."""
+        owners = self._cast[1]
+        return np.bincount(owners[owners >= 0], minlength=len(self.things))
+
     def points_of(self, thing: Thing, above_m: float = 0.1) -> Array:
         """Return those of a thing, in the vehicle's frame, but not those at its very bottom."""
         points, owners = self._cast
