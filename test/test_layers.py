@@ -91,7 +91,7 @@ LAYERS = {
     'realtime': {
         'core', 'bags', 'faults', 'bundles', 'replay', 'ros', 'demo', 'realtime',
     },
-    'rig': {'core', 'bundles', 'backends', 'benchmarks', 'ros', 'demo', 'rig'},
+    'rig': {'core', 'bundles', 'fusion', 'backends', 'benchmarks', 'ros', 'demo', 'rig'},
     'cli': {
         'core', 'bags', 'fusion', 'tracking', 'faults', 'bundles', 'backends', 'evaluation',
         'recording', 'benchmarks', 'labelling', 'quantization', 'replay', 'ros', 'demo',

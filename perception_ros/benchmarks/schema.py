@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter
 
 from perception_ros.benchmarks.fusion.report import FusionReport
 from perception_ros.benchmarks.live.reports import (
+    FusionLiveReport,
     IngestReport,
     OverloadReport,
     PipelineReport,
@@ -24,7 +25,7 @@ from perception_ros.benchmarks.scheduling.report import SchedulerReport
 
 AnyReport = Annotated[
     EngineReport | PipelineReport | TransportReport | IngestReport | OverloadReport | SoakReport
-    | SchedulerReport | FusionReport,
+    | FusionLiveReport | SchedulerReport | FusionReport,
     Field(discriminator='benchmark'),
 ]
 """What `bench ... --json` writes."""
@@ -32,7 +33,7 @@ AnyReport = Annotated[
 
 _REPORTS: tuple[type[Report], ...] = (
     EngineReport, PipelineReport, TransportReport, IngestReport, OverloadReport, SoakReport,
-    SchedulerReport, FusionReport,
+    FusionLiveReport, SchedulerReport, FusionReport,
 )
 
 

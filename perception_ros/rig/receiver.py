@@ -19,9 +19,9 @@ from pydantic import BaseModel
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from typing_extensions import Buffer
-from vision_msgs.msg import Detection2DArray
+from vision_msgs.msg import Detection2DArray, Detection3DArray
 
 from perception_ros.benchmarks.live.settings import Reliability
 from perception_ros.benchmarks.tasks import serve_stdin
@@ -30,9 +30,12 @@ from perception_ros.ros.intake import Intake
 from perception_ros.ros.messages import to_nanoseconds
 from perception_ros.ros.qos import make_qos
 
-Kind = Literal['raw', 'jpeg', 'detections']
+Kind = Literal['raw', 'jpeg', 'detections', 'objects', 'points']
 Way = Literal['typed', 'raw', 'intake']
-KINDS = {'raw': Image, 'jpeg': CompressedImage, 'detections': Detection2DArray}
+KINDS = {
+    'raw': Image, 'jpeg': CompressedImage, 'detections': Detection2DArray,
+    'objects': Detection3DArray, 'points': PointCloud2,
+}
 
 
 class Wanted(BaseModel):
@@ -40,10 +43,15 @@ class Wanted(BaseModel):
 
     topics: dict[str, str]
     """By camera."""
-    kind: Kind
+    kind: Kind | dict[str, Kind]
+    """Of all topics, or by camera."""
     way: Way = 'raw'
     reliability: Reliability = 'best_effort'
     depth: int = 5
+
+    def kind_of(self, camera: str) -> Kind:
+        """Return what the topic of a camera carries."""
+        return self.kind[camera] if isinstance(self.kind, dict) else self.kind
 
 
 class Receiver:
@@ -60,7 +68,7 @@ class Receiver:
             take = partial(self._take_raw if is_raw else self._take_typed, self._heard[camera])
             group = self._intake.group if self._intake else None
             subscription = node.create_subscription(
-                KINDS[wanted.kind], topic, take, qos, raw=is_raw, callback_group=group
+                KINDS[wanted.kind_of(camera)], topic, take, qos, raw=is_raw, callback_group=group
             )
             if self._intake:
                 self._intake.add(subscription, take)

@@ -83,9 +83,8 @@ class Camera:
     def send(self, stamp_ns: int) -> None:
         """Publish the next picture."""
         message = self._messages[len(self.stamps_ns) % len(self._messages)]
-        _STAMP.pack_into(message, _STAMP_AT, *divmod(stamp_ns, 1_000_000_000))
         self.stamps_ns.append(stamp_ns)
-        publish(self._publisher, message)
+        publish(self._publisher, stamped(message, stamp_ns))
 
 
 class Sender:
@@ -178,6 +177,12 @@ class Ticks:
         self.lateness_ms.append(late_ns / 1e6)
         self._due_ns += self._period_ns
         return True
+
+
+def stamped(message: bytearray, stamp_ns: int) -> bytearray:
+    """Write a stamp into a serialised message that starts with a header, and return it."""
+    _STAMP.pack_into(message, _STAMP_AT, *divmod(stamp_ns, 1_000_000_000))
+    return message
 
 
 def _serialised(camera: str, bgr: Any, stream: Stream) -> bytearray:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 import json
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -96,11 +97,8 @@ class PerceptionSystem(System):
     def check(self) -> None:
         """Raise if the node has died, or has refused to work."""
         self._node.check()
-        said = self._log.read_text(errors='replace')
-        for refusal in _REFUSALS:
-            if refusal in said:
-                why = said.partition(refusal)[2].partition('\n')[0]
-                raise BenchmarkError(f'perception_node {refusal}{why}')
+        if why := refusal(self._log):
+            raise BenchmarkError(f'perception_node {why}')
 
     def finish(self) -> Outcome:
         """End the node and read its summary."""
@@ -251,6 +249,15 @@ class BareSystem(System):
             return 0.0
         answer = self._engine.answer('keep_busy', self._seconds + _ANSWER_S)
         return float(answer['images_per_s'])
+
+
+def refusal(log: Path) -> str:
+    """Return why a node says in its log that it does not work, '' if it does."""
+    said = log.read_text(errors='replace')
+    for words in _REFUSALS:
+        if words in said:
+            return words + said.partition(words)[2].partition('\n')[0]
+    return ''
 
 
 def _listener(scene: Scene, topics: Mapping[str, str]) -> WorkerProcess:

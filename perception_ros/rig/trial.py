@@ -110,7 +110,7 @@ class _Trial:
         arguments = stream.model_dump_json()
         senders = []
         for group in groups:
-            sender = self._scene.helper(f'sender_{group[0]}', 'rig.sender', arguments, *group)
+            sender = self._scene.helper(f'sender_{group[0]}', stream.sender, arguments, *group)
             self._scene.stack.callback(sender.interrupt)
             senders.append(sender)
         return senders

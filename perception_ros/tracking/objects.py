@@ -22,12 +22,13 @@ from perception_ros.fusion.types import Matrix, Objects, Tracks
 
 ACCELERATION_M_S2 = 3.0
 """Standard deviation of what a road user does in the next moment: braking, turning."""
-FIRST_SPEED_M_S = 8.0
-"""Standard deviation of the speed of what is seen for the first time."""
+FIRST_SPEED_M_S, FIRST_WALK_M_S = 8.0, 1.5
+"""Standard deviation of the speed of what is seen for the first time, and of people on foot."""
 GATE = 11.8
 """Squared Mahalanobis distance beyond which nothing is the same: 0.3 % of the true ones are."""
-SAME_ID_GATE = 60.0
-"""As `GATE`, for what a camera calls the same: it sees what moves, the filter guesses it."""
+WIDE_GATE = 60.0
+"""As `GATE`, for what a camera calls the same, or lies inside the track's box: of a thing that two
+cameras see one end of each, now this end and now that one says where its middle is."""
 SAME_ID_BONUS = 9.0
 OTHER_CLASS = 6.0
 """Added to the distance of another class: detectors waver between truck and bus."""
@@ -37,6 +38,8 @@ DOUBTED_AFTER_S = 0.35
 """How long one lives that was seen once."""
 TOLD_AFTER = 2
 """Sights."""
+VAGUE_M = 1.0
+"""Standard deviation of where a track is from which on it is not told while it is unseen."""
 JUMP_S = 1.0
 """A stamp that is further back is that of a clock that was set back: all begins anew."""
 LONGEST_STEP_S = 3.0
@@ -45,9 +48,10 @@ MOVING_M_S = 1.5
 """What is faster faces where it goes."""
 _SIZE_WEIGHT = 0.3
 
+_ON_FOOT = ('person', 'pedestrian')
 _KINDS = {
     name: kind for kind, names in enumerate((
-        ('person', 'pedestrian', 'rider', 'cyclist', 'bicycle', 'motorcycle', 'motorbike'),
+        (*_ON_FOOT, 'rider', 'cyclist', 'bicycle', 'motorcycle', 'motorbike'),
         ('car', 'van', 'truck', 'bus', 'trailer', 'train', 'tram', 'construction_vehicle'),
     )) for name in names
 }
@@ -76,11 +80,18 @@ class _Track:
     labels: dict[str, float] = field(default_factory=dict)
 
     @property
-    def is_told(self) -> bool:
+    def is_confirmed(self) -> bool:
         return self.sights >= TOLD_AFTER
 
+    @property
+    def is_told(self) -> bool:
+        is_seen = self.object >= 0
+        return self.is_confirmed and (
+            is_seen or float(np.trace(self.covariance[:2, :2])) < VAGUE_M**2
+        )
+
     def is_lost(self, now_ns: int) -> bool:
-        patience_s = LOST_AFTER_S if self.is_told else DOUBTED_AFTER_S
+        patience_s = LOST_AFTER_S if self.is_confirmed else DOUBTED_AFTER_S
         return (now_ns - self.seen_ns) / 1e9 > patience_s
 
     def predict(self, seconds: float) -> None:
@@ -140,6 +151,7 @@ class ObjectTracker:
             if index not in pairs:
                 track = self._born(objects, index, places[index], spreads[index], turn)
                 self._take_ids(track, ids[index])
+        self._absorb()
         self._tracks = [track for track in self._tracks if not track.is_lost(objects.stamp_ns)]
         told = [track for track in self._tracks if track.is_told]
         return _together(told, objects.stamp_ns, frame_id)
@@ -168,16 +180,16 @@ class ObjectTracker:
         off = places[:, None] - states
         inverse = np.linalg.inv(spreads[:, None] + doubts)
         distances = np.einsum('otx,otxy,oty->ot', off, inverse, off)
-        gates = np.full(distances.shape, GATE)
+        gates = np.where(_inside(places, self._tracks), WIDE_GATE, GATE)
         for column, track in enumerate(self._tracks):
             for row in range(len(objects)):
                 label = objects.class_names[objects.labels[row]]
                 if label != track.label:
                     distances[row, column] += OTHER_CLASS
-                    if _KINDS.get(label.lower(), -1) != _KINDS.get(track.label.lower(), -2):
+                    if not _alike(label, track.label):
                         distances[row, column] = math.inf
                 if track.ids and not track.ids.isdisjoint(filter(None, ids[row])):
-                    gates[row, column] = SAME_ID_GATE
+                    gates[row, column] = WIDE_GATE
                     distances[row, column] -= SAME_ID_BONUS
         rows, columns = np.nonzero(distances < gates)
         order = np.argsort(distances[rows, columns], kind='stable')
@@ -188,6 +200,23 @@ class ObjectTracker:
                 found[row] = self._tracks[column]
                 taken.add(column)
         return found
+
+    def _absorb(self) -> None:
+        """Keep only the older of two tracks of which one is inside the other's box.
+
+        Two things are never in the same place; two cameras' halves of one thing are.
+        """
+        inside = _inside(np.array([track.state[:2] for track in self._tracks]), self._tracks)
+        kept: list[int] = []
+        for young, track in enumerate(self._tracks):
+            for old in kept:
+                other = self._tracks[old]
+                if (inside[young, old] or inside[old, young]) and _alike(track.label, other.label):
+                    other.ids |= track.ids
+                    break
+            else:
+                kept.append(young)
+        self._tracks = [self._tracks[index] for index in kept]
 
     def _take_ids(self, track: _Track, ids: Sequence[str]) -> None:
         """Let a camera's id belong to this track alone."""
@@ -205,9 +234,10 @@ class ObjectTracker:
         spread: NDArray[np.float64],
         turn: float,
     ) -> _Track:
-        covariance = np.diag([0, 0, FIRST_SPEED_M_S**2, FIRST_SPEED_M_S**2]).astype(np.float64)
-        covariance[:2, :2] = spread
         label = objects.class_names[objects.labels[index]]
+        speed_m_s = FIRST_WALK_M_S if label.lower() in _ON_FOOT else FIRST_SPEED_M_S
+        covariance = np.eye(4) * speed_m_s**2
+        covariance[:2, :2] = spread
         yaw = float(objects.yaws[index])
         track = _Track(
             self._next, np.array([place[0], place[1], 0, 0]), covariance, float(place[2]),
@@ -219,6 +249,27 @@ class ObjectTracker:
         self._next += 1
         self._tracks.append(track)
         return track
+
+
+def _alike(label: str, other: str) -> bool:
+    """Whether a detector may take one class for the other."""
+    kind = _KINDS.get(label.lower())
+    return label == other or (kind is not None and kind == _KINDS.get(other.lower()))
+
+
+def _inside(places: NDArray[np.float64], tracks: Sequence[_Track]) -> NDArray[np.bool_]:
+    """Return which places [N, 2] are inside the boxes of which tracks: bool [N, T].
+
+    A track whose heading cannot be told counts as round, and as narrow as its narrower side.
+    """
+    off = places.reshape(-1, 1, 2) - np.array([t.state[:2] for t in tracks]).reshape(-1, 2)
+    halves = np.array([track.size[:2] for track in tracks]).reshape(-1, 2) / 2
+    headings = np.array([math.nan if t.heading is None else t.heading for t in tracks], np.float64)
+    cos, sin = np.cos(headings), np.sin(headings)
+    along = np.abs(off[..., 0] * cos + off[..., 1] * sin)
+    across = np.abs(off[..., 1] * cos - off[..., 0] * sin)
+    is_round = np.isnan(headings) & (np.hypot(*np.moveaxis(off, -1, 0)) < halves.min(axis=1))
+    return np.asarray(is_round | ((along < halves[:, 0]) & (across < halves[:, 1])))
 
 
 def _moved(

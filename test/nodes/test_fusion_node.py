@@ -126,7 +126,7 @@ def without_frame(stamp_ns: int) -> PointCloud2:
 
 @pytest.mark.parametrize(
     ('make', 'says'),
-    [(without_z, 'got none named z'), (cut_off, 'bytes'), (without_frame, 'name no frame')],
+    [(without_z, 'got x, y, height'), (cut_off, 'bytes'), (without_frame, 'name no frame')],
 )
 def test_a_bad_cloud_is_told_and_costs_itself_alone(
     vehicle: Vehicle, make: Any, says: str

@@ -1,4 +1,4 @@
-"""The reports of `bench pipeline`, `transport`, `ingest`, `overload` and `soak`."""
+"""The reports of `bench pipeline`, `transport`, `ingest`, `overload`, `soak` and `fusion-live`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from perception_ros.benchmarks.live.figures import Ratio, SideRow, Turn
-from perception_ros.benchmarks.live.settings import Serving, Stream, Timing
+from perception_ros.benchmarks.live.settings import Serving, Stream, Timing, Vehicle
 from perception_ros.benchmarks.report import Report, Strict
 from perception_ros.benchmarks.rounds import Side
 from perception_ros.benchmarks.statistics import Spread
@@ -121,6 +121,15 @@ class SoakReport(LiveReport):
     memory_slope_mb_per_h: float | None = Field(
         description='Theil-Sen, of resident memory once it has settled; null: too few samples'
     )
+
+
+class FusionLiveReport(LiveReport):
+    """The fusion node in the time of the world: which sweeps come out, and when."""
+
+    benchmark: Literal['fusion_live'] = 'fusion_live'
+    stream: Vehicle
+    sweeps: int = Field(description='That were sent within all windows')
+    lost: int = Field(description='Of these, those that did not come out as objects and points')
 
 
 def side_rows(sides: Mapping[str, Side[Turn]]) -> tuple[SideRow, ...]:

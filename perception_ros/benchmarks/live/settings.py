@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -41,6 +41,9 @@ class Stream(Strict):
         default='', description='Folder, video or picture that they show; empty: drawn'
     )
 
+    sender: ClassVar[str] = 'rig.sender'
+    """The module that sends it."""
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the cameras."""
@@ -49,6 +52,19 @@ class Stream(Strict):
     def topic(self, camera: str) -> str:
         """Return the topic of a camera, as the node takes it by default."""
         return f'/{camera}/image_raw' + ('/compressed' if self.encoding == 'jpeg' else '')
+
+
+class Vehicle(Stream):
+    """A LiDAR, and instead of images what a perception node says of each of them."""
+
+    masks: bool = Field(description='Whether there is a semantic mask of each, beside the boxes')
+    result_delay_ms: float = Field(
+        ge=0, le=1000, description='How long after its image a result comes'
+    )
+    lidar_hz: float = Field(gt=0, le=100, description='Sweeps; rate_hz is a multiple of it')
+    points: int = Field(ge=64, le=1_000_000, description='Of a sweep')
+
+    sender: ClassVar[str] = 'rig.vehicle'
 
 
 class Serving(Strict):

@@ -6,6 +6,7 @@ import typer
 
 from perception_ros.cli.bench.engine import engine
 from perception_ros.cli.bench.fusion import fusion
+from perception_ros.cli.bench.fusion_live import fusion_live
 from perception_ros.cli.bench.ingest import ingest
 from perception_ros.cli.bench.overload import overload
 from perception_ros.cli.bench.pipeline import pipeline
@@ -26,6 +27,6 @@ def _family() -> None:
 
 for command in (
     engine, pipeline, ingest, transport, overload, soak, start, replay, scheduler, fusion,
-    show,
+    fusion_live, show,
 ):
     bench.command()(command)
