@@ -109,9 +109,9 @@ def fill(
     they end, so the part that fills most of the box's middle is the thing; a wall behind it, or a
     pole before it, fills less, and is not where the image has it.
 
-    A detector may find a thing twice, all of it and, less sure, a half. Of two boxes of a class, of
-    which one holds most of the other and as near a thing, the larger has the points of both and
-    stands for both, intp [N]; any other stands for itself.
+    A detector may find a thing twice, all of it and, less sure, a half. Of two boxes of a class,
+    of which one holds most of the other and as near a thing, the larger has the points of both
+    and stands for both, intp [N]; any other stands for itself.
 
     :param ranges_m: float32 [M], of each point of the sweep, over the ground.
     :param usable: bool [M], whether a point may belong to a thing; the ground's do not.
