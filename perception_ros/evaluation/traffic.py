@@ -149,7 +149,8 @@ def _movers(random: np.random.Generator) -> tuple[Mover, ...]:
     ):
         add(name, x, 0 if name == 'car' else -1.9, speed)
     for name, x, speed in (
-        ('car', -40, 14), ('truck', -75, 13.5), ('car', -120, 13), ('car', 25, 15), ('car', 60, 16),
+        ('car', -40, 14), ('truck', -75, 13.5), ('car', -120, 13), ('car', 25, 15),
+        ('car', 60, 16),
     ):
         add(name, x, 3.6, speed)
     for x in range(40, 340, 38):
