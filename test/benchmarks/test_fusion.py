@@ -18,7 +18,7 @@ from perception_ros.benchmarks.fusion.report import (
 from perception_ros.benchmarks.fusion.scene import Scene
 from perception_ros.benchmarks.fusion.sides import fusion, plain
 from perception_ros.benchmarks.schema import read_report
-from test.fusion.scenes import street
+from perception_ros.evaluation.scenes import street
 
 
 @pytest.fixture(scope='module')

@@ -11,10 +11,9 @@ import pytest
 
 from perception_ros.core.types import Detections, InstanceMasks
 from perception_ros.evaluation.fusion import compare, figures, Found, Placed
+from perception_ros.evaluation.scenes import Array, fused, HEIGHT, Scene, street, Thing, WIDTH
 from perception_ros.fusion.objects import ObjectSettings
 from perception_ros.fusion.types import FusionSet, Objects, Sweep
-
-from .scenes import Array, fused, HEIGHT, Scene, street, Thing, WIDTH
 
 CAR = Thing('car', 20, 0, 0.3, (4.4, 1.8, 1.55))
 WALL = Thing('', 40, 0, 0, (1, 60, 5))
