@@ -1,4 +1,4 @@
-"""Boxes keep their ids in a camera's images, by the library itself: frames lost, clocks set back."""
+"""Boxes keep their ids in an image, by the library itself: frames lost, clocks set back."""
 
 from __future__ import annotations
 
