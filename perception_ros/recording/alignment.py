@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from pydantic import BaseModel
 
-from perception_ros.fusion.alignment import estimate, Estimate, Search, Sight
+from perception_ros.fusion.alignment import Estimate, estimate, Search, Sight
 from perception_ros.fusion.edges import find_edges
 from perception_ros.recording.sweeps import labelled_sweeps, read_rings
 
