@@ -93,8 +93,8 @@ LAYERS = {
     'rig': {'core', 'bundles', 'backends', 'benchmarks', 'ros', 'demo', 'rig'},
     'cli': {
         'core', 'bags', 'fusion', 'calibration', 'tracking', 'faults', 'bundles', 'backends',
-        'evaluation', 'recording', 'benchmarks', 'labelling', 'quantization', 'replay', 'ros', 'demo',
-        'realtime', 'rig', 'cli',
+        'evaluation', 'recording', 'benchmarks', 'labelling', 'quantization', 'replay', 'ros',
+        'demo', 'realtime', 'rig', 'cli',
     },
 }
 

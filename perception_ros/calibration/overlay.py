@@ -12,6 +12,8 @@ from perception_ros.fusion.camera import CameraModel
 Pixels = NDArray[np.uint8]
 
 _NEAR_M, _FAR_M = 3.0, 60.0
+_MANY = 6000
+"""Points that would hide the image if they were drawn large."""
 _DIM = 0.75
 """Of the image, so that the points stand out."""
 
@@ -34,7 +36,7 @@ def draw_points(
     levels = np.round(255 * (1 - share)).astype(np.uint8)
     colours = cv2.applyColorMap(levels.reshape(-1, 1), cv2.COLORMAP_TURBO).reshape(-1, 3)
     places = np.round(seen.pixels * (width_px / lens.width, height_px / lens.height)).astype(int)
-    radius = max(round(width_px / 700), 1)
+    radius = 1 if len(places) > _MANY else 2
     for index in np.argsort(-seen.depths_m):
         blue, green, red = colours[index].tolist()
         cv2.circle(shown, tuple(places[index].tolist()), radius, (red, green, blue), -1,

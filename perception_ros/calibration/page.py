@@ -15,7 +15,8 @@ from perception_ros.core.errors import ConfigError
 from perception_ros.core.files import write_bytes, write_text
 from perception_ros.fusion.alignment import Verdict
 from perception_ros.pages.page import jpeg_uri, render
-from perception_ros.pages.tables import Cell, Look as CellLook, number, Table, text
+from perception_ros.pages.tables import Cell, number, Table, text
+from perception_ros.pages.tables import Look as CellLook
 
 PAGE = 'calibration.html'
 _WIDTH_PX = 1400

@@ -1,4 +1,4 @@
-"""How large an error of an extrinsic is found: wrong on purpose, on sweeps whose place is known."""
+"""How large an error of an extrinsic is found: cameras are turned on purpose, by known angles."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from perception_ros.core.poses import Matrix
-from perception_ros.fusion.alignment import estimate, Estimate, Search, Sight
+from perception_ros.fusion.alignment import Estimate, estimate, Search, Sight
 from perception_ros.fusion.edges import find_edges
 from perception_ros.recording.sweeps import labelled_sweeps
 
