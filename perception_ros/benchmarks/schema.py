@@ -25,7 +25,7 @@ from perception_ros.benchmarks.scheduling.report import SchedulerReport
 
 AnyReport = Annotated[
     EngineReport | PipelineReport | TransportReport | IngestReport | OverloadReport | SoakReport
-    | SchedulerReport | FusionReport | FusionLiveReport,
+    | FusionLiveReport | SchedulerReport | FusionReport,
     Field(discriminator='benchmark'),
 ]
 """What `bench ... --json` writes."""
@@ -33,7 +33,7 @@ AnyReport = Annotated[
 
 _REPORTS: tuple[type[Report], ...] = (
     EngineReport, PipelineReport, TransportReport, IngestReport, OverloadReport, SoakReport,
-    SchedulerReport, FusionReport, FusionLiveReport,
+    FusionLiveReport, SchedulerReport, FusionReport,
 )
 
 

@@ -6,6 +6,7 @@ in only for the dimensions that no point shows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -21,16 +22,6 @@ class ClassSize(NamedTuple):
     height: float
     spread: float
     """Standard deviation as a share of each."""
-
-    @property
-    def size(self) -> NDArray[np.float64]:
-        """Return length, width, height, float64 [3]."""
-        return np.array(self[:3])
-
-    @property
-    def is_oblong(self) -> bool:
-        """Whether its length tells it from its width, and so where it faces."""
-        return self.length > 1.4 * self.width
 
 
 _SIZES = MappingProxyType({
@@ -61,6 +52,9 @@ def class_key(name: str) -> str:
     return _ALIASES.get(plain, plain)
 
 
-def class_size(name: str) -> ClassSize | None:
-    """Return the usual size of a class; None: it is not known, or has none."""
-    return _SIZES.get(class_key(name))
+def class_sizes(names: Sequence[str]) -> NDArray[np.float64]:
+    """Return the usual `ClassSize` of each class, float64 [N, 4]; NaN: it is not known."""
+    unknown = (np.nan,) * len(ClassSize._fields)
+    return np.array(
+        [_SIZES.get(class_key(name), unknown) for name in names], np.float64
+    ).reshape(-1, len(ClassSize._fields))

@@ -23,7 +23,7 @@ _RINGS, _SECTORS = 28, 60
 _LOW_SHARE = 0.05
 """Of a cell's points that may be lower than its ground: reflections come from below it."""
 _LIMITS_M = (-20.0, 20.0)
-"""Heights that are looked at, as a 16 bit number of millimetres."""
+"""Heights that are looked at, above and below the LiDAR."""
 _STEPS_M = (1.0, 0.6, 0.36, 0.22, 0.15, 0.15)
 """How far from the plane a cell still counts, in each round of the fit."""
 _MOST_POINTS = 40_000
@@ -83,14 +83,15 @@ def _lows(
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Return the cells that have points, and of each a low one, float64 [K, 3].
 
-    Cell, height and index are one number each, so that one sort brings them into order.
+    Cell, height and index are one number each, so that one sort brings them into order; heights
+    are so fine that hardly ever the order of the points decides.
     """
     low, high = _LIMITS_M
     z = points[:, 2]
     usable = np.flatnonzero((cells < _RINGS * _SECTORS) & (z > low) & (z < high))
-    millimetres = ((z[usable] - low) * 1000).astype(np.int64)
-    keys = np.sort(cells[usable] << 40 | millimetres << 24 | usable)
-    owners = keys >> 40
+    micrometres = ((z[usable] - low) * 1e6).astype(np.int64)
+    keys = np.sort(cells[usable] << 50 | micrometres << 24 | usable)
+    owners = keys >> 50
     begins = np.flatnonzero(np.diff(owners, prepend=-1))
     counts = np.diff(begins, append=len(keys))
     picked = keys[begins + (counts * _LOW_SHARE).astype(np.intp)] & 0xFFFFFF

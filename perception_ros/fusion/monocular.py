@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-import math
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perception_ros.fusion.camera import CameraModel
-from perception_ros.fusion.class_sizes import ClassSize
-from perception_ros.fusion.shapes import Shape
+from perception_ros.fusion.shapes import Shapes, spread_along
 from perception_ros.fusion.types import Matrix
+
+Array = NDArray[np.float64]
 
 _BORDER_PX = 2.0
 """A box that ends so near to the image's border may go on outside."""
@@ -23,135 +23,120 @@ _SLOPE = 0.012
 """How far a road bends from its plane, as a share of the distance."""
 _HIGHEST_M = 1.0
 """The camera must be so far above the ground for its distance to say anything."""
+_LEAST_RISE = 1e-3
+"""Rays that come together more slowly meet nowhere that can be told."""
 
 
 class Guess(NamedTuple):
-    """How far away what a box shows is, over the ground from the camera, and its deviation."""
+    """How far away what N boxes show is, float64 [N] each, m; NaN: nothing says it.
 
-    range_m: float
-    deviation_m: float
-
-
-@dataclass(frozen=True, slots=True)
-class Outlook:
-    """How one box looks from its camera, over a ground whose z points up.
-
-    way: unit vector over the ground to the middle of its lower edge; rise_up, rise_down: how much
-    higher the rays through the middles of its upper and its lower edge are a metre further;
-    aside: its width as seen from a metre; is_cut: whether it ends at the image's border, above or
-    below; stands: whether its lower edge is in the image. NaN where the lens shows nothing.
+    ranges: over the ground from the camera; deviations: of these.
     """
 
-    way: tuple[float, float]
-    rise_up: float
-    rise_down: float
-    aside: float
-    is_cut: bool
-    stands: bool
-
-    @property
-    def is_known(self) -> bool:
-        """Whether the lens shows all of it."""
-        return math.isfinite(self.rise_up + self.rise_down + self.aside + sum(self.way))
+    ranges: Array
+    deviations: Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sight:
-    """How a camera looks into a frame whose z points up.
+    """How cameras see N boxes, in a frame whose z points up.
 
-    eye: float64 [3], where its rays begin there; ground: a, b, c of the plane z = a x + b y + c;
-    outlooks: of the boxes that it found.
+    eyes: float64 [N, 3], where their cameras' rays begin; focal_px: float64 [N]. float64 [N], NaN
+    where the lens shows nothing: ways [N, 2], unit vectors over the ground to the middles of their
+    lower edges; rises_up, rises_down: how much higher the rays through the middles of their upper
+    and their lower edges are a metre further; widths: as seen from a metre. bool [N]: is_cut,
+    whether they end at the image's border, above or below; stands, whether their lower edges are
+    in the image.
     """
 
-    eye: NDArray[np.float64]
-    ground: tuple[float, float, float]
-    focal_px: float
-    outlooks: tuple[Outlook, ...]
+    eyes: Array
+    focal_px: Array
+    ways: Array
+    rises_up: Array
+    rises_down: Array
+    widths: Array
+    is_cut: NDArray[np.bool_]
+    stands: NDArray[np.bool_]
 
     @classmethod
     def of(
-        cls, lens: CameraModel, frame_from_camera: Matrix, plane: NDArray[np.float64],
-        boxes: NDArray[np.float32],
+        cls, lens: CameraModel, frame_from_camera: Matrix, boxes: NDArray[np.float32]
     ) -> Sight:
         """Return how a camera sees boxes [N, 4] px."""
         turn = frame_from_camera[:3, :3]
         eye = turn @ lens.origin + frame_from_camera[:3, 3]
         x1, y1, x2, y2 = boxes.astype(np.float64).T
         x, y = (x1 + x2) / 2, (y1 + y2) / 2
-        places = np.stack([x, y1, x, y2, x1, y, x2, y], axis=1).reshape(-1, 2)
+        places = np.concatenate([[x, y1], [x, y2], [x1, y], [x2, y]], axis=1).T
         with np.errstate(all='ignore'):
-            rays = (lens.rays(places) @ turn.T).reshape(-1, 4, 3)
-            rays /= np.hypot(rays[..., 0], rays[..., 1])[..., None]
-            up, down, left, right = np.moveaxis(rays, 1, 0)
-            aside = np.abs(left[:, 0] * right[:, 1] - left[:, 1] * right[:, 0])
+            rays = lens.rays(places) @ turn.T
+            rays /= np.hypot(rays[:, 0], rays[:, 1])[:, None]
+            up, down, left, right = rays.reshape(4, -1, 3)
+            widths = np.abs(left[:, 0] * right[:, 1] - left[:, 1] * right[:, 0])
         stands = y2 < lens.height - _BORDER_PX
-        is_cut = (y1 <= _BORDER_PX) | ~stands
-        outlooks = tuple(
-            Outlook((way_x, way_y), *rest) for way_x, way_y, *rest in zip(
-                down[:, 0].tolist(), down[:, 1].tolist(), up[:, 2].tolist(), down[:, 2].tolist(),
-                aside.tolist(), is_cut.tolist(), stands.tolist(), strict=True,
-            )
-        )
-        a, b, c = plane.tolist()
-        return cls(eye, (a, b, c), float(lens.matrix[1, 1]), outlooks)
-
-    def guess(self, usuals: Sequence[ClassSize | None]) -> tuple[Guess | None, ...]:
-        """Return how far away each of its N boxes is, which show things of these sizes."""
-        return tuple(
-            self._mean(outlook, usual)
-            for outlook, usual in zip(self.outlooks, usuals, strict=True)
+        return cls(
+            np.tile(eye, (len(boxes), 1)), np.full(len(boxes), lens.matrix[1, 1]), down[:, :2],
+            up[:, 2], down[:, 2], widths, (y1 <= _BORDER_PX) | ~stands, stands,
         )
 
-    def locate(self, outlook: Outlook, usual: ClassSize | None, guess: Guess) -> Shape:
-        """Return where what a box shows is, if it is as far away as guessed."""
-        near, doubt = guess
-        if usual:
-            length, width, height = usual[:3]
-            depth = math.sqrt(length * width)
-        else:
-            height = near * max(outlook.rise_up - outlook.rise_down, 0.0)
-            length = width = depth = near * outlook.aside
-        way_x, way_y = outlook.way
-        x, y = float(self.eye[0]) + near * way_x, float(self.eye[1]) + near * way_y
-        z = self._ground_m(x, y) + height / 2
-        along, across = doubt**2 + (0.3 * depth) ** 2, (near * _EDGE_PX / self.focal_px + 0.1) ** 2
-        covariance = np.array([
-            [along * way_x**2 + across * way_y**2, (along - across) * way_x * way_y, 0],
-            [(along - across) * way_x * way_y, along * way_y**2 + across * way_x**2, 0],
-            [0, 0, (0.2 + _SLOPE * near) ** 2],
-        ])
-        return Shape(
-            np.array([x + way_x * depth / 2, y + way_y * depth / 2, z]),
-            np.array([length, width, height]), math.nan, np.array([x, y, z]), covariance,
+    @classmethod
+    def joined(cls, sights: Sequence[Sight]) -> Sight:
+        """Return those of several cameras, in their order."""
+        return cls(*(
+            np.concatenate([getattr(item, field.name) for item in sights])
+            for field in fields(cls)
+        ))
+
+    @property
+    def rises(self) -> Array:
+        """How high the boxes are as seen from a metre, float64 [N]."""
+        return np.asarray(self.rises_up - self.rises_down)
+
+    def guess(self, usual: Array, ground: Array) -> Guess:
+        """Return how far away the boxes are, which show things of sizes [N, 4], a `ClassSize`.
+
+        The ground under them says it and their height, each as much as it can.
+
+        :param ground: float64 [3], a, b, c of the plane z = a x + b y + c.
+        """
+        above_m = self.eyes[:, 2] - _ground_m(self.eyes[:, :2], ground)
+        with np.errstate(all='ignore'):
+            # how fast the ray through the lower edge and the ground come together
+            fall = self.ways @ ground[:2] - self.rises_down
+            falls = self.stands & (fall > _LEAST_RISE) & (above_m >= _HIGHEST_M)
+            down_m = np.where(falls, above_m / fall, np.nan)
+            doubt = np.hypot(_EDGE_PX / self.focal_px, _SLOPE)
+            by_ground = down_m, down_m**2 / above_m * doubt + 0.2
+            rises = np.where(self.is_cut | (self.rises <= _LEAST_RISE), np.nan, self.rises)
+            high_m = usual[:, 2] / rises
+            by_height = high_m, high_m * np.hypot(usual[:, 3], 0.05)
+            ranges, deviations = np.stack([by_ground, by_height], axis=1)
+            weights = np.where(np.isfinite(ranges), deviations**-2.0, 0)
+            weight = weights.sum(axis=0)
+            near_m = (np.nan_to_num(ranges) * weights).sum(axis=0) / weight
+            near_m[~np.isfinite(self.rises + self.widths)] = np.nan
+            return Guess(near_m, weight**-0.5)
+
+    def locate(self, guess: Guess, usual: Array, ground: Array) -> Shapes:
+        """Return where what the boxes show is, if it is as far away as guessed."""
+        near_m, doubt_m = guess
+        is_known = np.isfinite(usual[:, 0])
+        wide_m = near_m * self.widths
+        size = np.where(
+            is_known[:, None], usual[:, :3],
+            np.stack([wide_m, wide_m, near_m * np.maximum(self.rises, 0)], axis=1),
+        )
+        depth_m = np.sqrt(size[:, 0] * size[:, 1])
+        flat = self.eyes[:, :2] + near_m[:, None] * self.ways
+        z = _ground_m(flat, ground) + size[:, 2] / 2
+        along, across = np.hypot(doubt_m, 0.3 * depth_m), near_m * _EDGE_PX / self.focal_px + 0.1
+        return Shapes(
+            np.column_stack([flat + self.ways * depth_m[:, None] / 2, z]), size,
+            np.full(len(size), np.nan), np.column_stack([flat, z]),
+            spread_along(self.ways, along, across, 0.2 + _SLOPE * near_m),
         )
 
-    def _mean(self, outlook: Outlook, usual: ClassSize | None) -> Guess | None:
-        """Return what the guesses say together."""
-        guesses = self._guesses(outlook, usual) if outlook.is_known else []
-        if not guesses:
-            return None
-        weights = [guess.deviation_m**-2 for guess in guesses]
-        near_m = sum(w * guess.range_m for w, guess in zip(weights, guesses, strict=True))
-        return Guess(near_m / sum(weights), sum(weights) ** -0.5)
 
-    def _guesses(self, outlook: Outlook, usual: ClassSize | None) -> list[Guess]:
-        """Return what its place on the ground suggests, and what its height does."""
-        guesses = []
-        above_m = float(self.eye[2]) - self._ground_m(float(self.eye[0]), float(self.eye[1]))
-        a, b, _ = self.ground
-        # how fast the ray through the lower edge and the ground come together
-        fall = a * outlook.way[0] + b * outlook.way[1] - outlook.rise_down
-        if outlook.stands and above_m >= _HIGHEST_M and fall > 1e-3:
-            distance = above_m / fall
-            per_slope = distance**2 / above_m
-            doubt = per_slope * math.hypot(_EDGE_PX / self.focal_px, _SLOPE)
-            guesses.append(Guess(distance, doubt + 0.2))
-        span = outlook.rise_up - outlook.rise_down
-        if usual and not outlook.is_cut and span > 1e-3:
-            distance = usual.height / span
-            guesses.append(Guess(distance, distance * math.hypot(usual.spread, 0.05)))
-        return guesses
-
-    def _ground_m(self, x: float, y: float) -> float:
-        a, b, c = self.ground
-        return a * x + b * y + c
+def _ground_m(flat: Array, ground: Array) -> Array:
+    """Return z of the ground at places [N, 2]."""
+    return np.asarray(flat @ ground[:2] + ground[2])

@@ -9,21 +9,23 @@ object is marked as by camera alone. What several cameras see at once becomes on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perception_ros.core.config import Frozen, parameter
-from perception_ros.core.types import Detections
 from perception_ros.fusion.camera import Seen
-from perception_ros.fusion.class_sizes import class_size, ClassSize
-from perception_ros.fusion.frustums import Expected, fill
+from perception_ros.fusion.class_sizes import class_sizes
+from perception_ros.fusion.frustums import BoxesSeen, Expected, fill, Frustums
 from perception_ros.fusion.ground import Terrain
-from perception_ros.fusion.monocular import Guess, Outlook, Sight
-from perception_ros.fusion.shapes import near_range, Shape, shape_of
-from perception_ros.fusion.types import FusionSet, Matrix, Objects
+from perception_ros.fusion.monocular import Sight
+from perception_ros.fusion.shapes import near_rank, Shapes, shapes_of
+from perception_ros.fusion.types import FusionSet, Matrix, Objects, View
+
+Array = NDArray[np.float64]
 
 _LEAST_HEIGHT_M, _MOST_HEIGHT_M = 0.2, 6.0
 _SHARED = 0.3
@@ -51,18 +53,6 @@ class ObjectSettings(Frozen):
     )
 
 
-@dataclass(slots=True)
-class _Found:
-    """One object on its way."""
-
-    shape: Shape
-    label: str
-    score: float
-    points: NDArray[np.intp]
-    by_camera: bool
-    sources: list[tuple[str, int]] = field(default_factory=list)
-
-
 def see_all(fusion_set: FusionSet) -> list[Seen]:
     """Return for each view which points of the sweep it sees: projected once, for all uses."""
     return [
@@ -86,181 +76,205 @@ def find_objects(
     :param terrain: of the sweep, in the frame of the output, whose z points up.
     :param frame_id: name of that frame; output_from_lidar: how the sweep came there.
     """
-    level = terrain.points
-    eye = output_from_lidar[:3, 3]
-    ranges_m = np.hypot(level[:, 0] - np.float32(eye[0]), level[:, 1] - np.float32(eye[1]))
-    with np.errstate(invalid='ignore'):
-        usable = terrain.heights > settings.ground_clearance_m
-        usable &= ranges_m < settings.max_range_m
-    found: list[_Found] = []
-    for view, points_seen in zip(fusion_set.views, seen, strict=True):
-        if view.detections is None or not len(view.detections):
-            continue
-        sight = Sight.of(
-            view.lens, output_from_lidar @ np.linalg.inv(view.camera_from_lidar), terrain.plane,
-            view.detections.boxes,
-        )
-        place = _Place.of(view.detections, terrain, ranges_m, eye, sight, settings)
-        frustums = fill(
-            view.detections.boxes, points_seen, ranges_m, usable, place.expected(), view.instances
-        )
-        for index in range(len(view.detections)):
-            if item := place.locate(index, frustums.of(index)):
-                item.sources.append((view.camera, index))
-                found.append(item)
-    return _together(_merged(found), fusion_set.sweep.stamp_ns, frame_id)
+    views = [
+        (view, points) for view, points in zip(fusion_set.views, seen, strict=True)
+        if view.detections is not None and len(view.detections)
+    ]
+    found = _found(views, _Space.of(terrain, output_from_lidar, settings)) if views else _NOTHING
+    return _objects(found, _one_each(found), fusion_set.sweep.stamp_ns, frame_id)
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where the detections of one view are."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Space:
+    """What all views look into, in the frame of the output.
 
-    detections: Detections
-    usuals: tuple[ClassSize | None, ...]
-    guesses: tuple[Guess | None, ...]
+    eye: float64 [3], where the LiDAR is; of the sweep's points, N: ranges_m: float32 [N] from
+    there over the ground; usable: bool [N], whether they may belong to an object.
+    """
+
     terrain: Terrain
+    output_from_lidar: Matrix
+    eye: Array
     ranges_m: NDArray[np.float32]
-    eye: NDArray[np.float64]
-    sight: Sight
+    usable: NDArray[np.bool_]
     settings: ObjectSettings
 
     @classmethod
-    def of(
-        cls, detections: Detections, terrain: Terrain, ranges_m: NDArray[np.float32],
-        eye: NDArray[np.float64], sight: Sight, settings: ObjectSettings,
-    ) -> _Place:
-        """Return what is known of the detections before any point is looked at."""
-        sizes = [class_size(name) for name in detections.class_names]
-        usuals = tuple(sizes[label] for label in detections.labels.tolist())
-        return cls(
-            detections, usuals, sight.guess(usuals), terrain, ranges_m, eye, sight, settings
-        )
-
-    def expected(self) -> Expected:
-        """Return how far away the image has each of them."""
-        rows = []
-        for outlook, usual, guess in zip(
-            self.sight.outlooks, self.usuals, self.guesses, strict=True
-        ):
-            near_m, doubt_m = guess or (math.nan, math.nan)
-            rows.append((near_m, doubt_m, max(usual[:2]) if usual else near_m * outlook.aside))
-        return Expected(*np.array(rows).reshape(-1, 3).T)
-
-    def locate(self, index: int, members: NDArray[np.intp]) -> _Found | None:
-        """Return one of them; None: nobody says where it is."""
-        label = self.detections.class_names[int(self.detections.labels[index])]
-        score = float(self.detections.scores[index])
-        usual, outlook = self.usuals[index], self.sight.outlooks[index]
-        if len(members) >= self.settings.min_points:
-            members = members[self._not_behind(members, outlook, usual)]
-            return _Found(self._by_points(members, outlook, usual), label, score, members, False)
-        guess = self.guesses[index]
-        if guess is None or not self.settings.camera_only:
-            return None
-        shape = self.sight.locate(outlook, usual, guess)
-        x, y = (shape.centre - self.eye)[:2].tolist()
-        if math.hypot(x, y) > self.settings.max_range_m:
-            return None
-        return _Found(shape, label, score, members, True)
-
-    def _by_points(
-        self, members: NDArray[np.intp], outlook: Outlook, usual: ClassSize | None
-    ) -> Shape:
-        points = self.terrain.points[members].astype(np.float64)
-        heights = self.terrain.heights[members]
-        middle = len(members) // 2
-        ground_m = float(np.partition(points[:, 2] - heights, middle)[middle])
-        height_m = float(heights.max())
-        if outlook.is_known and not outlook.is_cut:
-            off = points - self.sight.eye
-            distance = np.partition(np.hypot(off[:, 0], off[:, 1]), middle)[middle]
-            height_m = float(distance) * (outlook.rise_up - outlook.rise_down)
-        elif usual:
-            height_m = max(height_m, usual.height)
-        height_m = min(max(height_m, _LEAST_HEIGHT_M), _MOST_HEIGHT_M)
-        # What hangs in the air, a traffic light or a sign, stands on nothing.
-        lowest = float(heights.min())
-        if lowest > height_m:
-            ground_m += lowest - 0.1
-        return shape_of(points, self.eye, ground_m, height_m, usual)
-
-    def _not_behind(
-        self, members: NDArray[np.intp], outlook: Outlook, usual: ClassSize | None
-    ) -> NDArray[np.bool_]:
-        """Say which points are no further back than the thing can be deep.
-
-        A hedge or a wall that it stands at goes on behind it without a gap.
-        """
-        ranges_m = self.ranges_m[members]
-        near_m = near_range(ranges_m)
-        # Of a thing of no known size the box says how wide it looks, of a known one how it varies.
-        wide_m = near_m * outlook.aside if outlook.is_known else near_m
-        most_m = _DEEPEST * (max(usual[:2]) if usual else max(wide_m, _LEAST_HEIGHT_M))
-        return np.asarray(ranges_m <= near_m + most_m)
+    def of(cls, terrain: Terrain, output_from_lidar: Matrix, settings: ObjectSettings) -> _Space:
+        """Return the space around a LiDAR."""
+        eye, level = output_from_lidar[:3, 3], terrain.points
+        ranges_m = np.hypot(level[:, 0] - np.float32(eye[0]), level[:, 1] - np.float32(eye[1]))
+        with np.errstate(invalid='ignore'):
+            usable = terrain.heights > settings.ground_clearance_m
+            usable &= ranges_m < settings.max_range_m
+        return cls(terrain, output_from_lidar, eye, ranges_m, usable, settings)
 
 
-def _merged(found: list[_Found]) -> list[_Found]:
-    """Let what several cameras see at once become one object, the one with the most points."""
-    order = sorted(found, key=lambda item: (item.by_camera, -len(item.points)))
-    places = np.array([item.shape.centre[:2] for item in order]).reshape(-1, 2)
-    reaches = np.array([_reach_m(item) for item in order])
-    squared = ((places[:, None] - places) ** 2).sum(axis=2)
-    may = squared < (reaches[:, None] + reaches) ** 2
-    cameras = np.array([item.sources[0][0] for item in order])
-    may &= cameras[:, None] != cameras  # one camera has said that they are two
-    kept: list[int] = []
-    for index, item in enumerate(order):
-        others = [order[k] for k in np.flatnonzero(may[index, :index]).tolist() if k in kept]
-        twin = next((other for other in others if _is_same(item, other)), None)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """What detections are in space, N of them; as in `types.Objects`."""
+
+    shapes: Shapes
+    labels: list[str]
+    scores: list[float]
+    members: list[NDArray[np.intp]]
+    by_camera: NDArray[np.bool_]
+    sources: list[list[tuple[str, int]]]
+
+
+_NOTHING = _Found(Shapes.empty(), [], [], [], np.zeros(0, np.bool_), [])
+
+
+def _found(views: Sequence[tuple[View, Seen]], space: _Space) -> _Found:
+    """Return what the detections of views are in space, each by itself."""
+    settings, plane = space.settings, space.terrain.plane
+    boxes, sights, usuals, labels, scores, sources = [], [], [], [], [], []
+    for view, points in views:
+        detections = view.detections
+        assert detections is not None, 'others are not asked for'
+        frame_from_camera = space.output_from_lidar @ np.linalg.inv(view.camera_from_lidar)
+        boxes.append(BoxesSeen(
+            detections.boxes, detections.labels, detections.scores, points, view.instances
+        ))
+        sights.append(Sight.of(view.lens, frame_from_camera, detections.boxes))
+        usuals.append(class_sizes(detections.class_names)[detections.labels])
+        labels += [detections.class_names[label] for label in detections.labels.tolist()]
+        scores += detections.scores.tolist()
+        sources += [[(view.camera, index)] for index in range(len(detections))]
+    sight, usual = Sight.joined(sights), np.concatenate(usuals)
+    guess = sight.guess(usual, plane)
+    lengths = np.maximum(usual[:, 0], usual[:, 1])
+    depths = np.where(np.isnan(lengths), guess.ranges * sight.widths, lengths)
+    frustums, leaders = fill(boxes, space.ranges_m, space.usable, Expected(*guess, depths))
+    is_leader = leaders == np.arange(len(leaders))
+    for index in np.flatnonzero(~is_leader).tolist():
+        sources[leaders[index]] += sources[index]
+        scores[leaders[index]] = max(scores[leaders[index]], scores[index])
+    by_points = is_leader & (frustums.counts >= settings.min_points)
+    chosen = np.flatnonzero(by_points)
+    near = frustums.where(by_points)
+    near = near.without(_behind(near, space, sight.widths[chosen], lengths[chosen]))
+    guessed = sight.locate(guess, usual, plane)
+    off = guessed.centres[:, :2] - space.eye[:2]
+    with np.errstate(invalid='ignore'):
+        in_range = np.hypot(off[:, 0], off[:, 1]) <= settings.max_range_m
+    rest = np.flatnonzero(is_leader & ~by_points & in_range & settings.camera_only)
+    members, order = frustums.each(), [*chosen.tolist(), *rest.tolist()]
+    return _Found(
+        Shapes.joined([_shapes(near, space, sight, usual, chosen), guessed.at(rest)]),
+        [labels[index] for index in order], [scores[index] for index in order],
+        [*near.each(), *(members[index] for index in rest.tolist())],
+        np.arange(len(order)) >= len(chosen), [sources[index] for index in order],
+    )
+
+
+def _behind(frustums: Frustums, space: _Space, widths: Array, lengths: Array) -> Any:
+    """Say which points are further back than their thing can be deep, bool [M].
+
+    A hedge or a wall that it stands at goes on behind it without a gap.
+
+    :param widths: of the boxes as seen from a metre; lengths: usual ones, m; NaN: not known.
+    """
+    counts = frustums.counts
+    ranges_m = space.ranges_m[frustums.points]
+    near_m = ranges_m[frustums.begins + near_rank(counts)]
+    # Of a thing of no known size the box says how wide it looks, of a known one how it varies.
+    wide_m = np.fmax(near_m * np.where(np.isnan(widths), 1, widths), _LEAST_HEIGHT_M)
+    most_m = near_m + _DEEPEST * np.where(np.isnan(lengths), wide_m, lengths)
+    return ranges_m > np.repeat(most_m, counts)
+
+
+def _shapes(
+    frustums: Frustums, space: _Space, sight: Sight, usual: Array, boxes: NDArray[np.intp]
+) -> Shapes:
+    """Return the shapes of things of which points are seen.
+
+    :param usual: sizes of all boxes; boxes: which of these the frustums are of.
+    """
+    usual, counts, begins = usual[boxes], frustums.counts, frustums.begins
+    points = space.terrain.points[frustums.points].astype(np.float64)
+    heights = space.terrain.heights[frustums.points].astype(np.float64)
+    middle = begins + counts // 2
+    ground_m = points[middle, 2] - heights[middle]
+    top_m, low_m = (
+        ends.reduceat(heights, begins) if len(begins) else np.zeros(0)
+        for ends in (np.maximum, np.minimum)
+    )
+    off = points[middle, :2] - sight.eyes[boxes, :2]
+    shown_m = np.hypot(off[:, 0], off[:, 1]) * sight.rises[boxes]
+    is_whole = ~sight.is_cut[boxes] & np.isfinite(shown_m)
+    height_m = np.where(is_whole, shown_m, np.fmax(top_m, usual[:, 2]))
+    height_m = np.clip(height_m, _LEAST_HEIGHT_M, _MOST_HEIGHT_M)
+    # What hangs in the air, a traffic light or a sign, stands on nothing.
+    ground_m += np.where(low_m > height_m, low_m - 0.1, 0)
+    return shapes_of(points, counts, space.eye, ground_m, height_m, usual)
+
+
+def _one_each(found: _Found) -> list[int]:
+    """Let what several cameras see at once become one object, the one with the most points.
+
+    :return: which are left, best score first; they have the sources of those that are not.
+    """
+    counts = np.array([len(points) for points in found.members], np.intp)
+    near = _near_pairs(found)
+    is_kept = np.zeros(len(counts), np.bool_)
+    for index in np.lexsort((-counts, found.by_camera)).tolist():
+        others = np.flatnonzero(near[index] & is_kept).tolist()
+        twin = next((other for other in others if _is_same(found, index, other)), None)
         if twin is None:
-            kept.append(index)
+            is_kept[index] = True
             continue
-        twin.sources += item.sources
-        if item.score > twin.score:
-            twin.score, twin.label = item.score, item.label
-    return sorted((order[index] for index in kept), key=lambda item: -item.score)
+        found.sources[twin] += found.sources[index]
+        if found.scores[index] > found.scores[twin]:
+            found.scores[twin], found.labels[twin] = found.scores[index], found.labels[index]
+    return sorted(np.flatnonzero(is_kept).tolist(), key=lambda index: -found.scores[index])
 
 
-def _reach_m(item: _Found) -> float:
-    """Return how far from an object's centre another one's may be, if they are one thing."""
-    doubt = 2 * math.sqrt(np.trace(item.shape.covariance[:2, :2])) if item.by_camera else 0.0
-    return float(item.shape.size[:2].max()) / 2 + doubt
+def _near_pairs(found: _Found) -> NDArray[np.bool_]:
+    """Say which objects of different cameras are so near that they may be one, bool [N, N]."""
+    shapes = found.shapes
+    flat, spread = shapes.centres[:, :2], shapes.covariances
+    doubt = np.where(found.by_camera, 2 * np.sqrt(spread[:, 0, 0] + spread[:, 1, 1]), 0)
+    reach = shapes.sizes[:, :2].max(axis=1, initial=0) / 2 + doubt
+    near = ((flat[:, None] - flat) ** 2).sum(axis=2) < (reach[:, None] + reach) ** 2
+    cameras = [camera for (camera, _), *_ in found.sources]
+    numbers = np.array([cameras.index(camera) for camera in cameras], np.intp)
+    return np.asarray(near & (numbers[:, None] != numbers))
 
 
-def _is_same(one: _Found, other: _Found) -> bool:
+def _is_same(found: _Found, one: int, other: int) -> bool:
     """Say whether two objects that are near to each other are one thing."""
-    if {camera for camera, _ in one.sources} & {camera for camera, _ in other.sources}:
-        return False
-    if one.by_camera or other.by_camera:
-        return one.label == other.label
-    shared = len(np.intersect1d(one.points, other.points, assume_unique=True))
-    if shared >= _SHARED * min(len(one.points), len(other.points)):
+    cameras = {camera for camera, _ in found.sources[one]}
+    if not cameras.isdisjoint(camera for camera, _ in found.sources[other]):
+        return False  # one camera has said that they are two
+    is_alike = found.labels[one] == found.labels[other]
+    if found.by_camera[one] or found.by_camera[other]:
+        return is_alike
+    shapes, members = found.shapes, (found.members[one], found.members[other])
+    off = shapes.centres[one, :2] - shapes.centres[other, :2]
+    reach = shapes.sizes[[one, other], :2].max(axis=1).sum() / 4
+    if is_alike and math.hypot(*off) < reach:
         return True
-    off = one.shape.centre[:2] - other.shape.centre[:2]
-    reach = (_reach_m(one) + _reach_m(other)) / 2
-    return one.label == other.label and bool(np.hypot(*off) < reach)
+    shared = len(np.intersect1d(*members, assume_unique=True))
+    return shared >= _SHARED * min(map(len, members))
 
 
-def _together(found: list[_Found], stamp_ns: int, frame_id: str) -> Objects:
-    names = tuple(sorted({item.label for item in found}))
-    shapes = [item.shape for item in found]
-
-    def rows(values: list[NDArray[np.float64]], *shape: int) -> NDArray[np.float64]:
-        return np.array(values, np.float64).reshape(-1, *shape)
-
+def _objects(found: _Found, chosen: list[int], stamp_ns: int, frame_id: str) -> Objects:
+    names = tuple(sorted({found.labels[index] for index in chosen}))
+    shapes = found.shapes.at(np.array(chosen, np.intp))
     return Objects(
         stamp_ns=stamp_ns,
         frame_id=frame_id,
-        centres=rows([shape.centre for shape in shapes], 3),
-        sizes=rows([shape.size for shape in shapes], 3),
-        yaws=np.array([shape.yaw for shape in shapes], np.float64),
-        surfaces=rows([shape.surface for shape in shapes], 3),
-        covariances=rows([shape.covariance for shape in shapes], 3, 3),
-        points=np.array([len(item.points) for item in found], np.int32),
-        scores=np.array([item.score for item in found], np.float32),
-        labels=np.array([names.index(item.label) for item in found], np.int32),
-        by_camera=np.array([item.by_camera for item in found], np.bool_),
-        sources=tuple(tuple(item.sources) for item in found),
-        members=tuple(item.points for item in found),
+        centres=shapes.centres,
+        sizes=shapes.sizes,
+        yaws=shapes.yaws,
+        surfaces=shapes.surfaces,
+        covariances=shapes.covariances,
+        points=np.array([len(found.members[index]) for index in chosen], np.int32),
+        scores=np.array([found.scores[index] for index in chosen], np.float32),
+        labels=np.array([names.index(found.labels[index]) for index in chosen], np.int32),
+        by_camera=found.by_camera[chosen],
+        sources=tuple(tuple(found.sources[index]) for index in chosen),
+        members=tuple(found.members[index] for index in chosen),
         class_names=names,
     )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_ros.fusion.class_sizes import ClassSize
+Array = NDArray[np.float64]
 
 NEAR_SHARE = 0.1
 """Of a thing's points, by range, that may be nearer than its surface: dust, spray, a mirror."""
@@ -18,6 +20,10 @@ _NOISE_M = 0.15
 """Of one of a LiDAR's points, of which many are better."""
 _ALIGNED_M = 0.15
 """Of what no number of points makes better: calibration, motion during the sweep, open edges."""
+_LEAST_SIZE_M = 0.3
+"""Of a thing of no known size, whose far side nobody sees."""
+_OBLONG = 1.4
+"""So much longer than wide is a thing of which the length tells where it faces."""
 _LEAST_FOR_YAW = 8
 """Fewer points make a direction of whatever noise they have."""
 _MOST_FOR_YAW = 100
@@ -29,23 +35,36 @@ _FACE_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shape:
-    """A box in a frame whose z points up. float64, metres and radians; see `types.Objects`."""
+class Shapes:
+    """N boxes in a frame whose z points up. float64, metres and radians; see `types.Objects`."""
 
-    centre: NDArray[np.float64]
-    size: NDArray[np.float64]
-    yaw: float
-    surface: NDArray[np.float64]
-    covariance: NDArray[np.float64]
+    centres: Array
+    sizes: Array
+    yaws: Array
+    surfaces: Array
+    covariances: Array
+
+    @classmethod
+    def empty(cls) -> Shapes:
+        """Return none."""
+        return cls(
+            np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0), np.zeros((0, 3)), np.zeros((0, 3, 3))
+        )
+
+    @classmethod
+    def joined(cls, shapes: Sequence[Shapes]) -> Shapes:
+        """Return all of several, in their order."""
+        return cls(*(
+            np.concatenate([getattr(item, field.name) for item in shapes])
+            for field in fields(cls)
+        ))
+
+    def at(self, places: NDArray[np.intp]) -> Shapes:
+        """Return some of them."""
+        return Shapes(*(getattr(self, field.name)[places] for field in fields(self)))
 
 
-def near_range(ranges_m: NDArray[np.floating]) -> float:
-    """Return how far away the surface of a thing is, by the ranges [N] of its points."""
-    rank = int(NEAR_SHARE * (len(ranges_m) - 1))
-    return float(np.partition(ranges_m, rank)[rank])
-
-
-def surface_of(points: NDArray[np.floating], eye: NDArray[np.float64]) -> NDArray[np.float64]:
+def surface_of(points: NDArray[np.floating], eye: Array) -> Array:
     """Return the nearest visible place of a thing, float64 [3].
 
     It is as far away, over the ground, as its near points are, and lies in the direction of the
@@ -54,82 +73,128 @@ def surface_of(points: NDArray[np.floating], eye: NDArray[np.float64]) -> NDArra
     :param points: [N, 3], of the thing; eye: [3], where the LiDAR is; both in one frame, z up.
     """
     off = points - eye
+    ranges_m = np.sort(np.hypot(off[:, 0], off[:, 1]))
     middle = off.mean(axis=0)
-    middle[:2] *= near_range(np.hypot(off[:, 0], off[:, 1])) / np.hypot(middle[0], middle[1])
+    middle[:2] *= ranges_m[near_rank(len(off))] / np.hypot(middle[0], middle[1])
     return np.asarray(eye + middle, np.float64)
 
 
-def shape_of(
-    points: NDArray[np.float64],
-    eye: NDArray[np.float64],
-    ground_m: float,
-    height_m: float,
-    usual: ClassSize | None,
-) -> Shape:
-    """Return the box around a thing of which points [N, 3] are seen.
+def near_rank(counts: Any) -> Any:
+    """Return which of a thing's points, of so many in order of range, is at its surface."""
+    return np.asarray(NEAR_SHARE * (counts - 1)).astype(np.intp)
 
-    Its length and width are what is seen of them, or what is usual where less is seen; then the
+
+def shapes_of(
+    points: Array, counts: NDArray[np.intp], eye: Array, ground_m: Array, heights_m: Array,
+    usual: Array,
+) -> Shapes:
+    """Return the boxes around N things of which points are seen.
+
+    Lengths and widths are what is seen of them, or what is usual where less is seen; then the
     box goes on behind what is seen, away from the eye.
 
-    :param ground_m: z of the ground under it; height_m: how high it is above that.
+    :param points: float64 [K, 3], thing after thing, the nearest first; counts: intp [N], above 0.
+    :param eye: float64 [3], where the LiDAR is; ground_m: float64 [N], z of the ground under them.
+    :param heights_m: float64 [N], how high they are above that.
+    :param usual: float64 [N, 4], a `ClassSize` each; NaN: not known.
     """
-    flat = points[:, :2]
-    surface = surface_of(points, eye)
-    yaw = _direction(flat, usual)
+    if not len(counts):
+        return Shapes.empty()
+    begins = np.cumsum(counts) - counts
+    off = points - eye
+    near = off[begins + near_rank(counts)]
+    middles = np.add.reduceat(off, begins) / counts[:, None]
+    middles[:, :2] *= (
+        np.hypot(near[:, 0], near[:, 1]) / np.hypot(middles[:, 0], middles[:, 1])
+    )[:, None]
+    yaws = _yaws(points[:, :2], counts, usual)
     # One of which nobody knows how it lies stands in the line of sight.
-    axis = math.atan2(surface[1] - eye[1], surface[0] - eye[0]) if yaw is None else yaw
-    cos, sin = math.cos(axis), math.sin(axis)
-    turn = np.array([[cos, sin], [-sin, cos]])
-    on_axes = np.sort(flat @ turn.T, axis=0)
-    stray = int(_STRAY_SHARE * (len(flat) - 1))
-    eye_x, eye_y = float(eye[0]), float(eye[1])
-    noise = math.hypot(_NOISE_M / math.sqrt(len(flat)), _ALIGNED_M)
+    axes = np.where(np.isnan(yaws), np.arctan2(middles[:, 1], middles[:, 0]), yaws)
+    ways = np.stack([np.cos(axes), np.sin(axes)], axis=1)
+    noise = np.hypot(_NOISE_M / np.sqrt(counts), _ALIGNED_M)
     # As long as it may be wide, and the other way round, if nobody knows how it lies.
-    turned = abs(usual.length - usual.width) / 4 if usual and yaw is None else 0.0
-    middles, sizes, deviations = [], [], []
-    for low, high, here, full in zip(
-        on_axes[stray].tolist(), on_axes[-1 - stray].tolist(),
-        (cos * eye_x + sin * eye_y, cos * eye_y - sin * eye_x),
-        usual[:2] if usual else (0.3, 0.3), strict=True,
-    ):
-        size = max(high - low, full)
-        hidden = size - (high - low)
-        # What is hidden is on the far side; on both, if the eye looks along this side.
-        side = 1 if here < low else -1 if here > high else 0
-        middles.append((low + high) / 2 + side * hidden / 2)
-        sizes.append(size)
+    turned = np.where(np.isnan(yaws), np.nan_to_num(np.abs(usual[:, 0] - usual[:, 1])) / 4, 0)
+    centres, sizes, deviations = [], [], []
+    for axis, full in ((ways, usual[:, 0]), (_left_of(ways), usual[:, 1])):
+        middle, size, hidden = _extent(off[:, :2], counts, axis, full)
         # Even of a side that is as long as usual nobody knows whether it goes on.
-        spread = size * (usual.spread if usual else 0.3) / (2 if hidden > 0.05 else 4)
-        deviations.append(math.hypot(noise, spread, turned))
-    x, y = middles
-    along, across = deviations[0] ** 2, deviations[1] ** 2
-    covariance = np.array([
-        [along * cos**2 + across * sin**2, (along - across) * cos * sin, 0],
-        [(along - across) * cos * sin, along * sin**2 + across * cos**2, 0],
-        [0, 0, (0.1 + 0.05 * height_m) ** 2],
-    ])
-    centre = np.array([cos * x - sin * y, sin * x + cos * y, ground_m + height_m / 2])
-    size_m = np.array([*sizes, height_m])
-    return Shape(centre, size_m, math.nan if yaw is None else yaw, surface, covariance)
+        spread = size * np.where(np.isnan(full), 0.3, usual[:, 3]) / np.where(hidden > 0.05, 2, 4)
+        centres.append(axis * middle[:, None])
+        sizes.append(size)
+        deviations.append(np.sqrt(noise**2 + spread**2 + turned**2))
+    flat = eye[:2] + centres[0] + centres[1]
+    return Shapes(
+        np.column_stack([flat, ground_m + heights_m / 2]),
+        np.stack([*sizes, heights_m], axis=1), yaws, eye + middles,
+        spread_along(ways, deviations[0], deviations[1], 0.1 + 0.05 * heights_m),
+    )
 
 
-def _direction(flat: NDArray[np.float64], usual: ClassSize | None) -> float | None:
-    """Return where a thing faces, or the opposite, in radians; None: that cannot be told."""
-    if usual is None or not usual.is_oblong or len(flat) < _LEAST_FOR_YAW:
-        return None
-    angle, first, second = _corner(flat[:: len(flat) // _MOST_FOR_YAW + 1])
+def spread_along(ways: Array, along: Array, across: Array, upright: Array) -> Array:
+    """Return covariances [N, 3, 3] of deviations [N] along unit vectors [N, 2] and across."""
+    cos, sin = ways.T
+    along, across = along**2, across**2
+    found = np.zeros((len(ways), 3, 3))
+    found[:, 0, 0] = along * cos**2 + across * sin**2
+    found[:, 1, 1] = along * sin**2 + across * cos**2
+    found[:, 0, 1] = found[:, 1, 0] = (along - across) * cos * sin
+    found[:, 2, 2] = upright**2
+    return found
+
+
+def _extent(
+    off: Array, counts: NDArray[np.intp], axis: Array, full: Array
+) -> tuple[Array, Array, Array]:
+    """Return where things are on an axis [N, 2] each: middle, size, how much of it is hidden.
+
+    :param off: float64 [K, 2], their points, from the eye; full: usual size [N], NaN: not known.
+    """
+    owners = np.repeat(np.arange(len(counts)), counts)
+    places = (off * axis[owners]).sum(axis=1)
+    places = places[np.lexsort((places, owners))]
+    ends = np.cumsum(counts)
+    stray = (_STRAY_SHARE * (counts - 1)).astype(np.intp)
+    low, high = places[ends - counts + stray], places[ends - 1 - stray]
+    size = np.maximum(high - low, np.where(np.isnan(full), _LEAST_SIZE_M, full))
+    hidden = size - (high - low)
+    # What is hidden is on the far side; on both, if the eye looks along this side.
+    side = np.where(low > 0, 1, np.where(high < 0, -1, 0))
+    return (low + high + side * hidden) / 2, size, hidden
+
+
+def _left_of(ways: Array) -> Array:
+    return np.stack([-ways[:, 1], ways[:, 0]], axis=1)
+
+
+def _yaws(flat: Array, counts: NDArray[np.intp], usual: Array) -> Array:
+    """Return where things face, or the opposite, in radians; NaN: that cannot be told.
+
+    :param flat: float64 [K, 2], their points.
+    """
+    yaws = np.full(len(counts), np.nan)
+    is_oblong = usual[:, 0] > _OBLONG * usual[:, 1]
+    begins = np.cumsum(counts) - counts
+    for thing in np.flatnonzero(is_oblong & (counts >= _LEAST_FOR_YAW)).tolist():
+        step = int(counts[thing]) // _MOST_FOR_YAW + 1
+        own = flat[begins[thing] : begins[thing] + counts[thing] : step]
+        yaws[thing] = _yaw(own, float(usual[thing, 1]))
+    return yaws
+
+
+def _yaw(flat: Array, usual_width: float) -> float:
+    angle, first, second = _corner(flat)
     longer, shorter = max(first, second), min(first, second)
     if second > first:
         angle += math.pi / 2
-    if longer < _FACE_SHARE * usual.width:
-        return None
+    if longer < _FACE_SHARE * usual_width:
+        return math.nan
     # What is no longer than the thing is wide, and thin, is its front or its back.
-    if longer < 1.3 * usual.width and shorter < 0.5 * longer:
+    if longer < 1.3 * usual_width and shorter < 0.5 * longer:
         angle += math.pi / 2
     return (angle + math.pi / 2) % math.pi - math.pi / 2
 
 
-def _corner(flat: NDArray[np.float64]) -> tuple[float, float, float]:
+def _corner(flat: Array) -> tuple[float, float, float]:
     """Fit two edges at a right angle to points [N, 2]: where one lies, its length, the other's.
 
     The rectangle around the points is turned until most lie close to one of its edges: what is

@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
+from perception_ros.evaluation.scenes import Array, LIDAR_M, Scene, street, Thing
 from perception_ros.fusion.ground import Terrain
-
-from .scenes import Array, LIDAR_M, Scene, street, Thing
 
 SLOPES = st.floats(-0.1, 0.1)
 

@@ -11,10 +11,9 @@ import pytest
 
 from perception_ros.core.types import Detections, InstanceMasks
 from perception_ros.evaluation.fusion import compare, figures, Found, Placed
+from perception_ros.evaluation.scenes import Array, fused, HEIGHT, Scene, street, Thing, WIDTH
 from perception_ros.fusion.objects import ObjectSettings
 from perception_ros.fusion.types import FusionSet, Objects, Sweep
-
-from .scenes import Array, fused, HEIGHT, Scene, street, Thing, WIDTH
 
 CAR = Thing('car', 20, 0, 0.3, (4.4, 1.8, 1.55))
 WALL = Thing('', 40, 0, 0, (1, 60, 5))
@@ -157,6 +156,26 @@ def test_what_two_cameras_see_is_one_object() -> None:
     assert len({camera for camera, _ in sources}) == 2
     told = {(camera, i) for camera, things, _ in scene.shown for i in range(len(things))}
     assert {source for found in objects.sources for source in found} == told
+
+
+@pytest.mark.parametrize(('score', 'count'), [(0.3, 1), (0.85, 2)])
+def test_a_less_sure_half_of_a_thing_is_no_thing_of_its_own(score: float, count: int) -> None:
+    """Detectors find a car and its rear; the points must not be shared out between both."""
+    scene = Scene((CAR, WALL))
+    view = scene.fusion_set.views[0]
+    assert view.detections is not None
+    box = view.detections.boxes[0]
+    half = box.copy()
+    half[0] = (box[0] + box[2]) / 2
+    twice = Detections(
+        np.stack([box, half]), np.array([0.9, score], np.float32), np.zeros(2, np.int32), ('car',)
+    )
+    fusion_set = replace(scene.fusion_set, views=(replace(view, detections=twice),))
+    found = fused(fusion_set, scene.base_from_lidar)
+    assert len(found) == count
+    if count == 1:
+        assert sorted(found.sources[0]) == [('camera0', 0), ('camera0', 1)]
+        assert found.points.tolist() == scene.objects().points.tolist()
 
 
 def test_without_points_the_camera_says_where(streets: list[tuple[Scene, Objects]]) -> None:
