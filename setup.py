@@ -60,7 +60,7 @@ setup(
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
     package_data={
         PACKAGE: ['py.typed', 'backends/cuda/*.cu', *(
-            f'{folder}/*.{suffix}' for folder in ('pages', 'replay/report')
+            f'{folder}/*.{suffix}' for folder in ('pages', 'replay/report', 'calibration')
             for suffix in ('css', 'j2')
         )],
     },

@@ -35,7 +35,7 @@ for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):
 
 @pytest.mark.parametrize('package', [
     'core', 'bags', 'faults', 'bundles', 'backends', 'evaluation', 'recording', 'benchmarks',
-    'labelling', 'replay', 'fusion', 'tracking',
+    'labelling', 'replay', 'fusion', 'tracking', 'calibration',
 ])
 def test_it_imports_without_ros_and_torch(package: str) -> None:
     """Replay, evaluation and training use these on machines that have never seen ROS."""
@@ -74,6 +74,7 @@ LAYERS = {
     'evaluation': {
         'core', 'bags', 'bundles', 'backends.base', 'fusion', 'tracking', 'evaluation'
     },
+    'calibration': {'core', 'bags', 'fusion', 'pages', 'ros.cdr', 'calibration'},
     'recording': {'core', 'bags', 'evaluation', 'fusion', 'recording'},
     'labelling': {'core', 'bags', 'bundles', 'backends', 'evaluation', 'replay.crew', 'labelling'},
     'benchmarks': {'core', 'bags', 'bundles', 'backends', 'evaluation', 'fusion', 'benchmarks'},
@@ -93,9 +94,9 @@ LAYERS = {
     },
     'rig': {'core', 'bundles', 'fusion', 'backends', 'benchmarks', 'ros', 'demo', 'rig'},
     'cli': {
-        'core', 'bags', 'fusion', 'tracking', 'faults', 'bundles', 'backends', 'evaluation',
-        'recording', 'benchmarks', 'labelling', 'quantization', 'replay', 'ros', 'demo',
-        'realtime', 'rig', 'cli',
+        'core', 'bags', 'fusion', 'calibration', 'tracking', 'faults', 'bundles', 'backends',
+        'evaluation', 'recording', 'benchmarks', 'labelling', 'quantization', 'replay', 'ros',
+        'demo', 'realtime', 'rig', 'cli',
     },
 }
 

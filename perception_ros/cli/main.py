@@ -34,6 +34,9 @@ COMMANDS: Mapping[str, Command] = {
     'evaluate-tracking': Command(
         'evaluate_tracking:evaluate_tracking', 'Measure how well things keep their ids.'
     ),
+    'calibration-check': Command(
+        'calibration_check:calibration_check', 'Hold extrinsics against what LiDAR and images say.'
+    ),
     'label': Command('label:label', 'Label pictures with what a bundle says of them.'),
     'bundles': Command('bundles:bundles', 'List the bundles that are there.'),
     'bag': Command('bag:bag', 'Look into bags, cut them, and make labelled ones.'),

@@ -138,7 +138,7 @@ def _movers(random: np.random.Generator) -> tuple[Mover, ...]:
 
     def add(name: str, x: float, y: float, speed: float, yaw: float = 0.0) -> None:
         size = np.array(_SIZES[name]) * random.normal(1, 0.05, 3)
-        speed *= random.normal(1, 0.05)
+        speed *= 1 if name != 'person' else random.normal(1, 0.1)
         found.append(Mover(
             name, (size[0], size[1], size[2]), x + random.normal(0, 1), y,
             speed * np.cos(yaw), speed * np.sin(yaw), yaw,
@@ -149,7 +149,8 @@ def _movers(random: np.random.Generator) -> tuple[Mover, ...]:
     ):
         add(name, x, 0 if name == 'car' else -1.9, speed)
     for name, x, speed in (
-        ('car', -40, 14), ('truck', -75, 14), ('car', 22, 6), ('car', 60, 6), ('car', 100, 6),
+        ('car', -40, 14), ('truck', -75, 13.5), ('car', -120, 13), ('car', 25, 15),
+        ('car', 60, 16),
     ):
         add(name, x, 3.6, speed)
     for x in range(40, 340, 38):
@@ -159,7 +160,7 @@ def _movers(random: np.random.Generator) -> tuple[Mover, ...]:
             add('car', x, -4.6, 0)
     for x in range(5, 200, 13):
         add('person', x, random.uniform(-8.5, -6.5), 1.4, random.choice([0, np.pi]))
-    for x, y in ((48, -9), (75, -14), (110, 24), (150, 30)):
+    for x, y in ((48, -9), (75, -14), (110, 24), (147, 30)):
         add('person', x, y, 1.5, np.pi / 2 if y < 0 else -np.pi / 2)
     return tuple(found)
 

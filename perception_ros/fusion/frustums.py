@@ -26,6 +26,10 @@ NO_WORD = 1.0
 """Square of the deviation of any range from that of a box of which the image says none."""
 SIDE_SHARE = 0.8
 """Of a thing's depth: what lies no further behind its nearest point is of it, gap or not."""
+TWIN_SHARE = 0.8
+"""Of a box that shows a part of a thing, what the box of all of it holds at least."""
+HALF_SHARE, LESS_SURE = 0.75, 0.75
+"""How large the box of a part is at most, and how high its score, of those of all of it."""
 SLACK_M = 0.2
 """How much nearer or further than the rest a point may be that lies more in another box."""
 
@@ -79,9 +83,14 @@ class Expected(NamedTuple):
 
 
 class BoxesSeen(NamedTuple):
-    """The boxes of one image, float32 [N, 4] px, which points it sees, and its masks, if any."""
+    """The boxes of one image, float32 [N, 4] px, which points it sees, and its masks, if any.
+
+    labels: [N], of their classes; scores: float32 [N].
+    """
 
     boxes: NDArray[np.float32]
+    labels: NDArray[np.integer[Any]]
+    scores: NDArray[np.float32]
     seen: Seen
     masks: InstanceMasks | None
 
@@ -91,8 +100,8 @@ def fill(
     ranges_m: NDArray[np.float32],
     usable: NDArray[np.bool_],
     expected: Expected,
-) -> Frustums:
-    """Find the points of each box, N of them, view after view.
+) -> tuple[Frustums, NDArray[np.intp]]:
+    """Find the points of each box, N of them, view after view, and the box that stands for it.
 
     A point that several boxes of an image hold is of the one in whose middle it lies and whose
     size and place in the image fit the point's range. The points of a box are put in order of
@@ -100,20 +109,50 @@ def fill(
     they end, so the part that fills most of the box's middle is the thing; a wall behind it, or a
     pole before it, fills less, and is not where the image has it.
 
+    A detector may find a thing twice, all of it and, less sure, a half. Of two boxes of a class,
+    of which one holds most of the other and as near a thing, the larger has the points of both
+    and stands for both, intp [N]; any other stands for itself.
+
     :param ranges_m: float32 [M], of each point of the sweep, over the ground.
     :param usable: bool [M], whether a point may belong to a thing; the ground's do not.
     """
     count = sum(len(view.boxes) for view in views)
     if not count:
-        return Frustums(np.zeros(0, np.intp), np.zeros(0, np.intp))
+        none = np.zeros(0, np.intp)
+        return Frustums(none, none), none
     pairs = _joined([_pairs(view, usable) for view in views], [len(v.boxes) for v in views])
     far_m = ranges_m[pairs.points]
     pairs = pairs._replace(off=pairs.off + expected.doubts(pairs.boxes, far_m))
     low_m, high_m = _likely_parts(_owned(pairs, len(views), len(usable)), ranges_m, expected)
     near = (far_m > low_m[pairs.boxes] - SLACK_M) & (far_m < high_m[pairs.boxes] + SLACK_M)
-    pairs = _parted(pairs.at(np.flatnonzero(near)))
+    leaders = _leaders(views, low_m, high_m)
+    pairs = _parted(pairs._replace(boxes=leaders[pairs.boxes]).at(np.flatnonzero(near)))
     order = np.lexsort((ranges_m[pairs.points], pairs.boxes))
-    return Frustums(pairs.points[order], np.bincount(pairs.boxes, minlength=count))
+    return Frustums(pairs.points[order], np.bincount(pairs.boxes, minlength=count)), leaders
+
+
+def _leaders(
+    views: Sequence[BoxesSeen], low_m: NDArray[np.float32], high_m: NDArray[np.float32]
+) -> NDArray[np.intp]:
+    """Return which box stands for each: the largest of those that show the same thing."""
+    found, before = [], 0
+    for view in views:
+        boxes, mine = view.boxes, slice(before, before + len(view.boxes))
+        low = np.maximum(boxes[:, None, :2], boxes[:, :2])
+        high = np.minimum(boxes[:, None, 2:], boxes[:, 2:])
+        shared = np.clip(high - low, 0, None).prod(axis=2)
+        areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+        # Boxes of one size are of two things side by side: a detector leaves no others.
+        is_part = (shared >= TWIN_SHARE * areas[:, None]) & (areas[:, None] < HALF_SHARE * areas)
+        is_part &= view.labels[:, None] == view.labels
+        is_part &= view.scores[:, None] < LESS_SURE * view.scores
+        near_m = low_m[mine, None]
+        is_part &= (near_m > low_m[mine] - SLACK_M) & (near_m < high_m[mine] + SLACK_M)
+        whole = np.where(is_part, areas, -1).argmax(axis=1)
+        found.append(before + np.where(is_part.any(axis=1), whole, np.arange(len(boxes))))
+        before += len(boxes)
+    leaders = np.concatenate(found)
+    return np.asarray(leaders[leaders])
 
 
 class _Pairs(NamedTuple):

@@ -133,7 +133,9 @@ def _found(views: Sequence[tuple[View, Seen]], space: _Space) -> _Found:
         detections = view.detections
         assert detections is not None, 'others are not asked for'
         frame_from_camera = space.output_from_lidar @ np.linalg.inv(view.camera_from_lidar)
-        boxes.append(BoxesSeen(detections.boxes, points, view.instances))
+        boxes.append(BoxesSeen(
+            detections.boxes, detections.labels, detections.scores, points, view.instances
+        ))
         sights.append(Sight.of(view.lens, frame_from_camera, detections.boxes))
         usuals.append(class_sizes(detections.class_names)[detections.labels])
         labels += [detections.class_names[label] for label in detections.labels.tolist()]
@@ -143,8 +145,12 @@ def _found(views: Sequence[tuple[View, Seen]], space: _Space) -> _Found:
     guess = sight.guess(usual, plane)
     lengths = np.maximum(usual[:, 0], usual[:, 1])
     depths = np.where(np.isnan(lengths), guess.ranges * sight.widths, lengths)
-    frustums = fill(boxes, space.ranges_m, space.usable, Expected(*guess, depths))
-    by_points = frustums.counts >= settings.min_points
+    frustums, leaders = fill(boxes, space.ranges_m, space.usable, Expected(*guess, depths))
+    is_leader = leaders == np.arange(len(leaders))
+    for index in np.flatnonzero(~is_leader).tolist():
+        sources[leaders[index]] += sources[index]
+        scores[leaders[index]] = max(scores[leaders[index]], scores[index])
+    by_points = is_leader & (frustums.counts >= settings.min_points)
     chosen = np.flatnonzero(by_points)
     near = frustums.where(by_points)
     near = near.without(_behind(near, space, sight.widths[chosen], lengths[chosen]))
@@ -152,7 +158,7 @@ def _found(views: Sequence[tuple[View, Seen]], space: _Space) -> _Found:
     off = guessed.centres[:, :2] - space.eye[:2]
     with np.errstate(invalid='ignore'):
         in_range = np.hypot(off[:, 0], off[:, 1]) <= settings.max_range_m
-    rest = np.flatnonzero(~by_points & in_range & settings.camera_only)
+    rest = np.flatnonzero(is_leader & ~by_points & in_range & settings.camera_only)
     members, order = frustums.each(), [*chosen.tolist(), *rest.tolist()]
     return _Found(
         Shapes.joined([_shapes(near, space, sight, usual, chosen), guessed.at(rest)]),

@@ -104,7 +104,9 @@ class SweepSubscriptions:
             for output, topic in camera.topics(name).items():
                 kind = Detection2DArray if output == 'detections' else Image
                 receive = partial(self._on_result, name, output, kind)
-                self._take(kind, topic, make_qos('best_effort', _RESULTS_DEPTH), receive)
+                # As the perception node publishes: where images have no room in shared memory,
+                # most masks would be lost otherwise.
+                self._take(kind, topic, make_qos('reliable', _RESULTS_DEPTH), receive)
                 if output.startswith('semantic/'):
                     tell = partial(self._results.name_classes, name, output)
                     self._subscribe(LabelInfo, f'{topic}/label_info', _LATCHED_QOS, tell)

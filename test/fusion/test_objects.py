@@ -158,6 +158,26 @@ def test_what_two_cameras_see_is_one_object() -> None:
     assert {source for found in objects.sources for source in found} == told
 
 
+@pytest.mark.parametrize(('score', 'count'), [(0.3, 1), (0.85, 2)])
+def test_a_less_sure_half_of_a_thing_is_no_thing_of_its_own(score: float, count: int) -> None:
+    """Detectors find a car and its rear; the points must not be shared out between both."""
+    scene = Scene((CAR, WALL))
+    view = scene.fusion_set.views[0]
+    assert view.detections is not None
+    box = view.detections.boxes[0]
+    half = box.copy()
+    half[0] = (box[0] + box[2]) / 2
+    twice = Detections(
+        np.stack([box, half]), np.array([0.9, score], np.float32), np.zeros(2, np.int32), ('car',)
+    )
+    fusion_set = replace(scene.fusion_set, views=(replace(view, detections=twice),))
+    found = fused(fusion_set, scene.base_from_lidar)
+    assert len(found) == count
+    if count == 1:
+        assert sorted(found.sources[0]) == [('camera0', 0), ('camera0', 1)]
+        assert found.points.tolist() == scene.objects().points.tolist()
+
+
 def test_without_points_the_camera_says_where(streets: list[tuple[Scene, Objects]]) -> None:
     """By the ground and by the usual height, marked, and with an honest doubt."""
     misses, ranges = [], []

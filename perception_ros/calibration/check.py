@@ -1,0 +1,281 @@
+"""The whole check: from a bag to what is to be said about each camera."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from perception_ros.bags.bag import Bag
+from perception_ros.calibration.faults import (
+    Fault,
+    lens_faults,
+    place_faults,
+    time_faults,
+    view_faults,
+)
+from perception_ros.calibration.moments import Moment, read_moments, Topics, transforms
+from perception_ros.core.errors import (
+    CalibrationError,
+    ExtrapolationError,
+    ImageError,
+    TransformError,
+)
+from perception_ros.core.poses import inverse, Matrix
+from perception_ros.fusion.alignment import Estimate, estimate, Search, Sight, Verdict
+from perception_ros.fusion.calibration import Calibration, disagreements
+from perception_ros.fusion.camera import CameraModel
+from perception_ros.fusion.camera_info import camera_model
+from perception_ros.fusion.edges import Edges, find_edges
+from perception_ros.fusion.transforms import TransformTree
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is checked: cameras (none: all), the LiDAR's topic ('': the only one), how much."""
+
+    cameras: tuple[str, ...] = ()
+    lidar: str = ''
+    frames: int = 10
+    is_rectified: bool = False
+    search: Search = field(default_factory=Search)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """A moment with what is said about it: lens and place of the camera."""
+
+    moment: Moment
+    lens: CameraModel
+    camera_from_lidar: Matrix
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """Return the image, uint8 [H, W, 3] RGB."""
+        return self.moment.frame.image.rgb()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checked:
+    """What is said about one camera, by one source: 'tf' or 'file'."""
+
+    camera: str
+    source: str
+    looks: tuple[Look, ...]
+    faults: tuple[Fault, ...]
+    estimate: Estimate | None
+    seen: float
+    """Share of the points that the image shows."""
+    offset_s: float
+    """From the sweep to the image."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Faults that are errors refute it, too."""
+        if any(fault.level == 'error' for fault in self.faults):
+            return 'refuted'
+        return self.estimate.verdict if self.estimate else 'unclear'
+
+    def said(self) -> str:
+        """Say in a sentence what the images say."""
+        found = self.estimate
+        if found is None:
+            return 'not judged'
+        turn = 'roll {:+.1f}, pitch {:+.1f}, yaw {:+.1f} deg'.format(*found.correction_deg)
+        if found.verdict == 'refuted':
+            return f'the image says {turn}'
+        if found.verdict == 'agrees':
+            return f'the best rotation near it is {found.turn_deg:.1f} deg away'
+        return f'not enough edges to tell: {found.sure:.0%} of the draws agree on one rotation'
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Report:
+    """Of a bag: what was looked at, and what was found."""
+
+    topics: Topics
+    cameras: tuple[Checked, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of what is in use: the file's where there is one."""
+        used = {item.camera: item.verdict for item in self.cameras}  # the file's come last
+        for verdict in ('refuted', 'unclear'):
+            if verdict in used.values():
+                return 'refuted' if verdict == 'refuted' else 'unclear'
+        return 'agrees'
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all of it, ready for JSON."""
+        return {
+            'verdict': self.verdict, 'lidar': self.topics.lidar,
+            'problems': list(self.problems), 'cameras': [_json(item) for item in self.cameras],
+        }
+
+
+def check(
+    bag: Bag, options: Options, calibration: Calibration | None = None,
+    track: Callable[[Sequence[str]], Iterator[str]] = iter,
+) -> Report:
+    """Check the cameras of a bag; with a calibration file what both it and tf say.
+
+    :param track: what the cameras are drawn through, such as a progress bar.
+    :raises BagError: sweeps or images are not there.
+    """
+    topics = Topics.of(bag, options.cameras, options.lidar)
+    moments = read_moments(bag, topics, options.frames)
+    tree, problems = transforms(bag)
+    sources = {'tf': (tree, None)}
+    if calibration:
+        problems += [str(item) for item in disagreements(calibration, tree)]
+        sources['file'] = (transforms(bag, calibration)[0], calibration)
+    edges: dict[int, Edges] = {}
+    checked = []
+    for camera in track(list(topics.images)):
+        found = [
+            _camera(camera, name, moments[camera], source, options, edges)
+            for name, source in sources.items()
+        ]
+        if len(found) > 1 and not found[0].looks and found[1].looks:
+            del found[0]  # tf does not know it, which is why there is a file
+        checked += found
+    return Report(topics, tuple(checked), tuple(problems + bag.problems))
+
+
+def _camera(
+    camera: str, name: str, moments: Sequence[Moment],
+    source: tuple[TransformTree, Calibration | None], options: Options, edges: dict[int, Edges],
+) -> Checked:
+    looks: list[Look] = []
+    faults: list[Fault] = [] if moments else [Fault('error', 'no image and sweep can be read')]
+    for moment in moments:
+        try:
+            looks.append(_look(camera, moment, *source, options.is_rectified))
+        except (CalibrationError, TransformError, ImageError) as error:
+            faults.append(Fault('error', str(error)))
+    if not looks:
+        return Checked(camera, name, (), tuple(dict.fromkeys(faults)), None, 0.0, 0.0)
+    first = looks[0]
+    seen = [len(look.lens.see(look.moment.sweep.points, look.camera_from_lidar).indices)
+            for look in looks]
+    points = sum(len(look.moment.sweep.points) for look in looks)
+    offset_s = float(np.median([
+        (look.moment.frame.stamp_ns - look.moment.sweep.stamp_ns) / 1e9 for look in looks
+    ]))
+    faults += lens_faults(first.moment.info, first.lens, is_rectified=options.is_rectified)
+    faults += place_faults(
+        first.camera_from_lidar, first.moment.frame.frame_id, first.moment.sweep.frame_id)
+    faults += time_faults(offset_s) + view_faults(sum(seen), points)
+    sights = list(_sights(looks, edges))
+    found = estimate(sights, options.search)
+    if found.verdict != 'agrees':
+        faults += _mistakes(sights, options.search, found)
+    return Checked(
+        camera, name, tuple(looks), tuple(dict.fromkeys(faults)), found, sum(seen) / max(points, 1),
+        offset_s,
+    )
+
+
+def _look(
+    camera: str, moment: Moment, tree: TransformTree, calibration: Calibration | None,
+    is_rectified: bool,
+) -> Look:
+    pixels = moment.frame.image
+    size = pixels.width, pixels.height
+    own = calibration.cameras.get(camera) if calibration else None
+    if own and own.intrinsics:
+        lens = own.intrinsics.lens().for_image(*size)
+    elif moment.info is None:
+        raise CalibrationError(
+            'the bag has no CameraInfo beside the images; record camera_info, or give intrinsics '
+            'in a calibration file'
+        )
+    else:
+        lens = camera_model(moment.info, 'rectified' if is_rectified else 'raw', size)
+    return Look(moment, lens, _place(moment, tree))
+
+
+def _place(moment: Moment, tree: TransformTree) -> Matrix:
+    """Return `camera_from_lidar`, with the vehicle's motion from sweep to image where known."""
+    frame, sweep = moment.frame, moment.sweep
+    world = tree.root(sweep.frame_id)
+    try:
+        return tree.lookup_between(
+            frame.frame_id, frame.stamp_ns, sweep.frame_id, sweep.stamp_ns, world)
+    except ExtrapolationError:
+        return tree.lookup(frame.frame_id, sweep.frame_id)
+
+
+def _sights(looks: Sequence[Look], edges: dict[int, Edges]) -> Iterator[Sight]:
+    for look in looks:
+        sweep = look.moment.sweep
+        if sweep.stamp_ns not in edges:
+            edges[sweep.stamp_ns] = find_edges(sweep.points, sweep.rings)
+        grey = cv2.cvtColor(look.pixels(), cv2.COLOR_RGB2GRAY)
+        yield Sight(
+            np.asarray(grey, np.uint8), look.lens, look.camera_from_lidar, edges[sweep.stamp_ns])
+
+
+_OPTICAL_FROM_BODY = np.array(
+    [[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]], np.float64)
+
+
+def _about_z(degrees: float) -> Matrix:
+    matrix = np.eye(4)
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    matrix[:2, :2] = [[cos, -sin], [sin, cos]]
+    return matrix
+
+
+_MISTAKES: Mapping[str, Callable[[Matrix], Matrix]] = {
+    'the camera frame has x forward and z up instead of being an optical one; name the optical '
+    'frame in the header of the images': lambda known: _OPTICAL_FROM_BODY @ known,
+    'the image is upside down: turn it, or the camera frame by 180 degrees about its z':
+        lambda known: _about_z(180) @ known,
+    'the LiDAR is turned by 180 degrees about its z': lambda known: known @ _about_z(180),
+    'the LiDAR is turned by 90 degrees about its z': lambda known: known @ _about_z(90),
+    'the LiDAR is turned by -90 degrees about its z': lambda known: known @ _about_z(-90),
+    'the transform is the wrong way round, parent and child exchanged': inverse,
+}
+"""What people get wrong, and what would be right then."""
+
+
+def _mistakes(sights: Sequence[Sight], search: Search, given: Estimate) -> list[Fault]:
+    """Return the mistake that explains the images better than a small turn does."""
+    best, said = given, ''
+    for text, mended in _MISTAKES.items():
+        other = estimate(
+            (sight._replace(camera_from_lidar=mended(sight.camera_from_lidar))
+             for sight in sights), search)
+        if other.verdict != 'unclear' and other.clear > best.clear:
+            best, said = other, text
+    return [Fault('error', f'the image fits if {said}')] if said else []
+
+
+def _json(item: Checked) -> dict[str, Any]:
+    found = item.estimate
+    answers: dict[str, Any] = {
+        'camera': item.camera, 'source': item.source, 'verdict': item.verdict,
+        'said': item.said(), 'frames': len(item.looks), 'points_seen': round(item.seen, 5),
+        'image_after_sweep_s': round(item.offset_s, 6),
+        'faults': [fault._asdict() for fault in item.faults],
+    }
+    if found:
+        answers['rotation'] = {
+            'verdict': found.verdict,
+            **{f'{name}_deg': round(value, 3) for name, value in zip(
+                ('roll', 'pitch', 'yaw'), found.correction_deg, strict=True)},
+            **{f'{name}_spread_deg': round(value, 3) for name, value in zip(
+                ('roll', 'pitch', 'yaw'), found.spread_deg, strict=True)},
+            'edges': found.edges, 'clear': round(found.clear, 3), 'sure': round(found.sure, 3),
+            'near': round(found.near, 3),
+        }
+        answers['translation'] = 'not judged'
+        matrix = item.looks[0].camera_from_lidar
+        answers['camera_from_lidar'] = matrix.tolist()
+        answers['camera_from_lidar_best'] = found.corrected(matrix).tolist()
+    return answers

@@ -1,0 +1,107 @@
+"""How large an error of an extrinsic is found: wrong on purpose, on sweeps whose place is known."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from pydantic import BaseModel
+
+from perception_ros.fusion.alignment import Estimate, estimate, Search, Sight
+from perception_ros.fusion.edges import find_edges
+from perception_ros.recording.sweeps import labelled_sweeps, read_rings
+
+INJECTED_DEG = (0.0, 0.5, 1.0, 2.0, 3.0)
+
+
+class AlignmentFigures(BaseModel):
+    """Of all checks with an error of one size; n of them.
+
+    right: refuted with a correction that brings it to within the tolerance.
+    """
+
+    name: str
+    error_deg: float
+    n: int
+    agrees: int
+    refuted: int
+    unclear: int
+    right: int
+    left_p50_deg: float | None
+    """Median of what would be left after the correction, of those that are not unclear."""
+
+
+def measure(paths: Iterable[Path], search: Search | None = None) -> list[AlignmentFigures]:
+    """Turn the cameras of labelled sweeps by known angles, both ways about each axis, and check.
+
+    Each image by itself, then all images of the cameras that have several.
+
+    :raises DatasetError: a path is no labelled data.
+    """
+    search = search or Search()
+    sights: dict[str, list[Sight]] = {}
+    for path in paths:
+        for name, sight in _sights(path):
+            sights.setdefault(name, []).append(sight)
+    single = [[sight] for group in sights.values() for sight in group]
+    several = [group for group in sights.values() if len(group) > 1]
+    found = []
+    for name, groups in (('one image', single), ('all images of a camera', several)):
+        found += [_figures(name, error, groups, search) for error in INJECTED_DEG if groups]
+    return found
+
+
+def _figures(
+    name: str, error_deg: float, groups: Sequence[Sequence[Sight]], search: Search
+) -> AlignmentFigures:
+    counts: Counter[str] = Counter()
+    left = []
+    for group in groups:
+        for turn in _turns(error_deg):
+            wrong = [
+                sight._replace(camera_from_lidar=turn @ sight.camera_from_lidar)
+                for sight in group
+            ]
+            answer = estimate(wrong, search)
+            remains = _remains(answer, turn)
+            counts['n'] += 1
+            counts[answer.verdict] += 1
+            counts['right'] += answer.verdict == 'refuted' and remains <= search.tolerance_deg
+            if answer.verdict != 'unclear':
+                left.append(remains)
+    return AlignmentFigures(
+        name=name, error_deg=error_deg, n=counts['n'], agrees=counts['agrees'],
+        refuted=counts['refuted'], unclear=counts['unclear'], right=counts['right'],
+        left_p50_deg=float(np.median(left)) if left else None,
+    )
+
+
+def _turns(error_deg: float) -> Iterator[np.ndarray]:
+    """Yield rotations of the camera [4, 4]; a single one where there is no error."""
+    for axis in range(3):
+        for sign in (1, -1):
+            turn = np.zeros(3)
+            turn[axis] = sign * np.radians(error_deg)
+            matrix = np.eye(4)
+            matrix[:3, :3] = cv2.Rodrigues(turn)[0]
+            yield matrix
+            if not error_deg:
+                return
+
+
+def _remains(answer: Estimate, turn: np.ndarray) -> float:
+    """Return how far the corrected camera would still be turned, in degrees."""
+    rest = answer.corrected(turn)[:3, :3]
+    return float(np.degrees(np.linalg.norm(cv2.Rodrigues(rest)[0])))
+
+
+def _sights(path: Path) -> Iterator[tuple[str, Sight]]:
+    for sweep in labelled_sweeps(path):
+        edges = find_edges(sweep.fusion_set.sweep.points, read_rings(path))
+        for view in sweep.fusion_set.views:
+            grey = cv2.imread(str(sweep.images[view.camera]), cv2.IMREAD_GRAYSCALE)
+            yield view.camera, Sight(
+                np.asarray(grey, np.uint8), view.lens, view.camera_from_lidar, edges)
