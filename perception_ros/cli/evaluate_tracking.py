@@ -124,7 +124,7 @@ def _table(
     rows: Sequence[tuple[float, TrackFigures, tuple[float | None, ...]]],
     more: Sequence[str],
 ) -> Table:
-    table = Table(title, box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(title, box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in (
         'MOTA', 'IDF1', 'HOTA', 'switches', 'boxes', 'missed', 'false', *more
     ):
