@@ -33,6 +33,8 @@ _RESULTS_DEPTH = 10
 _TF_QOS = make_qos('reliable', 100)
 _STATIC_TF_QOS = make_qos('reliable', 100, 'transient_local')
 _LATCHED_QOS = make_qos('reliable', 1, 'transient_local')
+_STAMP_END = 12
+"""Bytes of a serialised message up to the end of its header's stamp, which comes first."""
 _DETECTIONS = 'vision_msgs/Detection2DArray'
 
 
@@ -96,6 +98,7 @@ class SweepSubscriptions:
         self._sweeps = sweeps
         self._results = results
         self._subscriptions: list[Any] = []
+        self._infos: dict[str, bytes] = {}
         self._intake = Intake()
         self._drop_log = DropLog()
         lidar = config.lidar
@@ -111,8 +114,7 @@ class SweepSubscriptions:
                     tell = partial(self._results.name_classes, name, output)
                     self._subscribe(LabelInfo, f'{topic}/label_info', _LATCHED_QOS, tell)
             told = partial(self._on_camera_info, name)
-            qos = make_qos('best_effort', 1)
-            self._subscribe(CameraInfo, camera.info_topic(name), qos, told)
+            self._take(CameraInfo, camera.info_topic(name), make_qos('best_effort', 1), told)
         for topic, qos, is_static in (
             ('/tf', _TF_QOS, False), ('/tf_static', _STATIC_TF_QOS, True),
         ):
@@ -164,8 +166,17 @@ class SweepSubscriptions:
         else:
             self._sweeps.receive(camera, output, stamp_ns, serialised)
 
-    def _on_camera_info(self, camera: str, message: CameraInfo) -> None:
-        message.header.stamp = type(message.header.stamp)()  # the rest rarely changes
+    def _on_camera_info(self, camera: str, serialised: Buffer) -> None:
+        """Look at a CameraInfo only when more of it is new than its stamp: most never change."""
+        content = bytes(memoryview(serialised)[_STAMP_END:])
+        if content == self._infos.get(camera):
+            return
+        try:
+            message: Any = deserialize_message(bytes(serialised), CameraInfo)
+        except Exception as error:  # rclpy names none
+            self._sweeps.refuse(camera, error)
+            return
+        self._infos[camera] = content
         with self._sweeps.known() as pipeline:
             pipeline.camera_info(camera, message)
 
