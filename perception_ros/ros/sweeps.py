@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+import math
 import time
 from typing import Any
 
@@ -172,8 +173,8 @@ class SweepSubscriptions:
         if content == self._infos.get(camera):
             return
         try:
-            message: Any = deserialize_message(bytes(serialised), CameraInfo)
-        except Exception as error:  # rclpy names none
+            message = _message(serialised, CameraInfo)
+        except PerceptionError as error:
             self._sweeps.refuse(camera, error)
             return
         self._infos[camera] = content
@@ -196,9 +197,28 @@ class SweepSubscriptions:
                     self._node.get_logger().warning(f'tf: {error}')
 
 
+def _message(serialised: Buffer, kind: Any) -> Any:
+    """Return a message as rclpy has it.
+
+    :raises FusionError: it is none of this kind.
+    """
+    try:
+        return deserialize_message(bytes(serialised), kind)
+    except Exception as error:  # the middleware's own, which has no name to catch it by
+        raise FusionError(
+            f'expected a {kind.__name__}, got {len(memoryview(serialised))} bytes that are none: '
+            f'{error}; it was cut off on its way, or is of another type'
+        ) from error
+
+
 def _detections(serialised: Buffer) -> tuple[str, Detections, tuple[str, ...]]:
-    """Return the frame, the boxes of the best class each, and their ids."""
-    message: Any = deserialize_message(bytes(serialised), Detection2DArray)
+    """Return the frame, the boxes of the best class each, and their ids.
+
+    Boxes that are no numbers are left out.
+
+    :raises FusionError: it is no such message.
+    """
+    message = _message(serialised, Detection2DArray)
     boxes, scores, names, ids = [], [], [], []
     for item in message.detections:
         best = max(item.results, key=lambda result: result.hypothesis.score, default=None)
@@ -206,6 +226,8 @@ def _detections(serialised: Buffer) -> tuple[str, Detections, tuple[str, ...]]:
             continue
         x, y = item.bbox.center.position.x, item.bbox.center.position.y
         half_x, half_y = item.bbox.size_x / 2, item.bbox.size_y / 2
+        if not all(map(math.isfinite, (x, y, half_x, half_y))):
+            continue
         boxes.append((x - half_x, y - half_y, x + half_x, y + half_y))
         scores.append(best.hypothesis.score)
         names.append(str(best.hypothesis.class_id))
