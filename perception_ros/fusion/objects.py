@@ -30,6 +30,8 @@ Array = NDArray[np.float64]
 _LEAST_HEIGHT_M, _MOST_HEIGHT_M = 0.2, 6.0
 _SHARED = 0.3
 """Of the points of one object that another one's have in common, if they are one thing."""
+_LIKELY = 1.5
+"""Deviations from where the image has a thing, within which few points are believed."""
 _DEEPEST = 1.5
 """How much deeper than usual, or than it is wide, a thing may be."""
 
@@ -41,7 +43,9 @@ class ObjectSettings(Frozen):
         80.0, 'Points and objects further away are left out', unit='m', ge=1.0, le=500.0
     )
     min_points: int = parameter(
-        3, 'Points of the LiDAR that a box needs; with fewer the camera alone says where it is',
+        3,
+        'Points of the LiDAR that a box needs, if they are not where the image has it; then one '
+        'is enough. With fewer the camera alone says where it is',
         ge=1, le=1000,
     )
     ground_clearance_m: float = parameter(
@@ -145,12 +149,15 @@ def _found(views: Sequence[tuple[View, Seen]], space: _Space) -> _Found:
     guess = sight.guess(usual, plane)
     lengths = np.maximum(usual[:, 0], usual[:, 1])
     depths = np.where(np.isnan(lengths), guess.ranges * sight.widths, lengths)
-    frustums, leaders = fill(boxes, space.ranges_m, space.usable, Expected(*guess, depths))
+    expected = Expected(*guess, depths)
+    frustums, leaders = fill(boxes, space.ranges_m, space.usable, expected)
     is_leader = leaders == np.arange(len(leaders))
     for index in np.flatnonzero(~is_leader).tolist():
         sources[leaders[index]] += sources[index]
         scores[leaders[index]] = max(scores[leaders[index]], scores[index])
-    by_points = is_leader & (frustums.counts >= settings.min_points)
+    by_points = is_leader & (
+        (frustums.counts >= settings.min_points) | _is_likely(frustums, space, expected)
+    )
     chosen = np.flatnonzero(by_points)
     near = frustums.where(by_points)
     near = near.without(_behind(near, space, sight.widths[chosen], lengths[chosen]))
@@ -166,6 +173,15 @@ def _found(views: Sequence[tuple[View, Seen]], space: _Space) -> _Found:
         [*near.each(), *(members[index] for index in rest.tolist())],
         np.arange(len(order)) >= len(chosen), [sources[index] for index in order],
     )
+
+
+def _is_likely(frustums: Frustums, space: _Space, expected: Expected) -> NDArray[np.bool_]:
+    """Say which things are where the image has them, bool [N]: then even one point will do."""
+    boxes = np.flatnonzero((frustums.counts > 0) & np.isfinite(expected.ranges))
+    nearest = frustums.points[frustums.begins[boxes]]
+    found = np.zeros(len(frustums.counts), np.bool_)
+    found[boxes] = expected.doubts(boxes, space.ranges_m[nearest]) < _LIKELY**2
+    return found
 
 
 def _behind(frustums: Frustums, space: _Space, widths: Array, lengths: Array) -> Any:

@@ -113,7 +113,7 @@ def shapes_of(
     ways = np.stack([np.cos(axes), np.sin(axes)], axis=1)
     noise = np.hypot(_NOISE_M / np.sqrt(counts), _ALIGNED_M)
     # As long as it may be wide, and the other way round, if nobody knows how it lies.
-    turned = np.where(np.isnan(yaws), np.nan_to_num(np.abs(usual[:, 0] - usual[:, 1])) / 4, 0)
+    turned = np.where(np.isnan(yaws), np.nan_to_num(np.abs(usual[:, 0] - usual[:, 1])) / 3, 0)
     centres, sizes, deviations = [], [], []
     for axis, full in ((ways, usual[:, 0]), (_left_of(ways), usual[:, 1])):
         middle, size, hidden = _extent(off[:, :2], counts, axis, full)

@@ -203,6 +203,23 @@ def test_without_points_the_camera_says_where(streets: list[tuple[Scene, Objects
     assert np.mean(misses) < 0.2
 
 
+@pytest.mark.parametrize(('range_m', 'by_camera'), [(20.3, False), (9.0, True), (34.0, True)])
+def test_one_point_is_enough_where_the_image_has_the_thing(
+    range_m: float, by_camera: bool
+) -> None:
+    """A LiDAR's beams are a metre apart at 100 m; a leaf on the way is one point too."""
+    person = Thing('person', 20, 0, 0, (0.6, 0.6, 1.73))
+    scene = Scene((person, WALL))
+    points = scene.points[:]
+    points[np.abs(points[:, 1]) < 0.15 * points[:, 0].clip(0)] = np.nan
+    points[0] = range_m, 0, -0.5 * range_m / 20
+    given = replace(scene.fusion_set, sweep=Sweep(0, 0, 'lidar', points))
+    found = fused(given, scene.base_from_lidar)
+    assert found.by_camera.tolist() == [by_camera]
+    if not by_camera:
+        assert found.surfaces[0, 0] == pytest.approx(range_m, abs=0.01)
+
+
 def test_camera_only_objects_can_be_left_out() -> None:
     scene = Scene((CAR, WALL))
     empty = replace(scene.fusion_set, sweep=Sweep(0, 0, 'lidar', np.zeros((0, 3), np.float32)))
