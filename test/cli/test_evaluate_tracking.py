@@ -10,6 +10,8 @@ import pytest
 from test.bundles.shared import shared
 from test.cli.test_commands import call
 
+pytest.importorskip('trackers', reason='needs the extra tracking')
+
 
 def test_a_street_with_frames_lost(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -10,6 +10,8 @@ from perception_ros.evaluation.linking import link
 from perception_ros.evaluation.scenes import HEIGHT, LENS, WIDTH
 from perception_ros.evaluation.traffic import Moment, RATE_HZ, SCORE_THRESHOLD, traffic
 
+pytest.importorskip('trackers', reason='needs the extra tracking')
+
 
 @pytest.fixture(scope='module')
 def moments() -> list[Moment]:

@@ -10,6 +10,8 @@ import pytest
 from perception_ros.core.errors import DatasetError
 from perception_ros.evaluation.tracks import iou, nearness, REACH_M, SAME, TrackScorer
 
+pytest.importorskip('trackeval', reason='needs the extra tracking')
+
 ASKED = np.ones(2, np.bool_)
 ALIKE = np.eye(2) * 0.9
 

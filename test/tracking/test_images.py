@@ -13,6 +13,8 @@ from perception_ros.core.errors import ConfigError
 from perception_ros.core.types import Detections
 from perception_ros.tracking.images import ImageTracker, track_id
 
+pytest.importorskip('trackers', reason='needs the extra tracking')
+
 START_NS = 1_000_000_000_000
 FRAME_NS = 33_333_333
 THRESHOLD = 0.3

@@ -15,6 +15,8 @@ from perception_ros.core.errors import ConfigError
 from perception_ros.tracking.images import track_id
 from test.builders import fake_bundle, frame, write_real_bundle
 
+pytest.importorskip('trackers', reason='needs the extra tracking')
+
 
 def configured(folder: Path, **values: Any) -> PerceptionConfig:
     """Return a configuration with a model whose box 0 is as sure as a picture is red."""
