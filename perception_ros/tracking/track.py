@@ -13,8 +13,9 @@ from perception_ros.fusion.types import Objects, Tracks
 
 ACCELERATION_M_S2 = 3.0
 """Standard deviation of what a road user does in the next moment: braking, turning."""
-FIRST_SPEED_M_S, FIRST_WALK_M_S = 8.0, 1.5
-"""Standard deviation of the speed of what is seen for the first time, and of people on foot."""
+FIRST_SPEED_M_S, FIRST_WALK_M_S = 15.0, 1.5
+"""Standard deviation of the speed of what is seen for the first time, and of people on foot: a car
+on a motorway is within the gate, too."""
 LOST_AFTER_S = 1.0
 """How long a told track lives unseen."""
 DOUBTED_AFTER_S = 0.35

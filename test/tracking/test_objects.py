@@ -65,16 +65,16 @@ def test_a_track_is_told_at_the_second_sight() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(
-    st.floats(-20, 20), st.floats(-20, 20), st.floats(-0.3, 0.3),
+    st.floats(-25, 25), st.floats(-25, 25), st.floats(-0.3, 0.3),
     st.lists(st.integers(1, 4), min_size=14, max_size=25), st.integers(0, 2**31),
 )
 def test_it_keeps_its_id_and_learns_its_velocity_whatever_is_lost(
     vx: float, vy: float, turn_rate: float, steps: list[int], seed: int
 ) -> None:
-    """Up to three sweeps in a row are missing, and the vehicle itself drives a bend."""
+    """Once it is told, up to three sweeps in a row are missing; the vehicle drives a bend."""
     tracker, random, step = ObjectTracker(), np.random.default_rng(seed), 0
     found: list[Tracks] = []
-    for size in steps:
+    for size in [1, 1, *steps]:
         step += size
         second = step * STEP_NS / 1e9
         there = np.array([15 + vx * second, 5 + vy * second, 0.0]) + random.normal(0, 0.1, 3)
@@ -93,6 +93,16 @@ def bend(turn_rate: float, second: float) -> NDArray[np.float64]:
     pose[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
     pose[:2, 3] = 8 * second, 0.5 * yaw
     return pose
+
+
+@pytest.mark.parametrize('speed_m_s', [-45.0, 45.0])
+def test_a_car_on_a_motorway_is_one_car(speed_m_s: float) -> None:
+    """Nothing but its places says that it is: no camera's tracker."""
+    tracker = ObjectTracker()
+    for step in range(6):
+        found = follow(tracker, step, Thing(speed_m_s * step / 10, 3))
+    assert found.ids.tolist() == [1]
+    assert found.velocities[0, 0] == pytest.approx(speed_m_s, abs=2)
 
 
 def test_another_camera_takes_over_and_the_id_stays() -> None:
