@@ -10,6 +10,7 @@ import threading
 from perception_ros.backends import Engine, EngineOptions, open_engine
 from perception_ros.bundles.bundle import Bundle
 from perception_ros.core.config import ModelConfig, PerceptionConfig
+from perception_ros.core.errors import ConfigError
 from perception_ros.core.ignore import IgnoreMask
 from perception_ros.core.model import Model
 from perception_ros.tracking.images import ImageTracker
@@ -44,17 +45,18 @@ def open_model(
     :raises PerceptionError: the bundle or the backend cannot be used.
     """
     bundle = Bundle.load(config.models[name].bundle or name)
-    engine = open_model_engine(name, bundle, config.models[name], config.backend, cancel)
-    detection = bundle.manifest.detection
+    settings, detection = config.models[name], bundle.manifest.detection
+    track = None
+    if settings.tracking == 'bytetrack':
+        if detection is None:
+            raise ConfigError(f'models.{name}.tracking: {bundle.manifest.name} finds no boxes')
+        track = ImageTracker(settings.track_lost_after_s).ids
+    engine = open_model_engine(name, bundle, settings, config.backend, cancel)
     of_bundle = detection.score_threshold if detection else 0.0
 
     def score_threshold(camera: str) -> float:
         return (current() if current else config).score_threshold(camera, name, of_bundle)
 
-    settings = config.models[name]
-    track = None
-    if settings.tracking == 'bytetrack':
-        track = ImageTracker(settings.track_lost_after_s).ids
     return Model(
         name, bundle.manifest, engine, score_threshold=score_threshold, ignore=ignore, track=track
     )

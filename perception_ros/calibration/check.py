@@ -129,7 +129,7 @@ def check(
     topics = Topics.of(bag, options.cameras, options.lidar)
     moments = read_moments(bag, topics, options.frames)
     tree, problems = transforms(bag)
-    sources = {'tf': (tree, None)}
+    sources: dict[str, tuple[TransformTree, Calibration | None]] = {'tf': (tree, None)}
     if calibration:
         problems += [str(item) for item in disagreements(calibration, tree)]
         sources['file'] = (transforms(bag, calibration)[0], calibration)
@@ -175,8 +175,8 @@ def _camera(
     if found.verdict != 'agrees':
         faults += _mistakes(sights, options.search, found)
     return Checked(
-        camera, name, tuple(looks), tuple(dict.fromkeys(faults)), found, sum(seen) / max(points, 1),
-        offset_s,
+        camera, name, tuple(looks), tuple(dict.fromkeys(faults)), found,
+        sum(seen) / max(points, 1), offset_s,
     )
 
 

@@ -43,8 +43,8 @@ def lens_faults(info: Any, lens: CameraModel, *, is_rectified: bool) -> list[Fau
     for centre, side, name in ((cx, lens.width, 'wide'), (cy, lens.height, 'high')):
         if not _CENTRE_SHARE < centre / side < 1 - _CENTRE_SHARE:
             found.append(Fault('warning', (
-                f'the principal point is at {centre:.0f} of an image {side} px {name}: expected it '
-                'near the middle, unless the image is cut out of a larger one (roi)'
+                f'the principal point is at {centre:.0f} of an image {side} px {name}: expected '
+                'it near the middle, unless the image is cut out of a larger one (roi)'
             )))
     if lens.lit_border < 1 and lens.distortion not in ('none', 'equidistant'):
         found.append(Fault('warning', (
@@ -91,11 +91,13 @@ def place_faults(camera_from_lidar: Matrix, frame: str, lidar: str) -> list[Faul
             'images are not turned, otherwise turn its frame by 180 degrees about its z'
         )))
     elif up[1] > -0.7:
-        found.append(Fault('warning', f'{frame!r} lies on its side against {lidar!r}; is that so?'))
+        found.append(Fault('warning', (
+            f'{frame!r} lies on its side against {lidar!r}; is that so?'
+        )))
     if far > _FAR_M:
         found.append(Fault('error', (
-            f'{frame!r} is {far:.1f} m away from {lidar!r}: expected a vehicle; is the translation '
-            'in metres?'
+            f'{frame!r} is {far:.1f} m away from {lidar!r}: expected a vehicle; is the '
+            'translation in metres?'
         )))
     return found
 

@@ -117,7 +117,9 @@ def read_moments(bag: Bag, topics: Topics, count: int) -> dict[str, list[Moment]
     return found
 
 
-def transforms(bag: Bag, calibration: Calibration | None = None) -> tuple[TransformTree, list[str]]:
+def transforms(
+    bag: Bag, calibration: Calibration | None = None
+) -> tuple[TransformTree, list[str]]:
     """Return all that a bag says about frames, and what of it was refused.
 
     :param calibration: counts instead of what the bag says about the same frames.

@@ -110,16 +110,13 @@ def _found(clip: Path, bundle: str, backend: str) -> tuple[list[Detections], flo
 def _print(console: Console, measured: Mapping[str, Sequence[Followed]]) -> None:
     for name, items in measured.items():
         console.print(f'\n{name}', style='bold', highlight=False)
-        console.print(_table(
-            'in images', [(item.lost, item.images, ()) for item in items], ()
-        ))
+        in_images = [(item.lost, item.images, ()) for item in items]
+        console.print(_table('in images', in_images, ()))
         if in_space := [
             (item.lost, item.space, (item.velocity_p50_m_s, item.velocity_p90_m_s))
             for item in items if item.space
         ]:
-            console.print(_table(
-                'in space', in_space, ('velocity off p50, m/s', 'p90, m/s')
-            ))
+            console.print(_table('in space', in_space, ('m/s off', 'p90')))
 
 
 def _table(
@@ -127,15 +124,15 @@ def _table(
     rows: Sequence[tuple[float, TrackFigures, tuple[float | None, ...]]],
     more: Sequence[str],
 ) -> Table:
-    table = Table(title, box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(title, box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in (
-        'MOTA', 'IDF1', 'HOTA', 'switches', 'things', 'boxes', 'missed', 'false', *more
+        'MOTA', 'IDF1', 'HOTA', 'switches', 'boxes', 'missed', 'false', *more
     ):
         table.add_column(column, justify='right')
     for lost, item, others in rows:
         figures: list[Any] = [
             *(f'{value:.3f}' for value in (item.mota, item.idf1, item.hota)), item.switches,
-            item.objects, item.boxes, item.missed, item.false,
+            item.boxes, item.missed, item.false,
             *('-' if value is None else f'{value:.2f}' for value in others),
         ]
         table.add_row(f'{lost:.0%} lost', *map(str, figures))

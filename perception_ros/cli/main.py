@@ -37,6 +37,10 @@ COMMANDS: Mapping[str, Command] = {
     'calibration-check': Command(
         'calibration_check:calibration_check', 'Hold extrinsics against what LiDAR and images say.'
     ),
+    'evaluate-calibration-check': Command(
+        'evaluate_calibration_check:evaluate_calibration_check',
+        'Measure how small an error of an extrinsic is found.',
+    ),
     'label': Command('label:label', 'Label pictures with what a bundle says of them.'),
     'bundles': Command('bundles:bundles', 'List the bundles that are there.'),
     'bag': Command('bag:bag', 'Look into bags, cut them, and make labelled ones.'),

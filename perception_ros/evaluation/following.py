@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from perception_ros.tracking.objects import ObjectTracker
 LOST_AFTER_S = 1.0
 """How long a track lives unseen: the node's default."""
 _SWEEPS = 'sweeps'
+_OLDEST_NS = round(FusionConfig.model_fields['tolerance_ms'].default * 1e6)
 
 
 class Followed(BaseModel):
@@ -53,10 +55,18 @@ def follow_traffic(moments: Sequence[Moment], lost: float, seed: int = 0) -> Fol
         for sight in moment.sights:
             if random.random() >= lost:
                 seen[sight.camera] = moment.detected(sight)
-        named = street.look(moment, seen)
+        street.look(moment, seen)
         if number % SWEEP_EVERY == 0 and random.random() >= lost:
-            street.sweep(moment, seen, named)
+            street.sweep(moment)
     return street.result(lost)
+
+
+class _Look(NamedTuple):
+    """What one camera saw, and what its boxes are called."""
+
+    moment: Moment
+    found: Detections
+    ids: tuple[str, ...]
 
 
 class _Street:
@@ -66,46 +76,43 @@ class _Street:
         self._boxes = ImageTracker(LOST_AFTER_S)
         self._objects = ObjectTracker()
         self._in_images, self._in_space = TrackScorer(), TrackScorer()
+        self._last: dict[str, _Look] = {}
         self._velocities_off: list[float] = []
         self._pipeline = SweepPipeline(FusionConfig(cameras={'camera0': FusionCameraConfig()}))
 
-    def look(
-        self, moment: Moment, seen: Mapping[str, Detections]
-    ) -> dict[str, tuple[str, ...]]:
-        """Follow the boxes of those cameras whose images have come; return their ids."""
-        named = {}
+    def look(self, moment: Moment, seen: Mapping[str, Detections]) -> None:
+        """Follow the boxes of those cameras whose images have come."""
         for sight in moment.sights:
             if sight.camera not in seen:
                 continue
             found = seen[sight.camera]
             ids = self._boxes.ids(sight.camera, moment.stamp_ns, found, SCORE_THRESHOLD)
-            named[sight.camera] = ids
+            self._last[sight.camera] = _Look(moment, found, ids)
             _score(
                 self._in_images, sight.camera, sight.movers.tolist(), sight.boxes, sight.is_clear,
                 found, ids,
             )
-        return named
 
-    def sweep(
-        self,
-        moment: Moment,
-        seen: Mapping[str, Detections],
-        named: Mapping[str, tuple[str, ...]],
-    ) -> None:
-        """Fuse a sweep with the images that have come, and follow its objects."""
-        scene = moment.scene
-        views = tuple(
-            View(
-                camera, moment.stamp_ns, LENS,
-                scene.camera_from_base(heading) @ scene.base_from_lidar, seen[camera],
-                named[camera],
-            )
-            for (camera, _, _), heading in zip(scene.shown, scene.headings, strict=True)
-            if camera in seen
-        )
+    def sweep(self, moment: Moment) -> None:
+        """Fuse a sweep with each camera's newest image, as the node does, and follow its objects.
+
+        An image that is too old has no part in it; of an older one the vehicle's motion is taken
+        out.
+        """
+        scene, views = moment.scene, []
+        for (camera, _, _), heading in zip(scene.shown, scene.headings, strict=True):
+            look = self._last.get(camera)
+            if look is None or moment.stamp_ns - look.moment.stamp_ns > _OLDEST_NS:
+                continue
+            then_from_now = np.linalg.inv(look.moment.odom_from_base) @ moment.odom_from_base
+            views.append(View(
+                camera, look.moment.stamp_ns, LENS,
+                scene.camera_from_base(heading) @ then_from_now @ scene.base_from_lidar,
+                look.found, look.ids,
+            ))
         sweep = Sweep(moment.stamp_ns, moment.stamp_ns, 'lidar', scene.points)
         fused = self._pipeline.fuse(PlacedSweep(
-            FusionSet(sweep, views), {}, True, 'base_link', scene.base_from_lidar, 'odom',
+            FusionSet(sweep, tuple(views)), {}, True, 'base_link', scene.base_from_lidar, 'odom',
             moment.odom_from_base,
         ), painted=False)
         tracks = self._objects.update(fused.objects, fused.ids, 'odom', moment.odom_from_base)

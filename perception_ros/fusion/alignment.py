@@ -130,8 +130,8 @@ def score(sight: Sight, turns_deg: Array) -> tuple[Array, int]:
     inner = sight.edges.inner @ matrix[:3, :3].T + matrix[:3, 3]
     pixels, across = lens.project(places), lens.project(inner)
     margin = np.radians(np.abs(turns_deg).max(initial=0)) * lens.matrix[0, 0]
-    near = ((pixels > -margin) & (pixels < [lens.width + margin, lens.height + margin])).all(axis=1)
-    near &= np.isfinite(across).all(axis=1)
+    size = lens.width + margin, lens.height + margin
+    near = ((pixels > -margin) & (pixels < size) & np.isfinite(across)).all(axis=1)
     places, pixels, across = places[near], pixels[near], across[near] - pixels[near]
     scores = np.zeros((_TILES[0] * _TILES[1], len(turns_deg)))
     if not len(places):
@@ -208,7 +208,7 @@ def _look_up(change: NDArray[np.float32], pixels: Array) -> NDArray[np.float32]:
     """Return the values at pixels [N, 2]; zeros outside the image."""
     height, width = change.shape[:2]
     with np.errstate(invalid='ignore'):
-        inside = ((pixels >= 0) & (pixels < [width, height])).all(axis=1)
+        inside = np.asarray(((pixels >= 0) & (pixels < [width, height])).all(axis=1))
     columns, rows = np.where(inside[:, None], pixels, 0).astype(np.intp).T
     return np.asarray(change[rows, columns] * inside[:, None], np.float32)
 

@@ -23,7 +23,7 @@ _GAP_STEPS = 4.0
 _NEAREST_M = 1.5
 """What is nearer is the vehicle itself."""
 _BIN_RAD = np.radians(0.42)
-"""Height of a ring where nothing says which one a point is of: that of 64 beams over 27 degrees."""
+"""Height of a ring where nothing says which a point is of: that of 64 beams over 27 degrees."""
 _MOST_RINGS = 256
 
 
@@ -44,7 +44,7 @@ def find_edges(points: NDArray[np.float32], rings: NDArray[np.integer] | None = 
     :param rings: [N], the beam that each is of; None: told from the order of the points or, where
         they have none, from their elevation.
     """
-    usable = np.isfinite(points).all(axis=1)
+    usable = np.asarray(np.isfinite(points).all(axis=1))
     usable &= np.linalg.norm(np.where(usable[:, None], points, 0), axis=1) > _NEAREST_M
     cloud = points[usable].astype(np.float64)
     if len(cloud) < 2 * _SUPPORT + 2:

@@ -111,13 +111,19 @@ class ThreadedSweeps:
         self._thread.start()
 
     def stop(self) -> None:
-        """Fuse no more; the sweep in hand is the last one. Idempotent."""
+        """Fuse no more; the sweep in hand is the last one, those that wait are left out.
+
+        Idempotent.
+        """
         if self._thread:
             with self._work:
                 self._stopping = True
                 self._work.notify()
             self._thread.join()
             self._thread = None
+            with self._work:
+                self._ready.clear()
+                self.matcher.flush()
 
     @contextmanager
     def known(self) -> Iterator[SweepPipeline]:

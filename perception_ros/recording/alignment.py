@@ -1,4 +1,4 @@
-"""How large an error of an extrinsic is found: wrong on purpose, on sweeps whose place is known."""
+"""How large an error of an extrinsic is found: cameras are turned on purpose, by known angles."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 from pydantic import BaseModel
 
-from perception_ros.fusion.alignment import estimate, Estimate, Search, Sight
+from perception_ros.core.poses import Matrix
+from perception_ros.fusion.alignment import Estimate, estimate, Search, Sight
 from perception_ros.fusion.edges import find_edges
-from perception_ros.recording.sweeps import labelled_sweeps, read_rings
+from perception_ros.recording.sweeps import labelled_sweeps
 
 INJECTED_DEG = (0.0, 0.5, 1.0, 2.0, 3.0)
 
@@ -79,7 +80,7 @@ def _figures(
     )
 
 
-def _turns(error_deg: float) -> Iterator[np.ndarray]:
+def _turns(error_deg: float) -> Iterator[Matrix]:
     """Yield rotations of the camera [4, 4]; a single one where there is no error."""
     for axis in range(3):
         for sign in (1, -1):
@@ -92,7 +93,7 @@ def _turns(error_deg: float) -> Iterator[np.ndarray]:
                 return
 
 
-def _remains(answer: Estimate, turn: np.ndarray) -> float:
+def _remains(answer: Estimate, turn: Matrix) -> float:
     """Return how far the corrected camera would still be turned, in degrees."""
     rest = answer.corrected(turn)[:3, :3]
     return float(np.degrees(np.linalg.norm(cv2.Rodrigues(rest)[0])))
@@ -100,7 +101,7 @@ def _remains(answer: Estimate, turn: np.ndarray) -> float:
 
 def _sights(path: Path) -> Iterator[tuple[str, Sight]]:
     for sweep in labelled_sweeps(path):
-        edges = find_edges(sweep.fusion_set.sweep.points, read_rings(path))
+        edges = find_edges(sweep.fusion_set.sweep.points, sweep.rings)
         for view in sweep.fusion_set.views:
             grey = cv2.imread(str(sweep.images[view.camera]), cv2.IMREAD_GRAYSCALE)
             yield view.camera, Sight(

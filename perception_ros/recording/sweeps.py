@@ -51,7 +51,8 @@ class TrueObject:
 class LabelledSweep:
     """A sweep, views with the labelled 2D boxes as detections, and the objects in space.
 
-    images: by camera; base_from_lidar: to a frame whose z points up.
+    images: by camera; base_from_lidar: to a frame whose z points up; rings: [N], the beam that
+    each point is of, None where the data do not say.
     """
 
     name: str
@@ -59,6 +60,7 @@ class LabelledSweep:
     objects: tuple[TrueObject, ...]
     images: dict[str, Path]
     base_from_lidar: Matrix
+    rings: NDArray[np.int64] | None = None
 
 
 def labelled_sweeps(path: Path) -> Iterator[LabelledSweep]:
@@ -124,10 +126,11 @@ def _of_nuscenes(path: Path) -> Iterator[LabelledSweep]:
                     camera.name, index, names[index], box.pose, box.size_m,
                     _is_cut(boxes[index], lens),
                 ))
-        sweep = _sweep(read_points(sample.points, STORED), sample.time_ns, LIDAR)
+        points = read_points(sample.points, STORED)
+        sweep = _sweep(points, sample.time_ns, LIDAR)
         yield LabelledSweep(
             str(sample.time_ns), FusionSet(sweep, tuple(views)), tuple(objects), images,
-            sample.lidar_to_base,
+            sample.lidar_to_base, points['ring'].astype(np.int64),
         )
 
 

@@ -23,7 +23,7 @@ from perception_ros.ros.objects import Boxes, to_poses, to_size
 from perception_ros.ros.qos import make_qos
 from perception_ros.ros.rcl import publish
 from perception_ros.ros.rois import serialise_rois
-from perception_ros.tracking.objects import MOVING_M_S
+from perception_ros.tracking.track import MOVING_M_S
 
 AUTOWARE_QOS = make_qos('reliable', 5)
 

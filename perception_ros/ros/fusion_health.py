@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -14,6 +16,7 @@ from rclpy.node import Node
 from perception_ros.fusion.threaded import ThreadedSweeps
 from perception_ros.ros.messages import to_diagnostics
 from perception_ros.ros.qos import make_qos
+from perception_ros.ros.silence import why_silent
 from perception_ros.ros.statuses import Status
 from perception_ros.ros.trust import TrustPublisher, verdict_of
 
@@ -63,7 +66,7 @@ class FusionHealth:
         """Publish what happened since the last call."""
         counts, cameras, problems, latencies_ms = self._sweeps.counters.take()
         statuses = {
-            LIDAR: _lidar(counts, problems.get(LIDAR, '')),
+            LIDAR: self._lidar(counts, problems.get(LIDAR, '')),
             FUSION: self._fusion(counts, problems, latencies_ms),
         }
         for camera in self._cameras:
@@ -71,7 +74,7 @@ class FusionHealth:
             self._late[camera] += late
             statuses[_subject(camera)] = _camera(
                 cameras[camera, 'fused'], cameras[camera, 'missing'], late,
-                problems.get(camera, ''),
+                problems.get(camera, ''), partial(self._why_missing, camera),
             )
         self._trust.judge({name: verdict_of(status) for name, status in statuses.items()})
         prefix = self._node.get_fully_qualified_name().lstrip('/')
@@ -83,6 +86,31 @@ class FusionHealth:
             messages={name: status.text for name, status in named.items()},
             hardware_id=prefix,
         ))
+
+    def _lidar(self, counts: Counter[str], problem: str) -> Status:
+        values = {name: counts[name] for name in ('received', 'invalid')}
+        if problem:
+            return Status(DiagnosticStatus.ERROR, problem, values)
+        if counts['received']:
+            return Status(DiagnosticStatus.OK, f'{counts["received"]} sweeps/s', values)
+        lidar = self._sweeps.pipeline.config.lidar
+        why = why_silent(
+            self._node, lidar.topic, 'sensor_msgs/msg/PointCloud2', 'Set lidar.topic',
+            make_qos(lidar.reliability, 1),
+        )
+        text = f'no sweeps: {why or "the LiDAR is silent"}'
+        return Status(DiagnosticStatus.ERROR, text, values)
+
+    def _why_missing(self, camera: str) -> str:
+        """Say which of a camera's topics nobody publishes, or not as what it should be."""
+        config = self._sweeps.pipeline.config.cameras[camera]
+        for output, topic in config.topics(camera).items():
+            kind = 'sensor_msgs/msg/Image'
+            if output == 'detections':
+                kind = 'vision_msgs/msg/Detection2DArray'
+            if why := why_silent(self._node, topic, kind, f'Set the topics of cameras.{camera}'):
+                return why
+        return ''
 
     def _fusion(
         self, counts: Counter[str], problems: dict[str, str], latencies_ms: list[float]
@@ -114,22 +142,18 @@ def _subject(camera: str) -> str:
     return f'camera {camera} in fusion'
 
 
-def _lidar(counts: Counter[str], problem: str) -> Status:
-    values = {name: counts[name] for name in ('received', 'invalid')}
-    if problem:
-        return Status(DiagnosticStatus.ERROR, problem, values)
-    if not counts['received']:
-        return Status(DiagnosticStatus.ERROR, 'no sweeps: the LiDAR is silent', values)
-    return Status(DiagnosticStatus.OK, f'{counts["received"]} sweeps/s', values)
-
-
-def _camera(fused: int, missing: int, late: int, problem: str) -> Status:
+def _camera(
+    fused: int, missing: int, late: int, problem: str, why_missing: Callable[[], str]
+) -> Status:
     values = {'fused': fused, 'missing': missing, 'late': late}
     if problem:
         level = DiagnosticStatus.WARN if fused else DiagnosticStatus.ERROR
         return Status(level, problem, values)
     if missing:
         level = DiagnosticStatus.WARN if fused else DiagnosticStatus.ERROR
-        hint = f', {late} results/s come too late: raise max_wait_ms' if late else ''
-        return Status(level, f'missing from {missing} sweeps/s{hint}', values)
+        why = why_missing()
+        if late:
+            why = f'{late} results/s come too late: raise max_wait_ms'
+        return Status(level, ', '.join(filter(None, [f'missing from {missing} sweeps/s', why])),
+                      values)
     return Status(DiagnosticStatus.OK, f'in {fused} sweeps/s', values)

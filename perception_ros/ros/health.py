@@ -20,6 +20,7 @@ from perception_ros.core.topics import LATENCY
 from perception_ros.core.trust import Trust, Verdict
 from perception_ros.ros.messages import to_diagnostics
 from perception_ros.ros.qos import make_qos
+from perception_ros.ros.silence import why_silent
 from perception_ros.ros.statuses import resource_statuses, Status
 from perception_ros.ros.trust import TrustPublisher, verdict_of
 
@@ -209,19 +210,12 @@ class Health:
         return statuses
 
     def _why_silent(self, camera: str) -> str:
-        """Say what can be seen of a camera's topic; DDS itself says nothing of a wrong type."""
+        """Say what can be seen of a camera's topic."""
         config = self._pipeline.config.cameras[camera]
-        topic = config.topic_for(camera)
-        types = {info.topic_type for info in self._node.get_publishers_info_by_topic(topic)}
-        expected = MESSAGE_TYPES[config.transport]
-        if not types:
-            return f'the camera is silent, nobody publishes {topic}'
-        if expected in types:
-            return 'the camera is silent'
-        return (
-            f'{topic} carries {", ".join(sorted(types))}; expected {expected}. Set cameras.'
-            f'{camera}.transport or topic to what the driver publishes'
-        )
+        remedy = f'Set cameras.{camera}.transport or topic to what the driver publishes'
+        return why_silent(
+            self._node, config.topic_for(camera), MESSAGE_TYPES[config.transport], remedy
+        ) or 'the camera is silent'
 
     def _engines(
         self, counters: dict[str, Any], latencies: Mapping[str, Mapping[str, object]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+import math
 import time
 from typing import Any
 
@@ -33,6 +34,8 @@ _RESULTS_DEPTH = 10
 _TF_QOS = make_qos('reliable', 100)
 _STATIC_TF_QOS = make_qos('reliable', 100, 'transient_local')
 _LATCHED_QOS = make_qos('reliable', 1, 'transient_local')
+_STAMP_END = 12
+"""Bytes of a serialised message up to the end of its header's stamp, which comes first."""
 _DETECTIONS = 'vision_msgs/Detection2DArray'
 
 
@@ -96,6 +99,7 @@ class SweepSubscriptions:
         self._sweeps = sweeps
         self._results = results
         self._subscriptions: list[Any] = []
+        self._infos: dict[str, bytes] = {}
         self._intake = Intake()
         self._drop_log = DropLog()
         lidar = config.lidar
@@ -111,8 +115,7 @@ class SweepSubscriptions:
                     tell = partial(self._results.name_classes, name, output)
                     self._subscribe(LabelInfo, f'{topic}/label_info', _LATCHED_QOS, tell)
             told = partial(self._on_camera_info, name)
-            qos = make_qos('best_effort', 1)
-            self._subscribe(CameraInfo, camera.info_topic(name), qos, told)
+            self._take(CameraInfo, camera.info_topic(name), make_qos('best_effort', 1), told)
         for topic, qos, is_static in (
             ('/tf', _TF_QOS, False), ('/tf_static', _STATIC_TF_QOS, True),
         ):
@@ -164,8 +167,17 @@ class SweepSubscriptions:
         else:
             self._sweeps.receive(camera, output, stamp_ns, serialised)
 
-    def _on_camera_info(self, camera: str, message: CameraInfo) -> None:
-        message.header.stamp = type(message.header.stamp)()  # the rest rarely changes
+    def _on_camera_info(self, camera: str, serialised: Buffer) -> None:
+        """Look at a CameraInfo only when more of it is new than its stamp: most never change."""
+        content = bytes(memoryview(serialised)[_STAMP_END:])
+        if content == self._infos.get(camera):
+            return
+        try:
+            message = _message(serialised, CameraInfo)
+        except PerceptionError as error:
+            self._sweeps.refuse(camera, error)
+            return
+        self._infos[camera] = content
         with self._sweeps.known() as pipeline:
             pipeline.camera_info(camera, message)
 
@@ -185,9 +197,28 @@ class SweepSubscriptions:
                     self._node.get_logger().warning(f'tf: {error}')
 
 
+def _message(serialised: Buffer, kind: Any) -> Any:
+    """Return a message as rclpy has it.
+
+    :raises FusionError: it is none of this kind.
+    """
+    try:
+        return deserialize_message(bytes(serialised), kind)
+    except Exception as error:  # the middleware's own, which has no name to catch it by
+        raise FusionError(
+            f'expected a {kind.__name__}, got {len(memoryview(serialised))} bytes that are none: '
+            f'{error}; it was cut off on its way, or is of another type'
+        ) from error
+
+
 def _detections(serialised: Buffer) -> tuple[str, Detections, tuple[str, ...]]:
-    """Return the frame, the boxes of the best class each, and their ids."""
-    message: Any = deserialize_message(bytes(serialised), Detection2DArray)
+    """Return the frame, the boxes of the best class each, and their ids.
+
+    Boxes that are no numbers are left out.
+
+    :raises FusionError: it is no such message.
+    """
+    message = _message(serialised, Detection2DArray)
     boxes, scores, names, ids = [], [], [], []
     for item in message.detections:
         best = max(item.results, key=lambda result: result.hypothesis.score, default=None)
@@ -195,6 +226,8 @@ def _detections(serialised: Buffer) -> tuple[str, Detections, tuple[str, ...]]:
             continue
         x, y = item.bbox.center.position.x, item.bbox.center.position.y
         half_x, half_y = item.bbox.size_x / 2, item.bbox.size_y / 2
+        if not all(map(math.isfinite, (x, y, half_x, half_y))):
+            continue
         boxes.append((x - half_x, y - half_y, x + half_x, y + half_y))
         scores.append(best.hypothesis.score)
         names.append(str(best.hypothesis.class_id))

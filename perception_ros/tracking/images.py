@@ -64,11 +64,11 @@ class ImageTracker:
     ) -> tuple[str, ...]:
         """Return the id of each box, such as front/00000017; '' for one that has none yet.
 
-        :param threshold: least score that is published.
+        :param threshold: least score that is published, which may change from image to image.
         """
         known = self._cameras.get(camera)
         if known is None:
-            known = self._cameras[camera] = _Camera(self._tracker(threshold), stamp_ns - 1)
+            known = self._cameras[camera] = _Camera(self._tracker(), stamp_ns - 1)
         if stamp_ns < known.last_ns - JUMP_NS:
             known.tracker.reset()
             known.first = known.newest + 1
@@ -78,6 +78,8 @@ class ImageTracker:
         boxes = self._boxes(
             xyxy=found.boxes, confidence=found.scores, class_id=np.arange(len(found))
         )
+        sure = min(threshold + SURE_ABOVE, 0.95)
+        known.tracker.track_activation_threshold = known.tracker.high_conf_det_threshold = sure
         tracked = known.tracker.update(boxes, timestamp=stamp_ns / 1e9)
         ids = [''] * len(found)
         for index, number in zip(tracked.class_id, tracked.tracker_id, strict=True):
@@ -86,11 +88,9 @@ class ImageTracker:
                 ids[index] = track_id(camera, known.first + int(number))
         return tuple(ids)
 
-    def _tracker(self, threshold: float) -> Any:
-        sure = min(threshold + SURE_ABOVE, 0.95)
+    def _tracker(self) -> Any:
         return self._make(
-            lost_track_buffer=max(round(self._lost_after_s * 30), 1), frame_rate=RATE_HZ,
-            track_activation_threshold=sure, high_conf_det_threshold=sure,
+            lost_track_buffer=max(round(self._lost_after_s * 30), 1), frame_rate=RATE_HZ
         )
 
 

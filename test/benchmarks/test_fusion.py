@@ -75,7 +75,9 @@ def test_a_report_is_shown(report: FusionReport) -> None:
     assert [row[0] for row in table.rows] == ['fusion', 'plain']
     assert all(len(row) == len(table.columns) for row in table.rows)
     assert table.rows[1][table.columns.index('objects, ms')] == '-'
-    assert lines(report)[0].startswith('plain / fusion: ')
+    machine, ratio = lines(report)
+    assert machine.startswith(f'on {report.environment.cpu}, ') and 'NumPy ' in machine
+    assert ratio.startswith('plain / fusion: ')
     picture = draw(report)
     assert picture.dtype == np.uint8 and picture.shape[1:] == (1600, 3)
     assert (picture < 200).any(), 'something is drawn'

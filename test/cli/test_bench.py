@@ -120,7 +120,7 @@ def test_the_commands_of_the_page_are_commands(capsys: CAPTURE) -> None:
         if line.startswith('    perception_ros bench ')
     ]
     assert {command[1] for command in commands} == {
-        'pipeline', 'overload', 'soak', 'ingest', 'transport',
+        'pipeline', 'overload', 'soak', 'ingest', 'transport', 'fusion-live',
     }
     for command in commands:
         assert call(*command, '--help') == 0, command

@@ -12,7 +12,7 @@ import pytest
 
 from perception_ros.core.errors import FusionError
 from perception_ros.core.poses import inverse
-from perception_ros.core.types import Detections, SemanticMask
+from perception_ros.core.types import Detections, InstanceMasks, SemanticMask
 from perception_ros.evaluation.scenes import HEIGHT, LENS, Scene, SETTINGS, street, Thing, WIDTH
 from perception_ros.fusion.ground import Terrain
 from perception_ros.fusion.objects import find_objects, see_all
@@ -84,7 +84,7 @@ def seen_by(scene: Scene, view: int) -> tuple[NDArray[np.intp], NDArray[np.bool_
     return indices, reach > away - 0.3
 
 
-def ids(made: Paint) -> NDArray[np.uint8]:
+def ids_of(made: Paint) -> NDArray[np.uint8]:
     """Return the classes as indices into CLASSES, whatever else has a name."""
     table = np.full(256, NONE, np.uint8)
     table[: len(made.class_names)] = [CLASSES.index(name) for name in made.class_names]
@@ -105,7 +105,7 @@ def test_what_a_camera_shows_is_painted_and_what_it_hides_is_not(
     for scene in streets:
         made, _ = painted(with_masks(scene, boxes=boxes), scene)
         indices, free = seen_by(scene, 0)
-        classes, true = ids(made)[indices], truth(scene)[indices]
+        classes, true = ids_of(made)[indices], truth(scene)[indices]
         in_sight += int(free.sum())
         right += int((classes == true)[free].sum())
         hidden += int((~free).sum())
@@ -125,7 +125,7 @@ def test_the_road_far_away_is_painted_as_well_as_the_road_close_by(
         indices, free = seen_by(scene, 0)
         away = np.linalg.norm(scene.points[indices], axis=1)
         far = indices[free & (away > 25) & (truth(scene)[indices] == CLASSES.index('road'))]
-        right += int((ids(made)[far] == CLASSES.index('road')).sum())
+        right += int((ids_of(made)[far] == CLASSES.index('road')).sum())
         count += len(far)
     assert count > 100
     assert right > 0.95 * count
@@ -142,9 +142,9 @@ def test_a_wall_seen_past_an_edge_does_not_become_a_car() -> None:
     on_car = fusion_set.views[0].semantic['street'].class_ids[pixels[:, 1], pixels[:, 0]]
     assert np.count_nonzero(on_car == CLASSES.index('car')) > 20, 'there is something to get wrong'
     made, _ = painted(fusion_set, scene)
-    assert not (ids(made)[behind] == CLASSES.index('car')).any()
+    assert not (ids_of(made)[behind] == CLASSES.index('car')).any()
     body = indices[free & (scene.owners[indices] == 0)]
-    assert (ids(made)[body] == CLASSES.index('car')).mean() > 0.95
+    assert (ids_of(made)[body] == CLASSES.index('car')).mean() > 0.95
 
 
 def test_without_masks_boxes_paint_their_own_points_alone() -> None:
@@ -158,6 +158,19 @@ def test_without_masks_boxes_paint_their_own_points_alone() -> None:
     mine = made.classes == 0
     assert (made.objects[mine] == 1).all()
     assert (made.scores[mine] == objects.scores[0]).all()
+
+
+def test_an_instance_mask_paints_as_a_box_does() -> None:
+    """What lies in the box beside the mask, the wall, was never the object's."""
+    scene = Scene((CAR, WALL))
+    ids = shown(scene, 0.0).class_ids
+    masks = InstanceMasks((ids == CLASSES.index('car')).astype(np.uint16))
+    view = replace(scene.fusion_set.views[0], instances=masks)
+    made, _ = painted(replace(scene.fusion_set, views=(view,)), scene)
+    indices, free = seen_by(scene, 0)
+    body = indices[free & (scene.owners[indices] == 0)]
+    assert (ids_of(made)[body] == CLASSES.index('car')).mean() > 0.9
+    assert not (made.classes != NONE)[scene.owners == 1].any()
 
 
 def test_of_two_cameras_the_one_counts_that_sees_a_point_further_from_its_border() -> None:

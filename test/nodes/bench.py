@@ -40,9 +40,9 @@ def image(stamp_s: int = 1, frame_id: str = 'front_optical', **box: Any) -> Imag
 class Bench:
     """A perception node and a test node, each in a context and a thread of its own."""
 
-    def __init__(self, bundle: Path) -> None:
+    def __init__(self, bundle: Path, domain: int | None = None) -> None:
         self.bundle = bundle
-        self.domain = free_domain()
+        self.domain = free_domain() if domain is None else domain
         self.heard: dict[str, list[Any]] = {}
         self._stoppers: list[Callable[[], None]] = []
         self._clients: dict[str, Any] = {}

@@ -15,6 +15,7 @@ pytest.importorskip('vision_msgs', reason='needs vision_msgs')
 pytest.importorskip('tf2_msgs', reason='needs tf2_msgs')
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.lifecycle import TransitionCallbackReturn
 from sensor_msgs.msg import PointCloud2
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3DArray
@@ -251,3 +252,13 @@ def test_a_camera_that_goes_and_comes_back() -> None:
             vehicle.look(second * S, 'rear' if second in (1, 7) else 'front')
             assert len(fused(vehicle, objects, second * S).detections) == 1
         said(vehicle, 'camera rear in fusion', 'sweeps/s')
+
+
+def test_who_is_silent_is_told_with_what_can_be_seen_of_it() -> None:
+    """A wrong topic looks like a dead sensor; only the node can tell them apart."""
+    with closing(Vehicle('front', lidar__topic='/velodyne')) as vehicle:
+        assert vehicle.node.trigger_configure() is TransitionCallbackReturn.SUCCESS
+        assert vehicle.node.trigger_activate() is TransitionCallbackReturn.SUCCESS
+        said(vehicle, 'lidar', 'no sweeps: nobody publishes /velodyne')
+        vehicle.me.create_publisher(Detection3DArray, '/velodyne', 1)
+        said(vehicle, 'lidar', 'Detection3DArray', 'expected sensor_msgs/msg/PointCloud2')

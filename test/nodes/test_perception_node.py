@@ -445,7 +445,7 @@ def test_latency_and_diagnostics_are_published(bench: Bench) -> None:
         if status.name.endswith('camera left') and status.level == b'\x02'
     ]
     assert silent, 'a silent camera is an error that a planner can see'
-    assert 'silent, nobody publishes /left/image_raw' in silent[0].message
+    assert 'no frames: nobody publishes /left/image_raw' in silent[0].message
     told = {
         status.name.removeprefix('perception/perception_node: '):
         {kv.key: kv.value for kv in status.values}

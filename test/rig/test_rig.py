@@ -22,7 +22,12 @@ import time
 
 import pytest
 
-from perception_ros.benchmarks.live.reports import IngestReport, PipelineReport, SoakReport
+from perception_ros.benchmarks.live.reports import (
+    FusionLiveReport,
+    IngestReport,
+    PipelineReport,
+    SoakReport,
+)
 from perception_ros.benchmarks.live.settings import Serving, Stream, Timing
 from perception_ros.benchmarks.schema import read_report
 from perception_ros.rig.compare import compare, Contender
@@ -164,3 +169,15 @@ def is_there(pid: int) -> bool:
         return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
     except OSError:
         return False
+
+
+def test_each_sweep_comes_out_of_the_fusion_node(tmp_path: Path, capsys: CAPTURE) -> None:
+    """Small and slow enough for any machine: what is held is that all is wired and accounted."""
+    read = report(
+        tmp_path, 'fusion-live', '--cameras', 2, '--size', '320x240', '--rate', 10,
+        '--lidar-rate', 5, '--points', 2000, '--transport', ROOMY, '--seconds', 3, '--warm-up', 2,
+    )
+    assert isinstance(read, FusionLiveReport), capsys.readouterr()
+    assert read.sweeps == pytest.approx(15, abs=3)
+    assert read.lost == 0, capsys.readouterr().out
+    assert 'sweeps were lost' in capsys.readouterr().out

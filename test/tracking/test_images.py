@@ -1,4 +1,4 @@
-"""Boxes keep their ids in a camera's images, by the library itself: frames lost, clocks set back."""
+"""Boxes keep their ids in an image, by the library itself: frames lost, clocks set back."""
 
 from __future__ import annotations
 
@@ -73,6 +73,17 @@ def test_a_low_score_keeps_a_track_and_begins_none() -> None:
     low = boxes((100, 100), (600, 100), scores=(0.32, 0.32))
     for frame in range(5, 10):
         assert ids(tracker, frame, low) == [known[0], '']
+
+
+def test_a_threshold_that_is_raised_counts_from_the_next_image() -> None:
+    """It may change while the node runs, and the tracker was made before."""
+    tracker = ImageTracker(1.0)
+    for frame in range(3):
+        tracker.ids('front', START_NS + frame * FRAME_NS, boxes((100, 100), scores=(0.6,)), 0.3)
+    both = boxes((100, 100), (600, 100), scores=(0.6, 0.6))
+    for frame in range(3, 6):
+        found = tracker.ids('front', START_NS + frame * FRAME_NS, both, 0.55)
+    assert found == (track_id('front', 1), '')
 
 
 def test_a_camera_that_comes_back_soon_knows_its_boxes_and_later_does_not() -> None:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 import pytest
 
 from perception_ros.fusion.types import Objects, Tracks
-from perception_ros.tracking.objects import LOST_AFTER_S, ObjectTracker
+from perception_ros.tracking.objects import ObjectTracker
+from perception_ros.tracking.track import LOST_AFTER_S
 
 STEP_NS = 100_000_000
 START_NS = 1_000_000_000_000

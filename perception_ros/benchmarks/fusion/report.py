@@ -128,7 +128,10 @@ def grid(report: FusionReport) -> Grid:
 
 def lines(report: FusionReport) -> list[str]:
     """Return what is said below the table."""
+    here = report.environment
     return [
+        f'on {here.cpu}, {here.cores} cores, Python {here.python.split()[-1]}, NumPy '
+        f'{here.packages.get("numpy", "?")}; OpenCV in one thread',
         f'plain / fusion: {with_range(report.ratio)}, {report.rounds} rounds; both give '
         f'{report.agreement:.1%} of the points that both paint the same class. The plain loop '
         'knows no ground, nothing hidden and no objects in space.'

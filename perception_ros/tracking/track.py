@@ -1,0 +1,197 @@
+"""One thing that is followed: a Kalman filter of a constant velocity over the ground."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perception_ros.fusion.types import Objects, Tracks
+
+ACCELERATION_M_S2 = 3.0
+"""Standard deviation of what a road user does in the next moment: braking, turning."""
+FIRST_SPEED_M_S, FIRST_WALK_M_S = 8.0, 1.5
+"""Standard deviation of the speed of what is seen for the first time, and of people on foot."""
+LOST_AFTER_S = 1.0
+"""How long a told track lives unseen."""
+DOUBTED_AFTER_S = 0.35
+"""How long one lives that was seen once."""
+TOLD_AFTER = 2
+"""Sights."""
+VAGUE_M = 1.0
+"""Standard deviation of where a track is beyond which it is not told while it is unseen."""
+MOVING_M_S = 1.5
+"""What is faster faces where it goes."""
+_SIZE_WEIGHT = 0.3
+ON_FOOT = ('person', 'pedestrian')
+
+
+@dataclass(slots=True)
+class Track:
+    """What is known of one thing, over the ground of a frame in which the world stands still.
+
+    state: x, y, vx, vy, m and m/s; covariance: float64 [4, 4]; size: float64 [3] m; heading: None
+    while it cannot be told; object: which one of the last sweep's it is, -1: none; ids: what
+    cameras call it; labels: how much speaks for each class.
+    """
+
+    number: int
+    state: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    z: float
+    z_variance: float
+    size: NDArray[np.float64]
+    heading: float | None
+    label: str
+    score: float
+    by_camera: bool
+    first_ns: int
+    seen_ns: int
+    sights: int = 1
+    object: int = -1
+    ids: set[str] = field(default_factory=set)
+    labels: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether it was seen often enough."""
+        return self.sights >= TOLD_AFTER
+
+    @property
+    def is_told(self) -> bool:
+        """Whether others should know of it: it is there, and where is known."""
+        is_seen = self.object >= 0
+        return self.is_confirmed and (
+            is_seen or float(np.trace(self.covariance[:2, :2])) < VAGUE_M**2
+        )
+
+    def is_lost(self, now_ns: int) -> bool:
+        """Whether it was not seen for too long."""
+        patience_s = LOST_AFTER_S if self.is_confirmed else DOUBTED_AFTER_S
+        return (now_ns - self.seen_ns) / 1e9 > patience_s
+
+    def predict(self, seconds: float) -> None:
+        """Go on at the same velocity."""
+        step = np.eye(4)
+        step[0, 2] = step[1, 3] = seconds
+        self.state = step @ self.state
+        # a constant acceleration that is drawn anew in each step
+        gain = np.array([seconds**2 / 2, seconds]) * ACCELERATION_M_S2
+        noise = np.zeros((4, 4))
+        noise[:2, :2], noise[2:, 2:] = np.eye(2) * gain[0] ** 2, np.eye(2) * gain[1] ** 2
+        noise[:2, 2:] = noise[2:, :2] = np.eye(2) * gain[0] * gain[1]
+        self.covariance = step @ self.covariance @ step.T + noise
+        self.object = -1
+
+    def _correct(self, place: NDArray[np.float64], spread: NDArray[np.float64]) -> None:
+        """Take in a place [2] with its covariance [2, 2]."""
+        gain = self.covariance[:, :2] @ np.linalg.inv(self.covariance[:2, :2] + spread)
+        self.state = self.state + gain @ (place - self.state[:2])
+        kept = np.eye(4)
+        kept[:, :2] -= gain
+        # Joseph's form: symmetric and positive whatever is rounded
+        self.covariance = kept @ self.covariance @ kept.T + gain @ spread @ gain.T
+
+    def take(
+        self,
+        objects: Objects,
+        index: int,
+        place: NDArray[np.float64],
+        spread: NDArray[np.float64],
+        turn: float,
+    ) -> None:
+        """Take in a sight of it.
+
+        :param place: of the object in the track's frame, [3]; spread: its covariance over the
+            ground, [2, 2]; turn: of the objects' frame about z.
+        """
+        self._correct(place[:2], spread)
+        variance = float(objects.covariances[index, 2, 2])
+        weight = self.z_variance / (self.z_variance + variance)
+        self.z += weight * (float(place[2]) - self.z)
+        self.z_variance = max((1 - weight) * self.z_variance, variance / 10)
+        # What is guessed by a camera alone does not change a size that points have shown.
+        by_camera = bool(objects.by_camera[index])
+        if not by_camera or self.by_camera:
+            self.size += _SIZE_WEIGHT * (objects.sizes[index] - self.size)
+        self.by_camera = by_camera
+        label = objects.class_names[objects.labels[index]]
+        self.score = float(objects.scores[index])
+        self.labels[label] = 0.9 * self.labels.get(label, 0.0) + self.score
+        self.label = max(self.labels, key=lambda name: self.labels[name])
+        self.heading = self._facing(float(objects.yaws[index]) + turn)
+        self.object, self.seen_ns = index, objects.stamp_ns
+        self.sights += 1
+
+    def _facing(self, yaw: float) -> float | None:
+        """Return where it faces: where it goes, if it moves, for boxes have no front."""
+        vx, vy = float(self.state[2]), float(self.state[3])
+        if math.hypot(vx, vy) > MOVING_M_S:
+            way = math.atan2(vy, vx)
+            if math.isnan(yaw):
+                return way
+            return yaw if math.cos(yaw - way) >= 0 else yaw + math.pi
+        if math.isnan(yaw):
+            return self.heading
+        if self.heading is not None and math.cos(yaw - self.heading) < 0:
+            return yaw + math.pi
+        return yaw
+
+
+def begun(
+    number: int,
+    objects: Objects,
+    index: int,
+    place: NDArray[np.float64],
+    spread: NDArray[np.float64],
+    turn: float,
+) -> Track:
+    """Return the track of an object that is seen for the first time; parameters as `take`'s."""
+    label = objects.class_names[objects.labels[index]]
+    speed_m_s = FIRST_WALK_M_S if label.lower() in ON_FOOT else FIRST_SPEED_M_S
+    covariance = np.eye(4) * speed_m_s**2
+    covariance[:2, :2] = spread
+    yaw = float(objects.yaws[index])
+    return Track(
+        number, np.array([place[0], place[1], 0, 0]), covariance, float(place[2]),
+        float(objects.covariances[index, 2, 2]), objects.sizes[index].copy(),
+        None if math.isnan(yaw) else yaw + turn, label, float(objects.scores[index]),
+        bool(objects.by_camera[index]), objects.stamp_ns, objects.stamp_ns, object=index,
+        labels={label: float(objects.scores[index])},
+    )
+
+
+def together(tracks: Sequence[Track], stamp_ns: int, frame_id: str) -> Tracks:
+    """Return tracks as they are published."""
+    names = tuple(sorted({track.label for track in tracks}))
+    count = len(tracks)
+    centres, velocities = np.zeros((count, 3)), np.zeros((count, 3))
+    covariances, doubts = np.zeros((count, 3, 3)), np.zeros((count, 3, 3))
+    for row, track in enumerate(tracks):
+        centres[row, :2], centres[row, 2] = track.state[:2], track.z
+        velocities[row, :2] = track.state[2:]
+        covariances[row, :2, :2] = track.covariance[:2, :2]
+        covariances[row, 2, 2] = track.z_variance
+        doubts[row, :2, :2] = track.covariance[2:, 2:]
+    yaws = [math.nan if track.heading is None else track.heading for track in tracks]
+    wrapped = [math.remainder(yaw, 2 * math.pi) for yaw in yaws]
+    return Tracks(
+        stamp_ns=stamp_ns,
+        frame_id=frame_id,
+        ids=np.array([track.number for track in tracks], np.int64),
+        centres=centres,
+        sizes=np.array([track.size for track in tracks]).reshape(-1, 3),
+        yaws=np.array(wrapped, np.float64),
+        covariances=covariances,
+        velocities=velocities,
+        velocity_covariances=doubts,
+        ages=np.array([(stamp_ns - track.first_ns) / 1e9 for track in tracks], np.float64),
+        scores=np.array([track.score for track in tracks], np.float32),
+        labels=np.array([names.index(track.label) for track in tracks], np.int32),
+        by_camera=np.array([track.by_camera for track in tracks], np.bool_),
+        objects=np.array([track.object for track in tracks], np.int64),
+        class_names=names,
+    )

@@ -1,0 +1,157 @@
+"""The way of a sweep without ROS: how cameras look at it, and what an error costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import pytest
+
+from perception_ros.core.poses import pose
+from perception_ros.core.types import Detections, SemanticMask
+from perception_ros.fusion.config import FusionCameraConfig, FusionConfig
+from perception_ros.fusion.matcher import MatchedImage, MatchedSweep
+from perception_ros.fusion.pipeline import ImageOutputs, PlacedSweep, SweepPipeline
+from perception_ros.fusion.types import Sweep
+from test.builders import MS
+
+S = 1_000_000_000
+SPEED_M_S = 20.0
+STILL = (0.0, 0.0, 0.0, 1.0)
+OPTICAL = (-0.5, 0.5, -0.5, 0.5)
+POINTS = np.array([[10, 0, -1.8], [np.nan, 0, 0]], np.float32)
+
+
+class Info:
+    """A CameraInfo of 640x480 without distortion."""
+
+    def __init__(self, width: int = 640, height: int = 480) -> None:
+        self.width, self.height = width, height
+        self.distortion_model, self.d = 'plumb_bob', [0.0] * 5
+        self.k = [400.0, 0, 319.5, 0, 400, 239.5, 0, 0, 1]
+        self.r = np.eye(3).reshape(9)
+        self.p = [400.0, 0, 319.5, 0, 0, 400, 239.5, 0, 0, 0, 1, 0]
+        self.binning_x = self.binning_y = 0
+        self.roi = Region()
+
+
+class Region:
+    """All of the image."""
+
+    x_offset = y_offset = width = height = 0
+    do_rectify = False
+
+
+def pipeline(*, odometry: bool = True, **changes: Any) -> SweepPipeline:
+    """Return one of a vehicle that drives ahead, and whose camera is 1 m before its LiDAR."""
+    cameras = {'front': FusionCameraConfig(), 'rear': FusionCameraConfig()}
+    made = SweepPipeline(FusionConfig(cameras=cameras, **changes))
+    made.transform('base_link', 'lidar', 0, pose((0, 0, 1.8), STILL), is_static=True)
+    made.transform('base_link', 'front', 0, pose((1, 0, 1.8), OPTICAL), is_static=True)
+    for step in range(20 * odometry):
+        stamp_ns = S + 20 * step * MS
+        away_m = SPEED_M_S * stamp_ns / S
+        made.transform('odom', 'base_link', stamp_ns, pose((away_m, 0, 0), STILL), is_static=False)
+    made.camera_info('front', Info())
+    return made
+
+
+def matched(sweep_ns: int, image_ns: int, *cameras: str) -> MatchedSweep:
+    images = {name: MatchedImage(image_ns, {}) for name in cameras or ('front',)}
+    missing = tuple({'front', 'rear'} - {*images})
+    return MatchedSweep(Sweep(sweep_ns, 0, 'lidar', POINTS), images, missing)
+
+
+def outputs(frame_id: str = 'front', **changes: Any) -> ImageOutputs:
+    found = Detections(
+        np.array([[300, 200, 340, 400]], np.float32), np.ones(1, np.float32),
+        np.zeros(1, np.int32), ('car',),
+    )
+    return ImageOutputs(frame_id, **{'detections': found, **changes})
+
+
+def front_of(placed: PlacedSweep) -> NDArray[np.float64]:
+    """Return where the LiDAR's point is for the camera."""
+    [view] = placed.fusion_set.views
+    return np.asarray((view.camera_from_lidar @ [10, 0, -1.8, 1])[:3])
+
+
+@pytest.mark.parametrize('image_ms', [1060, 1100, 1137])
+def test_the_motion_between_sweep_and_image_is_taken_out(image_ms: int) -> None:
+    """Later by 37 ms at 20 m/s the camera is 0.74 m nearer to what the beam has met."""
+    made = pipeline()
+    placed = made.place(matched(1100 * MS, image_ms * MS), {'front': outputs()})
+    nearer_m = SPEED_M_S * (image_ms - 1100) / 1000
+    np.testing.assert_allclose(front_of(placed), [0, 1.8, 9 - nearer_m], atol=1e-9)
+    assert placed.is_compensated
+    assert (placed.frame_id, placed.fixed_frame_id) == ('base_link', 'odom')
+    assert placed.fixed_from_output[0, 3] == pytest.approx(SPEED_M_S * 1.1)
+
+
+def test_without_odometry_both_are_of_one_moment_and_that_is_said() -> None:
+    placed = pipeline(odometry=False).place(matched(1100 * MS, 1137 * MS), {'front': outputs()})
+    np.testing.assert_allclose(front_of(placed), [0, 1.8, 9], atol=1e-9)
+    assert not placed.is_compensated
+    assert placed.fixed_frame_id == 'base_link', 'tracks live where the objects do'
+
+
+def test_nobody_wants_the_motion_out_where_there_is_no_fixed_frame() -> None:
+    made = pipeline(odometry=False, fixed_frame='')
+    placed = made.place(matched(1100 * MS, 1137 * MS), {'front': outputs()})
+    assert placed.is_compensated
+    assert made.is_placed(matched(S, S).sweep)
+
+
+@pytest.mark.parametrize(('stamp_ms', 'may_go'), [(1380, True), (1400, False), (2400, True)],
+                         ids=['known', 'to come', 'given up'])
+def test_a_sweep_waits_for_odometry_that_is_on_its_way(stamp_ms: int, may_go: bool) -> None:
+    """It is known up to 1.38 s; what has been silent for longer than a sweep may wait is dead."""
+    assert pipeline().is_placed(matched(stamp_ms * MS, S).sweep) is may_go
+
+
+def of_another_size() -> ImageOutputs:
+    mask = SemanticMask(np.zeros((200, 640), np.uint8), ('road',))
+    return outputs(semantic={'scene': mask})
+
+
+@pytest.mark.parametrize(('said', 'why'), [
+    pytest.param(outputs('nowhere'), "'nowhere'", id='frame'),
+    pytest.param(outputs(''), 'name no frame', id='no frame'),
+    pytest.param(of_another_size(), '640x200', id='size'),
+    pytest.param(ImageOutputs('front', problems=('it is cut off',)), 'cut off', id='damaged'),
+])
+def test_what_is_wrong_with_a_camera_costs_its_part_alone(said: ImageOutputs, why: str) -> None:
+    made = pipeline()
+    placed = made.place(matched(1100 * MS, 1100 * MS), {'front': said})
+    assert why in placed.problems['front']
+    assert placed.fusion_set.missing == ('front', 'rear')
+    fused = made.fuse(placed)
+    assert len(fused.objects) == 0
+    assert fused.paint is not None and len(fused.paint.classes) == len(POINTS)
+    good = made.place(matched(1100 * MS, 1100 * MS), {'front': outputs()})
+    assert not good.problems and good.fusion_set.missing == ('rear',)
+
+
+def test_a_mask_that_cannot_be_used_leaves_the_boxes() -> None:
+    said = outputs(problems=('semantic/scene: nobody has said what its ids mean',))
+    placed = pipeline().place(matched(1100 * MS, 1100 * MS), {'front': said})
+    assert 'ids mean' in placed.problems['front']
+    [view] = placed.fusion_set.views
+    assert view.detections is not None and not view.semantic
+
+
+def test_a_lens_that_nobody_knows_is_asked_for_by_its_topic() -> None:
+    placed = pipeline().place(
+        matched(1100 * MS, 1100 * MS, 'front', 'rear'), {'front': outputs(), 'rear': outputs()}
+    )
+    assert '/rear/camera_info' in placed.problems['rear']
+    assert [view.camera for view in placed.fusion_set.views] == ['front']
+
+
+def test_clocks_that_are_apart_are_told_from_results_that_are_late() -> None:
+    here = matched(1100 * MS, 1100 * MS)
+    apart = MatchedSweep(here.sweep, {}, ('front', 'rear'), {'front': 395 * S, 'rear': 80 * MS})
+    placed = pipeline().place(apart, {})
+    assert list(placed.problems) == ['front']
+    assert '+395.0 s' in placed.problems['front']
