@@ -28,6 +28,8 @@ _SIZES = MappingProxyType({
     'car': ClassSize(4.4, 1.8, 1.55, 0.10),
     'van': ClassSize(5.2, 2.0, 2.2, 0.15),
     'truck': ClassSize(7.5, 2.5, 3.0, 0.30),
+    'construction_vehicle': ClassSize(6.5, 2.7, 3.1, 0.35),
+    'caravan': ClassSize(6.0, 2.2, 2.6, 0.20),
     'bus': ClassSize(11.5, 2.6, 3.3, 0.20),
     'trailer': ClassSize(11.0, 2.5, 3.7, 0.25),
     'train': ClassSize(16.0, 2.6, 3.5, 0.30),
@@ -42,7 +44,7 @@ _SIZES = MappingProxyType({
 _ALIASES = MappingProxyType({
     'pedestrian': 'person', 'person_sitting': 'person', 'cyclist': 'rider',
     'motorbike': 'motorcycle', 'bike': 'bicycle', 'tram': 'train', 'lorry': 'truck',
-    'construction_vehicle': 'truck', 'traffic_cone': 'cone', 'caravan': 'van',
+    'traffic_cone': 'cone',
 })
 
 

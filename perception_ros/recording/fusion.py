@@ -164,12 +164,10 @@ def _count(
 
 
 def _painted_as(name: str, painted: Paint) -> NDArray[np.bool_]:
-    """Say which points are painted as a class, by its name or by what a model calls it."""
-    names = painted.class_names
-    if name in names:
-        return np.asarray(painted.classes == names.index(name))
-    alike = [i for i, other in enumerate(names) if class_key(other) == class_key(name)]
-    return np.isin(painted.classes, alike)
+    """Say which points are painted as a class, whatever a model calls it."""
+    key = class_key(name)
+    numbers = [i for i, other in enumerate(painted.class_names) if class_key(other) == key]
+    return np.isin(painted.classes, numbers)
 
 
 def _above_bottom(true: TrueObject, points: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -140,7 +140,8 @@ def test_boxes_all_over_the_image_are_no_error() -> None:
 
 @pytest.mark.parametrize(('name', 'key'), [
     ('Pedestrian', 'person'), ('Person_sitting', 'person'), ('traffic cone', 'cone'),
-    ('construction_vehicle', 'truck'), ('Car', 'car'), ('MOTORBIKE', 'motorcycle'), ('fox', 'fox'),
+    ('Construction Vehicle', 'construction_vehicle'), ('Car', 'car'), ('MOTORBIKE', 'motorcycle'),
+    ('fox', 'fox'),
 ])
 def test_data_sets_and_models_call_things_differently(name: str, key: str) -> None:
     assert class_key(name) == key

@@ -103,6 +103,18 @@ def test_what_stands_before_a_thing_does_not_draw_it_near() -> None:
         assert all(item.in_place for item in compared(scene, scene.objects()))
 
 
+def test_a_hedge_that_goes_on_behind_a_thing_is_not_of_it() -> None:
+    """It has no gap in range by which it could be parted from who stands before it."""
+    scene = Scene((Thing('person', 12, 0, 0, (0.6, 0.6, 1.75)),))
+    back = np.arange(12, 20, 0.2)
+    hedge = np.stack([back, 0.02 * back, np.full_like(back, -0.6)], axis=1)
+    points = np.concatenate([scene.points, hedge.astype(np.float32)])
+    given = replace(scene.fusion_set, sweep=Sweep(0, 0, 'lidar', points))
+    found = fused(given, scene.base_from_lidar)
+    assert found.sizes[0, :2].max() < 1.5
+    assert found.centres[0, :2] == pytest.approx((12, 0), abs=0.5)
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     yaw=st.floats(-np.pi, np.pi), x=st.floats(-1e4, 1e4), y=st.floats(-1e4, 1e4),
