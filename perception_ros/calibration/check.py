@@ -248,14 +248,14 @@ _MISTAKES: Mapping[str, Callable[[Matrix], Matrix]] = {
 
 def _mistakes(sights: Sequence[Sight], search: Search, given: Estimate) -> list[Fault]:
     """Return the mistake that explains the images better than a small turn does."""
-    best, said = given, ''
+    best, said = (0.0 if given.verdict == 'unclear' else given.sure), ''
     coarse = replace(search, step_deg=2 * search.step_deg)
     for text, mended in _MISTAKES.items():
         other = estimate(
             (sight._replace(camera_from_lidar=mended(sight.camera_from_lidar))
              for sight in sights[:_FEW]), coarse)
-        if other.verdict != 'unclear' and other.clear > best.clear:
-            best, said = other, text
+        if other.verdict != 'unclear' and other.sure > best:
+            best, said = other.sure, text
     return [Fault('error', f'the image fits if {said}')] if said else []
 
 

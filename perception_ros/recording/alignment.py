@@ -25,7 +25,7 @@ class AlignmentFigures(BaseModel):
     """
 
     name: str
-    error_deg: float
+    error_deg: float | None
     n: int
     agrees: int
     refuted: int
@@ -38,7 +38,8 @@ class AlignmentFigures(BaseModel):
 def measure(paths: Iterable[Path], search: Search | None = None) -> list[AlignmentFigures]:
     """Turn the cameras of labelled sweeps by known angles, both ways about each axis, and check.
 
-    Each image by itself, then all images of the cameras that have several.
+    Each image by itself, then all images of the cameras that have several. Before that, points
+    over images of other places, where the only right answer is that they tell nothing.
 
     :raises DatasetError: a path is no labelled data.
     """
@@ -49,7 +50,7 @@ def measure(paths: Iterable[Path], search: Search | None = None) -> list[Alignme
             sights.setdefault(name, []).append(sight)
     single = [[sight] for group in sights.values() for sight in group]
     several = [group for group in sights.values() if len(group) > 1]
-    found = []
+    found = [_of_others([sight for group in sights.values() for sight in group], search)]
     for name, groups in (('one image', single), ('all images of a camera', several)):
         found += [_figures(name, error, groups, search) for error in INJECTED_DEG if groups]
     return found
@@ -77,6 +78,19 @@ def _figures(
         name=name, error_deg=error_deg, n=counts['n'], agrees=counts['agrees'],
         refuted=counts['refuted'], unclear=counts['unclear'], right=counts['right'],
         left_p50_deg=float(np.median(left)) if left else None,
+    )
+
+
+def _of_others(sights: Sequence[Sight], search: Search) -> AlignmentFigures:
+    counts: Counter[str] = Counter()
+    for place, sight in enumerate(sights):
+        height, width = sight.grey.shape
+        for other in (*sights[:place], *sights[place + 1 :]):
+            grey = np.asarray(cv2.resize(other.grey, (width, height)), np.uint8)
+            counts[estimate([sight._replace(grey=grey)], search).verdict] += 1
+    return AlignmentFigures(
+        name='image of another place', error_deg=None, n=counts.total(), agrees=counts['agrees'],
+        refuted=counts['refuted'], unclear=counts['unclear'], right=0, left_p50_deg=None,
     )
 
 
