@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from perception_ros.bags.writer import BagWriter
 from perception_ros.core.poses import inverse, Matrix
+from perception_ros.evaluation.scenes import LENS, street
 from perception_ros.recording import Recorder, RecordOptions
 from perception_ros.recording.kitti import POINT
-from test.fusion.scenes import LENS, street
 
 SMALL = LENS.for_image(640, 360)
 SEEDS = (1, 2, 3)

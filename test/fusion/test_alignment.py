@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 import pytest
 
 from perception_ros.core.poses import inverse
+from perception_ros.evaluation.scenes import LENS, Scene, street, Thing
 from perception_ros.fusion.alignment import estimate, Search, Sight
 from perception_ros.fusion.edges import Edges, find_edges, rings_of
-from test.fusion.scenes import LENS, Scene, street, Thing
 
 SMALL = LENS.for_image(640, 360)
 SEARCH = Search()
@@ -130,7 +130,7 @@ class TestEdges:
         points = street(1).points
         points = points[np.isfinite(points).all(axis=1)].astype(np.float64)
         up = np.arctan2(points[:, 2], np.hypot(points[:, 0], points[:, 1]))
-        rings = rings_of(points)
+        rings = rings_of(points.astype(np.float64))
         assert max(np.ptp(up[rings == ring]) for ring in np.unique(rings)) < 1e-4
 
     def test_rings_are_told_from_elevation_where_there_is_no_order(self) -> None:
