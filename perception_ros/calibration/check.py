@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cv2
@@ -231,6 +231,8 @@ def _about_z(degrees: float) -> Matrix:
     return matrix
 
 
+_FEW = 3
+"""Images in which a mistake shows that is as large as these."""
 _MISTAKES: Mapping[str, Callable[[Matrix], Matrix]] = {
     'the camera frame has x forward and z up instead of being an optical one; name the optical '
     'frame in the header of the images': lambda known: _OPTICAL_FROM_BODY @ known,
@@ -246,13 +248,14 @@ _MISTAKES: Mapping[str, Callable[[Matrix], Matrix]] = {
 
 def _mistakes(sights: Sequence[Sight], search: Search, given: Estimate) -> list[Fault]:
     """Return the mistake that explains the images better than a small turn does."""
-    best, said = given, ''
+    best, said = (0.0 if given.verdict == 'unclear' else given.sure), ''
+    coarse = replace(search, step_deg=2 * search.step_deg)
     for text, mended in _MISTAKES.items():
         other = estimate(
             (sight._replace(camera_from_lidar=mended(sight.camera_from_lidar))
-             for sight in sights), search)
-        if other.verdict != 'unclear' and other.clear > best.clear:
-            best, said = other, text
+             for sight in sights[:_FEW]), coarse)
+        if other.verdict != 'unclear' and other.sure > best:
+            best, said = other.sure, text
     return [Fault('error', f'the image fits if {said}')] if said else []
 
 

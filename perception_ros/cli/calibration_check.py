@@ -38,7 +38,7 @@ def calibration_check(
         int, typer.Option(min=1, help='Sweeps that are looked at, spread evenly over the bag.')
     ] = 10,
     reach: Annotated[
-        float, typer.Option(min=1, max=10, help='Degrees to each side that are searched.')
+        float, typer.Option(min=1, max=6, help='Degrees to each side that are searched.')
     ] = 3.5,
     rectified: Annotated[
         bool, typer.Option('--rectified', help='The images are rectified: P counts, not K and D.')
@@ -92,8 +92,8 @@ def _print(console: Console, report: Report) -> None:
         _say(console, f'{name}: {item.said()}', '')
         for fault in item.faults:
             _say(console, f'{name}: {fault.text}', 'red' if fault.level == 'error' else 'yellow')
-    _say(console, 'Degrees by which the camera would have to be turned, and how far that varies '
-         'over parts of the images. Translations are not judged.', 'dim')
+    _say(console, 'Degrees by which the camera would have to be turned. Translations are not '
+         'judged.', 'dim')
 
 
 def _say(console: Console, text: str, style: str) -> None:
@@ -104,8 +104,5 @@ def _figures(item: Checked) -> list[str]:
     found = item.estimate
     if found is None:
         return ['-'] * 5
-    turns = zip(found.correction_deg, found.spread_deg, strict=True)
-    return [
-        str(found.edges), *(f'{turn:+.1f}±{spread:.1f}' for turn, spread in turns),
-        f'{found.sure:.0%}',
-    ]
+    turns = (f'{turn:+.1f}' for turn in found.correction_deg)
+    return [str(found.edges), *turns, f'{found.sure:.0%}']

@@ -31,14 +31,15 @@ def evaluate_calibration_check(
 
 def _print(console: Console, figures: Sequence[AlignmentFigures]) -> None:
     table = Table('checked with', box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column('axis')
     for column in (
         'error, deg', 'n', 'agrees', 'refuted', 'rightly', 'unclear', 'left after it, deg'
     ):
         table.add_column(column, justify='right')
     for item in figures:
         table.add_row(
-            item.name, f'{item.error_deg:g}', str(item.n), str(item.agrees), str(item.refuted),
-            str(item.right), str(item.unclear),
+            item.name, item.axis, '-' if item.error_deg is None else f'{item.error_deg:g}',
+            *map(str, (item.n, item.agrees, item.refuted, item.right, item.unclear)),
             '-' if item.left_p50_deg is None else f'{item.left_p50_deg:.2f}',
         )
     console.print(table)

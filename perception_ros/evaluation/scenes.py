@@ -163,6 +163,26 @@ class Scene:
             ))
         return FusionSet(Sweep(0, 0, 'lidar', self.points), tuple(views))
 
+    def picture(self, lens: CameraModel, heading: float = 0.0) -> NDArray[np.uint8]:
+        """Return what a camera sees, uint8 [H, W] grey: a shade for each thing, road and sky."""
+        camera_from_base = self.camera_from_base(heading)
+        rows, columns = np.mgrid[: lens.height, : lens.width] + 0.5
+        pixels = np.stack([columns.ravel(), rows.ravel()], axis=1)
+        rays = lens.rays(pixels) @ camera_from_base[:3, :3]
+        eye = -camera_from_base[:3, :3].T @ camera_from_base[:3, 3]
+        random = np.random.default_rng(self.seed)
+        height = eye[2] - self.ground @ [eye[0], eye[1], 1]
+        fall = rays[:, 2] - rays[:, :2] @ self.ground[:2]
+        with np.errstate(divide='ignore'):
+            reach = np.where(fall < 0, -height / fall, np.inf)
+        shades = np.where(fall < 0, 90.0, 200.0)
+        for thing in self.things:
+            distance = _meet(eye, rays, thing, self.ground)
+            nearer = distance < reach
+            reach[nearer], shades[nearer] = distance[nearer], random.uniform(20, 240)
+        noisy = shades + random.normal(0, 2, len(shades))
+        return np.clip(noisy, 0, 255).astype(np.uint8).reshape(lens.height, lens.width)
+
     def with_things(self, *more: Thing) -> Scene:
         """Return the scene with more in it."""
         return replace(self, things=(*self.things, *more))

@@ -25,6 +25,8 @@ _NEAREST_M = 1.5
 _BIN_RAD = np.radians(0.42)
 """Height of a ring where nothing says which a point is of: that of 64 beams over 27 degrees."""
 _MOST_RINGS = 256
+_BACK_RAD = 0.03
+"""By more than points of one beam are out of order."""
 
 
 class Edges(NamedTuple):
@@ -61,10 +63,12 @@ def rings_of(points: Array) -> NDArray[np.intp]:
     """Return a number for each of the points [N, 3] that those of the same beam share.
 
     Drivers write beam after beam, or all beams of a direction at a time. In the first case the
-    azimuth comes round once a beam; otherwise elevation tells the beams apart, roughly.
+    azimuth goes back once a beam; otherwise elevation tells the beams apart, roughly.
     """
     around = np.arctan2(points[:, 1], points[:, 0])
-    turns = np.concatenate([[0], np.cumsum(np.abs(np.diff(around)) > np.pi)])
+    steps = np.diff(around)
+    back = steps * np.sign(np.median(steps)) < -_BACK_RAD
+    turns = np.concatenate([[0], np.cumsum(back)])
     if 4 <= turns[-1] < _MOST_RINGS:
         return np.asarray(turns, np.intp)
     up = np.arctan2(points[:, 2], np.hypot(points[:, 0], points[:, 1]))
@@ -85,10 +89,12 @@ class _Rings:
     def edges(self, side: int) -> list[tuple[Array, Array]]:
         """Return the edges before what is farther, and before what never returns."""
         here, beyond, ranges = self._index, self._index + side, self._ranges
-        ends = self._rings[beyond] == self._rings[here]
+        is_other = self._rings[beyond] != self._rings[here]
+        # a ring is cut open where the azimuth comes round, which is no edge
+        ends = ~(is_other & (np.abs(self._around[here]) > np.pi - self._gap))
         for step in range(_SUPPORT):
             ends &= self._is_even(here - side * step, here - side * (step + 1))
-        is_gap = np.abs(self._around[beyond] - self._around[here]) >= self._gap
+        is_gap = is_other | (np.abs(self._around[beyond] - self._around[here]) >= self._gap)
         least = np.maximum(_LEAST_JUMP_M, _LEAST_JUMP_SHARE * ranges[here])
         jumps = ends & ~is_gap & (ranges[beyond] - ranges[here] > least)
         near, far = here[jumps], beyond[jumps]

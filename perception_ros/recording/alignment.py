@@ -15,7 +15,9 @@ from perception_ros.fusion.alignment import Estimate, estimate, Search, Sight
 from perception_ros.fusion.edges import find_edges
 from perception_ros.recording.sweeps import labelled_sweeps
 
-INJECTED_DEG = (0.0, 0.5, 1.0, 2.0, 3.0)
+INJECTED_DEG = (0.5, 1.0, 2.0, 3.0)
+_AXES = {'': (0, 0, 1), 'roll': (0, 0, 1), 'pitch': (1, 0, 0), 'yaw': (0, 1, 0)}
+"""In the optical frame; none where there is no error."""
 
 
 class AlignmentFigures(BaseModel):
@@ -25,7 +27,8 @@ class AlignmentFigures(BaseModel):
     """
 
     name: str
-    error_deg: float
+    axis: str
+    error_deg: float | None
     n: int
     agrees: int
     refuted: int
@@ -38,7 +41,8 @@ class AlignmentFigures(BaseModel):
 def measure(paths: Iterable[Path], search: Search | None = None) -> list[AlignmentFigures]:
     """Turn the cameras of labelled sweeps by known angles, both ways about each axis, and check.
 
-    Each image by itself, then all images of the cameras that have several.
+    Each image by itself, then all images of the cameras that have several. Before that, points
+    over images of other places, where the only right answer is that they tell nothing.
 
     :raises DatasetError: a path is no labelled data.
     """
@@ -49,19 +53,25 @@ def measure(paths: Iterable[Path], search: Search | None = None) -> list[Alignme
             sights.setdefault(name, []).append(sight)
     single = [[sight] for group in sights.values() for sight in group]
     several = [group for group in sights.values() if len(group) > 1]
-    found = []
+    found = [_of_others([sight for group in sights.values() for sight in group], search)]
     for name, groups in (('one image', single), ('all images of a camera', several)):
-        found += [_figures(name, error, groups, search) for error in INJECTED_DEG if groups]
+        for axis in _AXES if groups else ():
+            found += [
+                _figures(name, axis, error, groups, search)
+                for error in (INJECTED_DEG if axis else (0.0,))
+            ]
     return found
 
 
 def _figures(
-    name: str, error_deg: float, groups: Sequence[Sequence[Sight]], search: Search
+    name: str, axis: str, error_deg: float, groups: Sequence[Sequence[Sight]], search: Search
 ) -> AlignmentFigures:
     counts: Counter[str] = Counter()
     left = []
     for group in groups:
-        for turn in _turns(error_deg):
+        for sign in (1, -1) if axis else (1,):
+            turn = np.eye(4)
+            turn[:3, :3] = cv2.Rodrigues(np.radians(np.multiply(_AXES[axis], sign * error_deg)))[0]
             wrong = [
                 sight._replace(camera_from_lidar=turn @ sight.camera_from_lidar)
                 for sight in group
@@ -74,23 +84,23 @@ def _figures(
             if answer.verdict != 'unclear':
                 left.append(remains)
     return AlignmentFigures(
-        name=name, error_deg=error_deg, n=counts['n'], agrees=counts['agrees'],
+        name=name, axis=axis, error_deg=error_deg, n=counts['n'], agrees=counts['agrees'],
         refuted=counts['refuted'], unclear=counts['unclear'], right=counts['right'],
         left_p50_deg=float(np.median(left)) if left else None,
     )
 
 
-def _turns(error_deg: float) -> Iterator[Matrix]:
-    """Yield rotations of the camera [4, 4]; a single one where there is no error."""
-    for axis in range(3):
-        for sign in (1, -1):
-            turn = np.zeros(3)
-            turn[axis] = sign * np.radians(error_deg)
-            matrix = np.eye(4)
-            matrix[:3, :3] = cv2.Rodrigues(turn)[0]
-            yield matrix
-            if not error_deg:
-                return
+def _of_others(sights: Sequence[Sight], search: Search) -> AlignmentFigures:
+    counts: Counter[str] = Counter()
+    for place, sight in enumerate(sights):
+        height, width = sight.grey.shape
+        for other in (*sights[:place], *sights[place + 1 :]):
+            grey = np.asarray(cv2.resize(other.grey, (width, height)), np.uint8)
+            counts[estimate([sight._replace(grey=grey)], search).verdict] += 1
+    return AlignmentFigures(
+        name='image of another place', axis='', error_deg=None, n=counts.total(), agrees=counts['agrees'],
+        refuted=counts['refuted'], unclear=counts['unclear'], right=0, left_p50_deg=None,
+    )
 
 
 def _remains(answer: Estimate, turn: Matrix) -> float:

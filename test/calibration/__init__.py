@@ -1,0 +1,1 @@
+"""Tests of perception_ros.calibration."""
