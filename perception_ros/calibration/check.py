@@ -33,6 +33,9 @@ from perception_ros.fusion.camera_info import camera_model
 from perception_ros.fusion.edges import Edges, find_edges
 from perception_ros.fusion.transforms import TransformTree
 
+_WIDE_DEG = 6.0
+"""To each side: what is searched where less tells nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -89,7 +92,10 @@ class Checked:
             return f'the image says {turn}'
         if found.verdict == 'agrees':
             return f'the best rotation near it is {found.turn_deg:.1f} deg away'
-        return f'not enough edges to tell: {found.sure:.0%} of the draws agree on one rotation'
+        return (
+            f'not enough edges to tell: {found.sure:.0%} of the draws agree on one rotation; look '
+            f'at more frames, or for an error beyond {_WIDE_DEG:g} deg'
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,7 +177,7 @@ def _camera(
         first.camera_from_lidar, first.moment.frame.frame_id, first.moment.sweep.frame_id)
     faults += time_faults(offset_s) + view_faults(sum(seen), points)
     sights = list(_sights(looks, edges))
-    found = estimate(sights, options.search)
+    found = _estimate(sights, options.search)
     if found.verdict != 'agrees':
         faults += _mistakes(sights, options.search, found)
     return Checked(
@@ -218,6 +224,17 @@ def _sights(looks: Sequence[Look], edges: dict[int, Edges]) -> Iterator[Sight]:
         grey = cv2.cvtColor(look.pixels(), cv2.COLOR_RGB2GRAY)
         yield Sight(
             np.asarray(grey, np.uint8), look.lens, look.camera_from_lidar, edges[sweep.stamp_ns])
+
+
+def _estimate(sights: Sequence[Sight], search: Search) -> Estimate:
+    """Look near what was given; if that tells nothing, or points farther away, look there too."""
+    found = estimate(sights, search)
+    inside = max(map(abs, found.correction_deg)) < search.reach_deg - search.step_deg
+    if found.verdict == 'agrees' or (found.verdict == 'refuted' and inside):
+        return found
+    wide = replace(search, reach_deg=max(_WIDE_DEG, search.reach_deg))
+    farther = estimate(sights, wide) if wide != search else found
+    return found if farther.verdict == 'unclear' and inside else farther
 
 
 _OPTICAL_FROM_BODY = np.array(

@@ -20,7 +20,6 @@ need_library()
 
 from perception_ros.bags.bag import open_bag  # noqa: E402 - needs the library
 from perception_ros.calibration.check import check, Checked, Options, Report  # noqa: E402
-from perception_ros.fusion.alignment import Search  # noqa: E402
 from perception_ros.fusion.calibration import load  # noqa: E402
 
 _COLOURS = {'agrees': 'green', 'refuted': 'red', 'unclear': 'yellow'}
@@ -37,9 +36,6 @@ def calibration_check(
     frames: Annotated[
         int, typer.Option(min=1, help='Sweeps that are looked at, spread evenly over the bag.')
     ] = 10,
-    reach: Annotated[
-        float, typer.Option(min=1, max=6, help='Degrees to each side that are searched.')
-    ] = 3.5,
     rectified: Annotated[
         bool, typer.Option('--rectified', help='The images are rectified: P counts, not K and D.')
     ] = False,
@@ -56,8 +52,7 @@ def calibration_check(
     at any rotation around. The exit status is 1 if something is refuted. docs/calibration.md
     says how small an error is found.
     """
-    options = Options(
-        split_names(cameras), lidar, frames, rectified, Search(reach_deg=reach))
+    options = Options(split_names(cameras), lidar, frames, rectified)
     known = load(calibration) if calibration else None
     console = Console(stderr=True)
     with open_bag(bag) as opened:

@@ -153,7 +153,7 @@ def score(sight: Sight, turns_deg: Array) -> tuple[Array, int]:
 
 
 def moves_deg(turns_deg: Array) -> Array:
-    """Return how far turns [..., 3] move what is seen on the whole: a roll moves it half as far."""
+    """Return how far turns [..., 3] move what is seen: a roll does half as far as the others."""
     return np.asarray(np.linalg.norm(turns_deg * [1, 1, 0.5], axis=-1))
 
 

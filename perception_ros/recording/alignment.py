@@ -98,8 +98,9 @@ def _of_others(sights: Sequence[Sight], search: Search) -> AlignmentFigures:
             grey = np.asarray(cv2.resize(other.grey, (width, height)), np.uint8)
             counts[estimate([sight._replace(grey=grey)], search).verdict] += 1
     return AlignmentFigures(
-        name='image of another place', axis='', error_deg=None, n=counts.total(), agrees=counts['agrees'],
-        refuted=counts['refuted'], unclear=counts['unclear'], right=0, left_p50_deg=None,
+        name='image of another place', axis='', error_deg=None, n=counts.total(),
+        agrees=counts['agrees'], refuted=counts['refuted'], unclear=counts['unclear'], right=0,
+        left_p50_deg=None,
     )
 
 

@@ -49,6 +49,14 @@ def test_a_turned_camera_is_refuted_by_its_images(tmp_path: Path) -> None:
     assert 'the image says' in item.said()
 
 
+def test_an_error_beyond_the_first_search_is_found(tmp_path: Path) -> None:
+    """It would otherwise be called too little to tell, which nobody mends."""
+    item = only(checked(tmp_path, Street(turned=turn(yaw=-5))))
+    assert item.verdict == 'refuted'
+    assert item.estimate is not None
+    np.testing.assert_allclose(item.estimate.correction_deg, (0, 0, 5), atol=0.6)
+
+
 UPSIDE_DOWN = np.diag([-1.0, -1, 1, 1])
 BODY_FROM_OPTICAL = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]], float)
 
