@@ -23,8 +23,8 @@ BROUGHT_BY = {'cv2': 'python3-opencv', 'yaml': 'pyyaml'}
 OPTIONAL = {
     'apsw', 'autoware_perception_msgs', 'backports', 'compression', 'cuda', 'faster_coco_eval',
     'google', 'grpc', 'jinja2', 'lz4', 'markupsafe', 'matplotlib', 'openvino', 'pyarrow', 'pycuda',
-    'ray', 'rosbags', 'supervision', 'tensorrt', 'tensorrt_rtx', 'tier4_perception_msgs',
-    'trackers', 'tritonclient', 'unique_identifier_msgs',
+    'ray', 'rosbags', 'scipy', 'supervision', 'tensorrt', 'tensorrt_rtx', 'tier4_perception_msgs',
+    'trackeval', 'trackers', 'tritonclient', 'unique_identifier_msgs',
 }
 
 

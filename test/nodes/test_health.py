@@ -94,7 +94,7 @@ def test_a_planner_sees_which_camera_it_can_rely_on_and_since_when_not(bench: Be
     ))
     left = planner.latest('camera left')
     assert (value(left, 'trust'), value(left, 'latest')) == ('untrusted', 'untrusted')
-    assert 'silent' in left.message
+    assert 'nobody publishes' in left.message
 
     gone = planner.wait_for('camera front', DiagnosticStatus.ERROR)
     assert 'silent' in gone.message
