@@ -121,11 +121,17 @@ class Request(ABC):
         filled either here or by `write`.
         """
 
+    @property
+    def letterboxes_on_cpu(self) -> bool:
+        """Whether `write` is work of the CPU alone: then several threads may do it at once."""
+        return True
+
     def write(self, index: int, image: Image, letterbox: Letterbox) -> None:
         """Letterbox a camera's image, as it came, into place `index` of the batch.
 
-        This is done on the CPU, into `images`. A slot that has its input on a GPU does it there;
-        `images` then need not hold it. The image's data is no longer needed on return.
+        This is done on the CPU, into `images`. A slot that has its input on a GPU does it there
+        and says so by `letterboxes_on_cpu`; `images` then need not hold it. The image's data is
+        no longer needed on return.
 
         :raises ImageError: the image cannot be decoded; the place is still to be filled.
         """

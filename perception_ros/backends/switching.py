@@ -155,6 +155,12 @@ class _Slot(Request):
         _, request = self._borrow()
         return request.images
 
+    @property
+    def letterboxes_on_cpu(self) -> bool:
+        """Whether the engine that serves letterboxes on the CPU."""
+        _, request = self._borrow()
+        return request.letterboxes_on_cpu
+
     def write(self, index: int, image: Image, letterbox: Letterbox) -> None:
         """Letterbox a camera's image into place `index`, wherever the engine does that."""
         with self._watched() as request:

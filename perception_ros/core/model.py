@@ -15,6 +15,7 @@ from perception_ros.core.ignore import IgnoreMask
 from perception_ros.core.image import Image
 from perception_ros.core.instances import NO_INSTANCE, paint_instances
 from perception_ros.core.letterbox import Letterbox
+from perception_ros.core.machine import usable_cores
 from perception_ros.core.parallel import in_parallel, in_turn
 from perception_ros.core.types import (
     Detections,
@@ -23,6 +24,9 @@ from perception_ros.core.types import (
     SemanticMask,
     UNLABELLED,
 )
+
+CORES_FOR_RAW = 4
+"""From so many cores on, raw images too are letterboxed in several threads."""
 
 Track = Callable[[str, int, Detections, float], tuple[str, ...]]
 """(camera, stamp in ns, what was found, least score) -> an id for each box, '' for none."""
@@ -98,20 +102,33 @@ class Model:
         A frame that cannot be decoded is left out and named in `failed`; the others go on. The
         request is still the caller's to release.
         """
-        flight = InFlight(request, [], [], [])
         files = sum(frame.image.is_compressed for frame in frames)
-        # Raw images take about a millisecond each: threads would save little and cost more CPU.
-        decode = in_parallel if files > 1 else in_turn
-        for frame, prepared in zip(frames, decode(self.decode, frames), strict=True):
+        # A raw image takes about a millisecond: where cores are few, threads would save little and
+        # cost more of them.
+        cores_to_spare = usable_cores() >= CORES_FOR_RAW
+        at_once = (files > 1 or cores_to_spare) and request.letterboxes_on_cpu
+        decoded = (in_parallel if files > 1 and not at_once else in_turn)(self.decode, frames)
+
+        def place(index: int) -> Letterbox:
+            image, letterbox = decoded[index]()
+            request.write(index, image, letterbox)
+            return letterbox
+
+        flight = InFlight(request, [], [], [])
+        placed = (in_parallel if at_once else in_turn)(place, range(len(frames)))
+        for frame, wait in zip(frames, placed, strict=True):
             try:
-                image, letterbox = prepared()
-                request.write(len(flight.frames), image, letterbox)
+                letterbox = wait()
             except Exception as error:  # one camera's image must not cost the others theirs
                 flight.failed.append((frame, error))
             else:
                 flight.frames.append(frame)
                 flight.letterboxes.append(letterbox)
-        return flight
+        if not flight.failed:
+            return flight
+        closed_up = self.prepare(request, flight.frames)  # the batch has no gaps
+        closed_up.failed[:0] = flight.failed
+        return closed_up
 
     def restore(
         self, flight: InFlight, outputs: Outputs, index: int, wanted: frozenset[str]

@@ -28,4 +28,4 @@ def in_turn(work: Callable[[Item], Done], items: Sequence[Item]) -> list[Callabl
 
 @lru_cache(maxsize=1)
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(usable_cores(), thread_name_prefix='decode')
+    return ThreadPoolExecutor(usable_cores(), thread_name_prefix='prepare')

@@ -14,6 +14,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from typing_extensions import Buffer
 
 from perception_ros.core.config import CameraConfig
+from perception_ros.core.machine import usable_cores
 from perception_ros.core.pipeline import Pipeline
 from perception_ros.core.types import Frame
 from perception_ros.ros.bridge import understood
@@ -25,8 +26,16 @@ CLOCKS_DISAGREE_NS = 10_000_000_000
 """A stamp further than this from the node's clock is of another clock (a bag without
 use_sim_time): nothing can be said about the time that such a frame was under way."""
 
+CORES_PER_INTAKE = 4
+"""Taking images gets a thread for so many cores: the other stages want theirs."""
+
 _LOOK_S = 1.0
 """So often it is looked for publishers whose QoS does not fit."""
+
+
+def intake_threads() -> int:
+    """Return how many threads may take images on this machine."""
+    return max(usable_cores() // CORES_PER_INTAKE, 1)
 
 
 class CameraSubscriptions:
@@ -45,7 +54,7 @@ class CameraSubscriptions:
         self._last_arrival_ns: dict[str, int] = {}
         self._told: dict[str, str] = {}
         self._timer: Any = None
-        self._intake = Intake()
+        self._intake = Intake(min(len(pipeline.config.cameras), intake_threads()))
         try:
             for name, camera in pipeline.config.cameras.items():
                 receive = partial(self._receive, name, camera)

@@ -1,9 +1,10 @@
-"""A thread that takes camera messages as they come, without an executor in between.
+"""Threads that take camera messages as they come, without an executor in between.
 
 An executor of rclpy asks every entity of its nodes before each message and builds a wait set of
 them; a message waits for the callback of another topic, a timer or a service to end. Here the
-middleware adds to a counter for each message, and one thread that sleeps on the counter takes what
-there is, camera after camera. Timers, services and events stay with the executor.
+middleware adds to a counter for each message, and a thread that sleeps on the counter takes what
+there is, camera after camera. Where cores are many, several such threads share the cameras: taking
+a raw image is mostly copying it. Timers, services and events stay with the executor.
 """
 
 from __future__ import annotations
@@ -58,44 +59,63 @@ class Intake:
     """Takes the messages of subscriptions between `start` and `stop`.
 
     Create each subscription raw, with `group` as its callback group, then `add` it.
+
+    :param threads: how many share the subscriptions; one subscription's messages come in order, in
+        one thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int = 1) -> None:
         self.group = OwnThread()
-        self._readers: list[tuple[Reader, OnMessage]] = []
-        self._subscriptions: list[Subscription[Any]] = []
-        self._event_fd = os.eventfd(0)
-        self._stopping = False
-        self._log_limit = DropLog()
-        self._thread = threading.Thread(target=self._loop, name='intake', daemon=True)
+        self._lanes = [_Lane() for _ in range(threads)]
+        self._notified: list[Subscription[Any]] = []
 
     def add(self, subscription: Any, on_message: OnMessage) -> None:
         """Take this one's messages; where the RMW has no counter, the executor does as ever."""
-        if notify(subscription, self._event_fd):
-            self._subscriptions.append(subscription)
-            self._readers.append((Reader(subscription), on_message))
+        lane = self._lanes[len(self._notified) % len(self._lanes)]
+        if notify(subscription, lane.event_fd):
+            self._notified.append(subscription)
+            lane.readers.append((Reader(subscription), on_message))
         else:
             self.group.of_executor.add(subscription)
 
     def start(self) -> None:
         """Begin with what has come since the subscriptions were made."""
-        os.eventfd_write(self._event_fd, 1)
+        for lane in self._lanes:
+            lane.start()
+
+    def stop(self) -> None:
+        """Take no more; the messages in hand are the last ones."""
+        for subscription in self._notified:
+            notify(subscription, None)
+        self._notified = []
+        for lane in self._lanes:
+            lane.stop()
+
+
+class _Lane:
+    """One thread, and the subscriptions that it looks after."""
+
+    def __init__(self) -> None:
+        self.readers: list[tuple[Reader, OnMessage]] = []
+        self.event_fd = os.eventfd(0)
+        self._stopping = False
+        self._log_limit = DropLog()
+        self._thread = threading.Thread(target=self._loop, name='intake', daemon=True)
+
+    def start(self) -> None:
+        os.eventfd_write(self.event_fd, 1)
         self._thread.start()
 
     def stop(self) -> None:
-        """Take no more; the message in hand is the last one."""
-        for subscription in self._subscriptions:
-            notify(subscription, None)
-        self._subscriptions = []
         if self._thread.ident is not None:
             self._stopping = True
-            os.eventfd_write(self._event_fd, 1)
+            os.eventfd_write(self.event_fd, 1)
             self._thread.join()
-        os.close(self._event_fd)
+        os.close(self.event_fd)
 
     def _loop(self) -> None:
         while not self._stopping:
-            os.eventfd_read(self._event_fd)  # sleeps while it is 0, then makes it 0
+            os.eventfd_read(self.event_fd)  # sleeps while it is 0, then makes it 0
             try:
                 while self._take_one_each():
                     pass
@@ -105,12 +125,12 @@ class Intake:
                 if self._log_limit.may_log('intake', str(error)):
                     _log.error('cannot take camera images: %s; trying again', error)
                 time.sleep(RETRY_S)
-                os.eventfd_write(self._event_fd, 1)
+                os.eventfd_write(self.event_fd, 1)
 
     def _take_one_each(self) -> bool:
         """Take a message of each topic that has one, and return whether any had."""
         taken = False
-        for reader, on_message in self._readers:
+        for reader, on_message in self.readers:
             if self._stopping:
                 return False
             if (message := reader.take()) is not None:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 import struct
+import threading
 from typing import Any
 
 import cv2
@@ -257,14 +258,54 @@ def test_what_a_damaged_engine_says_costs_only_that_box(
     assert set(np.unique(result.semantic['ground'].class_ids)) <= {0, 1, 2, 3, 255}
 
 
-def test_one_file_of_a_batch_that_is_damaged_costs_no_other_and_order_is_kept() -> None:
-    """They are decoded side by side."""
-    good = cv2.imencode('.jpg', np.full((64, 96, 3), 114, np.uint8))[1].tobytes()
-    images = [good, good[:200], good, b'\xff\xd8\xff']
-    frames = [Frame(f'c{n}', n + 1, 1, Image.compressed(data)) for n, data in enumerate(images)]
+@pytest.mark.parametrize('kind', ['files', 'raw'])
+@pytest.mark.parametrize('cores', [2, 16])
+def test_an_image_of_a_batch_that_is_damaged_costs_no_other_and_order_is_kept(
+    kind: str, cores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are prepared side by side; what the engine gets has no gap."""
+    monkeypatch.setattr('perception_ros.core.model.usable_cores', lambda: cores)
+    images = []
+    for grey in (10, 60, 110, 160):
+        pixels = np.full((64, 96, 3), grey, np.uint8)
+        if kind == 'files':
+            images.append(Image.compressed(cv2.imencode('.png', pixels)[1].tobytes()))
+        else:
+            images.append(Image(pixels.tobytes(), 'bgr8', 96, 64, 288))
+    for index in (1, 3):
+        images[index] = replace(images[index], data=bytes(images[index].data)[:50])
+    frames = [Frame(f'c{n}', n + 1, 1, image) for n, image in enumerate(images)]
     with FakeEngine(fake_bundle(), max_batch=4) as engine:
         request = engine.request()
         flight = Model('fake', fake_bundle().manifest, engine).prepare(request, frames)
+        assert [int(image.max()) for image in request.images[:2, 32, 48]] == [10, 110]
         request.release()
     assert [frame.camera for frame in flight.frames] == ['c0', 'c2']
     assert [frame.camera for frame, _ in flight.failed] == ['c1', 'c3']
+    assert len(flight.letterboxes) == 2
+
+
+@pytest.mark.parametrize(
+    ('cores', 'on_cpu', 'threads'), [(2, True, 1), (16, True, 2), (16, False, 1)]
+)
+def test_raw_images_are_letterboxed_at_once_where_cores_are_many(
+    cores: int, on_cpu: bool, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And never where the slot is a GPU's, which belongs to one thread."""
+    monkeypatch.setattr('perception_ros.core.model.usable_cores', lambda: cores)
+    monkeypatch.setattr('perception_ros.core.parallel.usable_cores', lambda: cores)
+    both, seen = threading.Barrier(threads), set()
+    with FakeEngine(fake_bundle(), max_batch=4) as engine:
+        request = engine.request()
+        monkeypatch.setattr(type(request), 'letterboxes_on_cpu', on_cpu)
+
+        def write(*_: object) -> None:
+            seen.add(threading.get_ident())
+            both.wait(timeout=10)  # breaks where fewer come at once
+
+        monkeypatch.setattr(type(request), 'write', write)
+        frames = [frame(name) for name in ('front', 'left')]
+        flight = Model('fake', fake_bundle().manifest, engine).prepare(request, frames)
+        request.release()
+    assert not flight.failed
+    assert len(seen) == threads and (threads > 1 or threading.get_ident() in seen)

@@ -133,8 +133,8 @@ def test_a_node_that_is_not_heard_is_told_with_what_to_do(bench: Bench) -> None:
     assert f'ROS_DOMAIN_ID {bench.domain}' in done.stderr
     bench.launch('front')
     assert bench.transition(Transition.TRANSITION_CONFIGURE)
-    done = top(bench, '--wait', '3')
+    done = top(bench, '--wait', '8')
     assert done.returncode == 1 and 'configured and not active' in done.stderr
     assert bench.transition(Transition.TRANSITION_ACTIVATE)
-    done = top(bench, '/elsewhere', '--wait', '4')
+    done = top(bench, '/elsewhere', '--wait', '8')
     assert done.returncode == 1 and 'name one of /perception' in done.stderr

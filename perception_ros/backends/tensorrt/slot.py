@@ -55,6 +55,11 @@ class GpuSlot(Slot):
         """Of the run that was started; 0: none."""
         self._error: BackendError | None = None
 
+    @property
+    def letterboxes_on_cpu(self) -> bool:
+        """Whether there is no kernel that does it."""
+        return self._kernel is None
+
     def write(self, index: int, image: Image, letterbox: Letterbox) -> None:
         """Copy a camera's image to the GPU and letterbox it there into place `index`."""
         if not 0 <= index < len(self._images):
