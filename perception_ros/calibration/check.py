@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception_ros.bags.bag import Bag
+from perception_ros.bags.frames import camera_topics
 from perception_ros.calibration.faults import (
     Fault,
     lens_faults,
@@ -27,7 +28,7 @@ from perception_ros.core.errors import (
 )
 from perception_ros.core.poses import inverse, Matrix
 from perception_ros.fusion.alignment import Estimate, estimate, Search, Sight, Verdict
-from perception_ros.fusion.calibration import Calibration, disagreements
+from perception_ros.fusion.calibration import Calibration, disagreements, unused
 from perception_ros.fusion.camera import CameraModel
 from perception_ros.fusion.camera_info import camera_model
 from perception_ros.fusion.edges import Edges, find_edges
@@ -50,11 +51,12 @@ class Options:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Look:
-    """A moment with what is said about it: lens and place of the camera."""
+    """A moment with what is said about it: lens, place and frame of the camera."""
 
     moment: Moment
     lens: CameraModel
     camera_from_lidar: Matrix
+    frame_id: str
 
     def pixels(self) -> NDArray[np.uint8]:
         """Return the image, uint8 [H, W, 3] RGB."""
@@ -137,6 +139,7 @@ def check(
     tree, problems = transforms(bag)
     sources: dict[str, tuple[TransformTree, Calibration | None]] = {'tf': (tree, None)}
     if calibration:
+        problems += unused(calibration, camera_topics(bag))
         problems += [str(item) for item in disagreements(calibration, tree)]
         sources['file'] = (transforms(bag, calibration)[0], calibration)
     edges: dict[int, Edges] = {}
@@ -145,7 +148,10 @@ def check(
         found = [
             _camera(camera, name, moments[camera], source, options, edges)
             for name, source in sources.items()
+            if source[1] is None or source[1].lidar or camera in source[1].cameras
         ]
+        if calibration and len(found) == 1:
+            problems.append(f'{camera}: the calibration file says nothing of it; tf was checked')
         if len(found) > 1 and not found[0].looks and found[1].looks:
             del found[0]  # tf does not know it, which is why there is a file
         checked += found
@@ -158,6 +164,8 @@ def _camera(
 ) -> Checked:
     looks: list[Look] = []
     faults: list[Fault] = [] if moments else [Fault('error', 'no image and sweep can be read')]
+    if moments and source[1]:
+        faults += _other_frames(camera, moments[0], source[1])
     for moment in moments:
         try:
             looks.append(_look(camera, moment, *source, options.is_rectified))
@@ -174,7 +182,7 @@ def _camera(
     ]))
     faults += lens_faults(first.moment.info, first.lens, is_rectified=options.is_rectified)
     faults += place_faults(
-        first.camera_from_lidar, first.moment.frame.frame_id, first.moment.sweep.frame_id)
+        first.camera_from_lidar, first.frame_id, first.moment.sweep.frame_id)
     faults += time_faults(offset_s) + view_faults(sum(seen), points)
     sights = list(_sights(looks, edges))
     found = _estimate(sights, options.search)
@@ -184,6 +192,25 @@ def _camera(
         camera, name, tuple(looks), tuple(dict.fromkeys(faults)), found,
         sum(seen) / max(points, 1), offset_s,
     )
+
+
+def _other_frames(camera: str, moment: Moment, calibration: Calibration) -> list[Fault]:
+    """Say where a file is of other frames than the bag.
+
+    A camera's frame in the file counts instead of its images'; the LiDAR's is its messages' alone.
+    """
+    own, lidar, faults = calibration.cameras.get(camera), calibration.lidar, []
+    if own and own.frame != moment.frame.frame_id:
+        faults.append(Fault(
+            'warning', f'cameras.{camera}.frame of the file is {own.frame!r}, which is taken; the '
+            f'images name {moment.frame.frame_id!r}'
+        ))
+    if lidar and lidar.frame != moment.sweep.frame_id:
+        faults.append(Fault(
+            'error', f'lidar.frame of the file is {lidar.frame!r}, and the points are in '
+            f'{moment.sweep.frame_id!r}: what the file says of it counts nowhere; name that frame'
+        ))
+    return faults
 
 
 def _look(
@@ -202,18 +229,19 @@ def _look(
         )
     else:
         lens = camera_model(moment.info, 'rectified' if is_rectified else 'raw', size)
-    return Look(moment, lens, _place(moment, tree))
+    frame_id = own.frame if own else moment.frame.frame_id
+    return Look(moment, lens, _place(moment, frame_id, tree), frame_id)
 
 
-def _place(moment: Moment, tree: TransformTree) -> Matrix:
+def _place(moment: Moment, frame_id: str, tree: TransformTree) -> Matrix:
     """Return `camera_from_lidar`, with the vehicle's motion from sweep to image where known."""
     frame, sweep = moment.frame, moment.sweep
     world = tree.root(sweep.frame_id)
     try:
         return tree.lookup_between(
-            frame.frame_id, frame.stamp_ns, sweep.frame_id, sweep.stamp_ns, world)
+            frame_id, frame.stamp_ns, sweep.frame_id, sweep.stamp_ns, world)
     except ExtrapolationError:
-        return tree.lookup(frame.frame_id, sweep.frame_id)
+        return tree.lookup(frame_id, sweep.frame_id)
 
 
 def _sights(looks: Sequence[Look], edges: dict[int, Edges]) -> Iterator[Sight]:

@@ -112,8 +112,8 @@ class _Street:
             ))
         sweep = Sweep(moment.stamp_ns, moment.stamp_ns, 'lidar', scene.points)
         fused = self._pipeline.fuse(PlacedSweep(
-            FusionSet(sweep, tuple(views)), {}, True, 'base_link', scene.base_from_lidar, 'odom',
-            moment.odom_from_base,
+            FusionSet(sweep, tuple(views)), {}, True, True, 'base_link', scene.base_from_lidar,
+            'odom', moment.odom_from_base,
         ), painted=False)
         tracks = self._objects.update(fused.objects, fused.ids, 'odom', moment.odom_from_base)
         pairs = self._in_space.add(

@@ -5,7 +5,8 @@ For vehicles on which nobody publishes that, and to check those on which somebod
 
 from __future__ import annotations
 
-from math import degrees, hypot
+from collections.abc import Collection
+from math import degrees, hypot, pi
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -49,6 +50,12 @@ class Extrinsics(_Part):
         if len(given) != 1:
             raise ValueError(
                 f'expected quaternion or roll_pitch_yaw_rad, got {"both" if given else "neither"}'
+            )
+        turns = self.roll_pitch_yaw_rad or ()
+        if any(abs(turn) > 2 * pi for turn in turns):
+            raise ValueError(
+                f'roll_pitch_yaw_rad: expected up to a turn, {2 * pi:.3f}, got '
+                f'{max(turns, key=abs):g}; is it in degrees?'
             )
         if self.quaternion and abs(hypot(*self.quaternion) - 1) > 1e-3:
             raise ValueError(
@@ -160,6 +167,21 @@ class Disagreement(NamedTuple):
             f'{self.degrees:.2f} degrees apart about {self.parent!r} -> {self.frame!r}; correct '
             'one of them (perception_ros calibration-check shows which)'
         )
+
+
+def unused(calibration: Calibration, cameras: Collection[str]) -> list[str]:
+    """Say which cameras of a file are none of these, if it lacks one of them: a slip, most likely.
+
+    A file of the whole vehicle may well say more than a node with some of its cameras needs.
+    """
+    lacking = sorted(set(cameras) - set(calibration.cameras))
+    if not lacking:
+        return []
+    return [
+        f'calibration file: cameras.{name} is no camera here, and {", ".join(lacking)} '
+        f'{"is" if len(lacking) == 1 else "are"} not in the file; give it the name of the camera'
+        for name in sorted(set(calibration.cameras) - set(cameras))
+    ]
 
 
 def load(path: Path) -> Calibration:

@@ -69,14 +69,15 @@ class PlacedSweep:
     """A sweep, how each camera looks at it, and where it is itself.
 
     problems: camera -> why it has no part in it; is_compensated: whether the vehicle's motion is
-    taken out. frame_id, output_from_lidar: the frame of objects; fixed_frame_id,
-    fixed_from_output: one in which the world stands still, the same as the output's where nobody
-    knows another.
+    taken out. frame_id, output_from_lidar: the frame of objects; is_placed: whether that is the
+    one that was asked for, not the LiDAR's. fixed_frame_id, fixed_from_output: one in which the
+    world stands still, the same as the output's where nobody knows another.
     """
 
     fusion_set: FusionSet
     problems: Mapping[str, str]
     is_compensated: bool
+    is_placed: bool
     frame_id: str
     output_from_lidar: Matrix
     fixed_frame_id: str
@@ -112,7 +113,10 @@ class SweepPipeline:
         self._class_names: tuple[str, ...] = ()
         self._infos: dict[str, Any] = {}
         self._lenses: dict[tuple[str, tuple[int, int] | None], CameraModel] = {}
-        self.calibration_problems = calibrations.fill(self.calibration, self.tree)
+        self._unused = calibrations.unused(self.calibration, config.cameras)
+        self.calibration_problems = [
+            *self._unused, *calibrations.fill(self.calibration, self.tree)
+        ]
 
     # ---------------------------------------------------------------- what is known of the vehicle
 
@@ -126,6 +130,7 @@ class SweepPipeline:
         self.tree.add(parent, child, stamp_ns, matrix, is_static)
         if is_static:
             self.calibration_problems = [
+                *self._unused,
                 *calibrations.fill(self.calibration, self.tree),
                 *map(str, calibrations.disagreements(self.calibration, self.tree)),
             ]
@@ -196,8 +201,9 @@ class SweepPipeline:
         missing = tuple(camera for camera in self.config.cameras if camera not in here)
         frame_id, output_from_lidar = self._output(matched.sweep)
         return PlacedSweep(
-            FusionSet(matched.sweep, tuple(views), missing), problems, is_compensated, frame_id,
-            output_from_lidar, *self._fixed(frame_id, matched.sweep.stamp_ns),
+            FusionSet(matched.sweep, tuple(views), missing), problems, is_compensated,
+            frame_id == self.config.output_frame, frame_id, output_from_lidar,
+            *self._fixed(frame_id, matched.sweep.stamp_ns),
         )
 
     def fuse(self, placed: PlacedSweep, *, painted: bool = True) -> FusedSweep:

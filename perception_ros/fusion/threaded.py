@@ -44,7 +44,7 @@ class SweepCounters:
         self._latencies_ms: deque[float] = deque(maxlen=_LATENCIES)
 
     def count(self, what: str) -> None:
-        """Count a sweep as received, invalid, skipped, failed, fused or uncompensated."""
+        """Count a sweep as received, invalid, skipped or failed."""
         with self._lock:
             self._counts[what] += 1
 
@@ -59,6 +59,7 @@ class SweepCounters:
         with self._lock:
             self._counts['fused'] += 1
             self._counts['uncompensated'] += not sweep.placed.is_compensated
+            self._counts['unplaced'] += not sweep.placed.is_placed
             for view in fusion_set.views:
                 self._cameras[view.camera, 'fused'] += 1
             for camera in fusion_set.missing:

@@ -116,7 +116,8 @@ class FusionHealth:
         self, counts: Counter[str], problems: dict[str, str], latencies_ms: list[float]
     ) -> Status:
         values: dict[str, Any] = {
-            name: counts[name] for name in ('fused', 'failed', 'skipped', 'uncompensated')
+            name: counts[name]
+            for name in ('fused', 'failed', 'skipped', 'uncompensated', 'unplaced')
         }
         if latencies_ms:
             for name, share in (('p50', 50), ('p95', 95), ('p99', 99), ('max', 100)):
@@ -129,8 +130,14 @@ class FusionHealth:
             return Status(DiagnosticStatus.ERROR, '; '.join([text, *wrong]), values)
         if counts['skipped']:
             wrong.insert(0, f'{counts["skipped"]} sweeps/s were left out: fusing takes too long')
+        config = self._sweeps.pipeline.config
+        if counts['unplaced']:
+            wrong.append(
+                "objects are in the LiDAR's frame: /tf does not connect "
+                f'{config.output_frame!r} with it then'
+            )
         if counts['uncompensated']:
-            fixed = self._sweeps.pipeline.config.fixed_frame
+            fixed = config.fixed_frame
             wrong.append(
                 f"the vehicle's motion is not taken out: /tf does not connect {fixed!r} then"
             )
@@ -156,4 +163,6 @@ def _camera(
             why = f'{late} results/s come too late: raise max_wait_ms'
         return Status(level, ', '.join(filter(None, [f'missing from {missing} sweeps/s', why])),
                       values)
+    if not fused:
+        return Status(DiagnosticStatus.ERROR, 'no sweep that it could have a part in', values)
     return Status(DiagnosticStatus.OK, f'in {fused} sweeps/s', values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -132,3 +133,34 @@ def test_points_are_drawn_where_they_are_and_near_ones_last(tmp_path: Path) -> N
     assert abs(columns.mean() - SMALL.width / 2) < 1.5
     red, _, blue = shown[SMALL.height // 2, SMALL.width // 2].tolist()
     assert red > blue
+
+
+def test_a_file_of_other_names_is_not_taken_for_one_that_agrees(tmp_path: Path) -> None:
+    """What is judged must be what the file says, or the file must be said to say nothing."""
+    slip = Calibration.model_validate({'cameras': {'fornt': {'frame': FRAME}}})
+    report = checked(tmp_path, Street(), slip)
+    assert [item.source for item in report.cameras] == ['tf']
+    assert any('cameras.fornt' in text for text in report.problems)
+    assert any('says nothing of it' in text for text in report.problems)
+
+
+def test_a_file_of_other_frames_is_refuted_or_used(tmp_path: Path) -> None:
+    """A camera's frame of the file is taken, as the node does; what it hangs on must be known."""
+
+    def judged(name: str, file: dict[str, Any]) -> Report:
+        (tmp_path / name).mkdir()
+        return checked(tmp_path / name, Street(), Calibration.model_validate(file))
+
+    place = {'parent': 'lidar', 'translation_m': [0, 0, 0], 'quaternion': [0.5, -0.5, 0.5, -0.5]}
+    file = {'cameras': {'front': {'frame': 'elsewhere', 'extrinsics': place}}}
+    used = judged('used', file).cameras[-1]
+    assert used.source == 'file' and used.looks
+    np.testing.assert_allclose(used.looks[0].camera_from_lidar[:3, 3], 0, atol=1e-9)
+    assert any("'elsewhere', which is taken" in fault.text for fault in used.faults)
+    place['parent'] = 'nowhere'
+    lost = judged('lost', file)
+    assert lost.verdict == 'refuted' and 'elsewhere' in errors(lost.cameras[-1])
+    other = {'lidar': {'frame': 'velodyne'}, 'cameras': {'front': {'frame': FRAME}}}
+    report = judged('other', other)
+    assert report.verdict == 'refuted'
+    assert "lidar.frame of the file is 'velodyne'" in errors(report.cameras[-1])

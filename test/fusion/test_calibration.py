@@ -9,7 +9,7 @@ import pytest
 
 from perception_ros.core.errors import CalibrationError
 from perception_ros.core.poses import Matrix, pose
-from perception_ros.fusion.calibration import disagreements, fill, load
+from perception_ros.fusion.calibration import Calibration, disagreements, fill, load, unused
 from perception_ros.fusion.transforms import TransformTree
 
 EXAMPLE = Path(__file__).parents[2] / 'config' / 'calibration.yaml'
@@ -115,6 +115,7 @@ LENS = CAMERA + '    intrinsics: {width: 640, height: 480, focal_px: [500, 500],
     (PLACE + '      quaternion: [0, 0, 0, 0]', 'of length 1, got 0'),
     (PLACE + '      quaternion: [0, 0, 1]', 'line 7: .*quaternion'),
     (PLACE + '      roll_pitch_yaw_rad: [0, 0, .nan]', 'line 7: .*finite'),
+    (PLACE + '      roll_pitch_yaw_rad: [-90.0, 0, 0]', 'got -90; is it in degrees'),
     (PLACE.replace('base', 'optical') + '      quaternion: [0, 0, 0, 1]', 'another frame than'),
     (LENS + '240], distortion_model: plumb_bob, coefficients: [1]}', '4 or 5 .* got 1'),
     (LENS + '240], distortion_model: brown}', 'distortion_model'),
@@ -137,3 +138,13 @@ def test_a_wrong_file_is_refused_with_line_and_key(
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(CalibrationError, match='expected a file of calibration; No such file'):
         load(tmp_path / 'none.yaml')
+
+
+def test_a_camera_that_nobody_has_is_named_where_another_is_lacking() -> None:
+    """A slip in a name would otherwise cost the camera its place without a word."""
+    calibration = Calibration.model_validate({'cameras': {
+        'front': {'frame': 'a'}, 'raer': {'frame': 'b'},
+    }})
+    assert unused(calibration, ['front']) == []  # a file of the whole vehicle
+    [text] = unused(calibration, ['front', 'rear'])
+    assert 'cameras.raer' in text and 'rear is not in the file' in text

@@ -248,10 +248,19 @@ def test_a_camera_that_goes_and_comes_back() -> None:
         vehicle.lens()
         vehicle.lens('rear')
         objects = vehicle.listen(Detection3DArray, '/perception/objects')
+        heard = vehicle.listen(DiagnosticArray, '/diagnostics')
+
+        def sweeps(what: str) -> int:
+            values = [
+                value for message in heard for status in message.status
+                if status.name.endswith('camera rear in fusion') for value in status.values
+            ]
+            return sum(int(value.value) for value in values if value.key == what)
+
         for second in range(1, 8):
             vehicle.look(second * S, 'rear' if second in (1, 7) else 'front')
             assert len(fused(vehicle, objects, second * S).detections) == 1
-        said(vehicle, 'camera rear in fusion', 'sweeps/s')
+        wait_until(lambda: sweeps('fused') == 2 and sweeps('missing') == 5)
 
 
 def test_who_is_silent_is_told_with_what_can_be_seen_of_it() -> None:
@@ -262,3 +271,20 @@ def test_who_is_silent_is_told_with_what_can_be_seen_of_it() -> None:
         said(vehicle, 'lidar', 'no sweeps: nobody publishes /velodyne')
         vehicle.me.create_publisher(Detection3DArray, '/velodyne', 1)
         said(vehicle, 'lidar', 'Detection3DArray', 'expected sensor_msgs/msg/PointCloud2')
+
+
+def test_without_a_sweep_no_camera_is_trusted() -> None:
+    """What it does not show would otherwise be taken for a free road."""
+    with closing(Vehicle('front').drive()) as vehicle:
+        vehicle.frames()
+        said(vehicle, 'camera front in fusion', 'no sweep')
+
+
+def test_objects_in_another_frame_than_asked_for_are_told() -> None:
+    """A planner that takes them for the vehicle's would be off by where the LiDAR is mounted."""
+    with closing(Vehicle('front', output_frame='base_footprint').drive()) as vehicle:
+        vehicle.frames()
+        vehicle.lens()
+        objects = vehicle.listen(Detection3DArray, '/perception/objects')
+        assert fused(vehicle, objects, 5 * S).header.frame_id == 'lidar'
+        said(vehicle, 'fusion', "in the LiDAR's frame", "'base_footprint'")
