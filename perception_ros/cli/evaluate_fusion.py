@@ -71,7 +71,8 @@ def _print(console: Console, measured: dict[str, Measurement]) -> None:
 
 
 def _objects(rows: Sequence[FusionFigures]) -> Table:
-    table = Table('class', box=SIMPLE_HEAD, pad_edge=False)
+    table = Table('class', box=SIMPLE_HEAD, pad_edge=False, padding=0)
+    table.columns[0].overflow = 'fold'
     for column in (
         'n', 'found', 'in place', 'surface', 'across', 'centre', 'across', '90 %', 'in 95 %',
         'yaw, deg', 'of', 'by camera',
@@ -95,6 +96,7 @@ def _objects(rows: Sequence[FusionFigures]) -> Table:
 
 def _paint(rows: Sequence[PaintFigures]) -> Table:
     table = Table('class', box=SIMPLE_HEAD, pad_edge=False)
+    table.columns[0].overflow = 'fold'
     for column in ('boxes', 'points seen in them', 'painted so', 'painted outside'):
         table.add_column(column, justify='right')
     for row in rows:

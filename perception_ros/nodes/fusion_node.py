@@ -64,6 +64,10 @@ class FusionNode(ManagedNode):
         self._sweeps.start()
         self._inputs = SweepSubscriptions(self, self._config, self._sweeps, self._results)
         self._health.start()
+        self.get_logger().info(
+            f'fusing {self._config.lidar.topic} with {", ".join(self._config.cameras)}; '
+            '/diagnostics says what is missing'
+        )
 
     def known(self) -> AbstractContextManager[SweepPipeline]:
         """Give what is known of the vehicle, while nobody else looks; the node is configured."""
