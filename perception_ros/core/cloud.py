@@ -87,6 +87,17 @@ class Cloud:
                 points[..., index] = column
         return points.reshape(-1, 3)
 
+    def returns(self) -> NDArray[np.float32]:
+        """Return `xyz`, and no numbers where a beam met nothing.
+
+        Drivers of organised clouds write zeros for these, which is inside the LiDAR.
+
+        :raises PointCloudError: as `xyz` does.
+        """
+        points = self.xyz()
+        points[~points.any(axis=1)] = np.nan
+        return points
+
     def check(self) -> None:
         """Compare the description with the data.
 

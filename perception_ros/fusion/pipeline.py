@@ -12,7 +12,7 @@ that camera's part of one sweep and is told in `PlacedSweep.problems`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ class FusedSweep:
     """What came of one sweep.
 
     objects: in the frame of the output; ids: of each, what its detections are called; paint: None
-    where nobody wanted it; is_ground: bool [N].
+    where nobody wanted it, or it failed; is_ground: bool [N].
     """
 
     placed: PlacedSweep
@@ -223,8 +223,12 @@ class SweepPipeline:
             is_ground = ~(terrain.heights >= self.config.objects.ground_clearance_m)
             painting = None
             if painted:
-                painting = paint(fusion_set, seen, objects, terrain, self._class_names)
-                self._class_names = painting.class_names
+                try:
+                    painting = paint(fusion_set, seen, objects, terrain, self._class_names)
+                    self._class_names = painting.class_names
+                except FusionError as error:  # of too many classes; the objects are good
+                    problems = {**placed.problems, 'fusion': str(error)}
+                    placed = replace(placed, problems=problems)
         return FusedSweep(placed, objects, _ids(fusion_set, objects), painting, is_ground)
 
     # --------------------------------------------------------------------------- where things are

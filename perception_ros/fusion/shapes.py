@@ -14,6 +14,8 @@ Array = NDArray[np.float64]
 
 NEAR_SHARE = 0.1
 """Of a thing's points, by range, that may be nearer than its surface: dust, spray, a mirror."""
+_NO_WHERE_M = 1e-3
+"""Nearer to the LiDAR's axis than this the line of sight has no direction."""
 _STRAY_SHARE = 0.02
 """Of its points that may stand out on each side of its box."""
 _NOISE_M = 0.15
@@ -105,7 +107,8 @@ def shapes_of(
     near = off[begins + near_rank(counts)]
     middles = np.add.reduceat(off, begins) / counts[:, None]
     middles[:, :2] *= (
-        np.hypot(near[:, 0], near[:, 1]) / np.hypot(middles[:, 0], middles[:, 1])
+        np.hypot(near[:, 0], near[:, 1])
+        / np.maximum(np.hypot(middles[:, 0], middles[:, 1]), _NO_WHERE_M)
     )[:, None]
     yaws = _yaws(points[:, :2], counts, usual)
     # One of which nobody knows how it lies stands in the line of sight.

@@ -108,7 +108,8 @@ class TransformTree:
         if link and link.is_filled:
             link = None
         if link and link.parent != parent:
-            if link.is_static or abs(stamp_ns - link.stamps[-1]) <= self._history_ns:
+            is_apart = abs(stamp_ns - link.stamps[-1]) > self._history_ns
+            if link.is_static or is_static or not is_apart:
                 raise TransformError(
                     f'expected one parent for {child!r}, got {parent!r} beside {link.parent!r}; '
                     'let only one of the two publish it'

@@ -148,7 +148,7 @@ class SweepSubscriptions:
         received_ns = time.monotonic_ns()
         try:
             stamp, cloud = read_point_cloud(serialised)
-            sweep = Sweep(stamp.stamp_ns, received_ns, stamp.frame_id, cloud.xyz(), cloud)
+            sweep = Sweep(stamp.stamp_ns, received_ns, stamp.frame_id, cloud.returns(), cloud)
             if not stamp.frame_id:
                 raise FusionError(
                     'the points name no frame: let the driver fill in header.frame_id'
@@ -214,7 +214,7 @@ def _message(serialised: Buffer, kind: Any) -> Any:
 def _detections(serialised: Buffer) -> tuple[str, Detections, tuple[str, ...]]:
     """Return the frame, the boxes of the best class each, and their ids.
 
-    Boxes that are no numbers are left out.
+    Boxes and scores that are no numbers are left out.
 
     :raises FusionError: it is no such message.
     """
@@ -226,7 +226,7 @@ def _detections(serialised: Buffer) -> tuple[str, Detections, tuple[str, ...]]:
             continue
         x, y = item.bbox.center.position.x, item.bbox.center.position.y
         half_x, half_y = item.bbox.size_x / 2, item.bbox.size_y / 2
-        if not all(map(math.isfinite, (x, y, half_x, half_y))):
+        if not all(map(math.isfinite, (x, y, half_x, half_y, best.hypothesis.score))):
             continue
         boxes.append((x - half_x, y - half_y, x + half_x, y + half_y))
         scores.append(best.hypothesis.score)

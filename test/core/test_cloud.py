@@ -237,3 +237,10 @@ def test_points_are_read_in_place() -> None:
 def test_a_column_of_another_length_is_no_field() -> None:
     with pytest.raises(ValueError, match='reshape'):
         cloud([[1, 2, 3]]).with_fields({'label': np.zeros(2, np.uint8)})
+
+
+def test_zeros_of_a_beam_that_met_nothing_are_no_numbers() -> None:
+    """Drivers of organised clouds write them; taken as points they stand where the LiDAR is."""
+    points = cloud([[1, 2, 3], [0, 0, 0], [0, 0, -1]]).returns()
+    assert np.isnan(points[1]).all()
+    assert points[[0, 2]].tolist() == [[1, 2, 3], [0, 0, -1]]

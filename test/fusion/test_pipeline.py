@@ -155,3 +155,17 @@ def test_clocks_that_are_apart_are_told_from_results_that_are_late() -> None:
     placed = pipeline().place(apart, {})
     assert list(placed.problems) == ['front']
     assert '+395.0 s' in placed.problems['front']
+
+
+def test_masks_of_too_many_classes_cost_the_painted_points_alone() -> None:
+    """Or whoever looked at the points in RViz would take the objects from the planner."""
+    names = tuple(f'class {number}' for number in range(300))
+    mask = SemanticMask(np.zeros((480, 640), np.uint8), names)
+    made = pipeline()
+    placed = made.place(
+        matched(1100 * MS, 1100 * MS), {'front': outputs(semantic={'scene': mask})}
+    )
+    fused = made.fuse(placed)
+    assert len(fused.objects) == 1
+    assert fused.paint is None
+    assert '255' in fused.placed.problems['fusion']

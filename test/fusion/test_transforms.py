@@ -268,3 +268,13 @@ def test_whatever_is_published_it_stays_a_tree(steps: list[tuple[Any, ...]]) -> 
             assert before == {frame: tree.parent(frame) for frame in 'abcde'}
         for frame in 'abcde':
             assert tree.parent(tree.root(frame)) is None  # it ends: no loop
+
+
+def test_a_static_transform_never_takes_a_moving_frame_over() -> None:
+    """It is often stamped 0: by its age alone the moving one would seem silent for years."""
+    tree = TransformTree(history_ns=S)
+    tree.add('odom', 'base', 1000 * S, at(1))
+    with pytest.raises(TransformError, match="one parent for 'base'"):
+        tree.add('map', 'base', 0, at(2), is_static=True)
+    tree.add('odom', 'base', 1001 * S, at(3))
+    assert tree.lookup('odom', 'base', 1001 * S)[0, 3] == 3

@@ -146,6 +146,13 @@ def with_nan(stamp_ns: int) -> PointCloud2:
     return cloud(points, stamp_ns)
 
 
+def with_zeros(stamp_ns: int) -> PointCloud2:
+    """What `with_nan` has no numbers of, as other drivers say it."""
+    points = scene_points()
+    points[::7] = points[3::7] = 0
+    return cloud(points, stamp_ns)
+
+
 def big_endian(stamp_ns: int) -> PointCloud2:
     message = cloud(scene_points(), stamp_ns)
     message.data = np.frombuffer(bytes(message.data), '<f4').astype('>f4').tobytes()
@@ -166,7 +173,7 @@ def empty(stamp_ns: int) -> PointCloud2:
     return cloud(scene_points()[:0], stamp_ns)
 
 
-@pytest.mark.parametrize('make', [with_nan, big_endian, in_rows, empty])
+@pytest.mark.parametrize('make', [with_nan, with_zeros, big_endian, in_rows, empty])
 def test_an_odd_cloud_is_fused_like_any(vehicle: Vehicle, make: Any) -> None:
     """Beams that meet nothing, the other byte order, a picture of points, and no point at all."""
     objects = vehicle.listen(Detection3DArray, '/perception/objects')
@@ -182,11 +189,14 @@ def test_an_odd_cloud_is_fused_like_any(vehicle: Vehicle, make: Any) -> None:
     assert len(fused(vehicle, objects, 5 * S).detections) == 1
 
 
-def test_a_costmap_gets_what_stands_in_the_way_and_nothing_else(vehicle: Vehicle) -> None:
+@pytest.mark.parametrize('make', [with_nan, with_zeros])
+def test_a_costmap_gets_what_stands_in_the_way_and_nothing_else(
+    vehicle: Vehicle, make: Any
+) -> None:
     """Neither the road nor a beam that met nothing: Nav2 would mark where it thinks they are."""
     obstacles = vehicle.listen(PointCloud2, '/perception/points/obstacles')
     vehicle.look(4 * S)
-    vehicle.sweep(4 * S, with_nan(4 * S))
+    vehicle.sweep(4 * S, make(4 * S))
     wait_until(lambda: obstacles)
     points = fields_of(obstacles[0])
     given = scene_points()

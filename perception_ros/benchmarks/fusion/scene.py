@@ -60,7 +60,7 @@ class Scene:
     def with_points_of(self, cloud: Cloud) -> FusionSet:
         """Return the set as if a cloud had just come."""
         old = self.fusion_set.sweep
-        sweep = Sweep(old.stamp_ns, old.received_ns, old.frame_id, cloud.xyz(), cloud)
+        sweep = Sweep(old.stamp_ns, old.received_ns, old.frame_id, cloud.returns(), cloud)
         return replace(self.fusion_set, sweep=sweep)
 
 
