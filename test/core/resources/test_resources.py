@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, ExitStack
 import json
 import os
 from pathlib import Path
@@ -58,12 +58,15 @@ def test_what_is_open_and_held_is_counted(tmp_path: Path) -> None:
     before = meter.read()
     files = [(tmp_path / str(index)).open('w') for index in range(20)]
     ballast = np.ones(100 * MIB, np.uint8)
-    with thread_of('more', threading.Event.wait):
+    with ExitStack() as threads:
+        for _ in range(20):
+            threads.enter_context(thread_of('more', threading.Event.wait))
         after = meter.read()
     for file in files:
         file.close()
-    assert after.open_files - before.open_files == 20
-    assert after.threads - before.threads == 1
+    # A thread or file that an earlier test has left may end meanwhile.
+    assert abs(after.open_files - before.open_files - 20) <= 3
+    assert abs(after.threads - before.threads - 20) <= 3
     assert after.memory_bytes - before.memory_bytes > 0.9 * len(ballast)
 
 
