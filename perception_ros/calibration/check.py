@@ -145,12 +145,12 @@ def check(
     edges: dict[int, Edges] = {}
     checked = []
     for camera in track(list(topics.images)):
+        is_known = calibration and (calibration.lidar or camera in calibration.cameras)
         found = [
             _camera(camera, name, moments[camera], source, options, edges)
-            for name, source in sources.items()
-            if source[1] is None or source[1].lidar or camera in source[1].cameras
+            for name, source in sources.items() if name == 'tf' or is_known
         ]
-        if calibration and len(found) == 1:
+        if calibration and not is_known:
             problems.append(f'{camera}: the calibration file says nothing of it; tf was checked')
         if len(found) > 1 and not found[0].looks and found[1].looks:
             del found[0]  # tf does not know it, which is why there is a file
@@ -229,7 +229,7 @@ def _look(
         )
     else:
         lens = camera_model(moment.info, 'rectified' if is_rectified else 'raw', size)
-    frame_id = own.frame if own else moment.frame.frame_id
+    frame_id = (calibration or Calibration()).frame_of(camera, moment.frame.frame_id)
     return Look(moment, lens, _place(moment, frame_id, tree), frame_id)
 
 

@@ -25,8 +25,8 @@ from perception_ros.core.types import (
     UNLABELLED,
 )
 
-CORES_FOR_RAW = 4
-"""From so many cores on, raw images too are letterboxed in several threads."""
+CORES_FOR_LETTERBOX = 4
+"""From so many cores on, images are letterboxed in several threads."""
 
 Track = Callable[[str, int, Detections, float], tuple[str, ...]]
 """(camera, stamp in ns, what was found, least score) -> an id for each box, '' for none."""
@@ -102,31 +102,38 @@ class Model:
         A frame that cannot be decoded is left out and named in `failed`; the others go on. The
         request is still the caller's to release.
         """
-        files = sum(frame.image.is_compressed for frame in frames)
-        # A raw image takes about a millisecond: where cores are few, threads would save little and
-        # cost more of them.
-        cores_to_spare = usable_cores() >= CORES_FOR_RAW
-        at_once = (files > 1 or cores_to_spare) and request.letterboxes_on_cpu
-        decoded = (in_parallel if files > 1 and not at_once else in_turn)(self.decode, frames)
-
-        def place(index: int) -> Letterbox:
-            image, letterbox = decoded[index]()
-            request.write(index, image, letterbox)
-            return letterbox
-
         flight = InFlight(request, [], [], [])
-        placed = (in_parallel if at_once else in_turn)(place, range(len(frames)))
-        for frame, wait in zip(frames, placed, strict=True):
+        images: list[Image] = []
+        files = sum(frame.image.is_compressed for frame in frames)
+        decode = in_parallel if files > 1 else in_turn
+        for frame, decoded in zip(frames, decode(self.decode, frames), strict=True):
             try:
-                letterbox = wait()
+                image, letterbox = decoded()
             except Exception as error:  # one camera's image must not cost the others theirs
                 flight.failed.append((frame, error))
             else:
+                images.append(image)
                 flight.frames.append(frame)
                 flight.letterboxes.append(letterbox)
-        if not flight.failed:
+
+        def write(index: int) -> None:
+            request.write(index, images[index], flight.letterboxes[index])
+
+        # An image takes about a millisecond: where cores are few, threads would save little and
+        # cost more of them.
+        at_once = request.letterboxes_on_cpu and usable_cores() >= CORES_FOR_LETTERBOX
+        written = (in_parallel if at_once else in_turn)(write, range(len(images)))
+        kept: list[Frame] = []
+        for frame, done in zip(flight.frames, written, strict=True):
+            try:
+                done()
+            except Exception as error:
+                flight.failed.append((frame, error))
+            else:
+                kept.append(frame)
+        if len(kept) == len(flight.frames):
             return flight
-        closed_up = self.prepare(request, flight.frames)  # the batch has no gaps
+        closed_up = self.prepare(request, kept)  # the batch has no gaps
         closed_up.failed[:0] = flight.failed
         return closed_up
 

@@ -139,6 +139,11 @@ class Calibration(_Part):
             raise ValueError(str(error)) from error
         return self
 
+    def frame_of(self, camera: str, named: str) -> str:
+        """Return a camera's frame: the file's, else what its messages name."""
+        known = self.cameras.get(camera)
+        return known.frame if known else named
+
     @property
     def placed(self) -> dict[str, tuple[str, Extrinsics]]:
         """Sensors of which it says where they are: frame and extrinsics by name."""

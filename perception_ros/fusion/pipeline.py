@@ -12,7 +12,7 @@ that camera's part of one sweep and is told in `PlacedSweep.problems`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,15 +69,15 @@ class PlacedSweep:
     """A sweep, how each camera looks at it, and where it is itself.
 
     problems: camera -> why it has no part in it; is_compensated: whether the vehicle's motion is
-    taken out. frame_id, output_from_lidar: the frame of objects; is_placed: whether that is the
-    one that was asked for, not the LiDAR's. fixed_frame_id, fixed_from_output: one in which the
-    world stands still, the same as the output's where nobody knows another.
+    taken out. frame_id, output_from_lidar: the frame of objects; is_in_output_frame: whether that
+    is the one that was asked for, not the LiDAR's. fixed_frame_id, fixed_from_output: one in which
+    the world stands still, the same as the output's where nobody knows another.
     """
 
     fusion_set: FusionSet
     problems: Mapping[str, str]
     is_compensated: bool
-    is_placed: bool
+    is_in_output_frame: bool
     frame_id: str
     output_from_lidar: Matrix
     fixed_frame_id: str
@@ -89,7 +89,7 @@ class FusedSweep:
     """What came of one sweep.
 
     objects: in the frame of the output; ids: of each, what its detections are called; paint: None
-    where nobody wanted it, or it failed; is_ground: bool [N].
+    where nobody wanted it, or where unpainted says why there is none; is_ground: bool [N].
     """
 
     placed: PlacedSweep
@@ -97,6 +97,7 @@ class FusedSweep:
     ids: tuple[tuple[str, ...], ...]
     paint: Paint | None
     is_ground: NDArray[np.bool_]
+    unpainted: str = ''
 
 
 class SweepPipeline:
@@ -113,10 +114,7 @@ class SweepPipeline:
         self._class_names: tuple[str, ...] = ()
         self._infos: dict[str, Any] = {}
         self._lenses: dict[tuple[str, tuple[int, int] | None], CameraModel] = {}
-        self._unused = calibrations.unused(self.calibration, config.cameras)
-        self.calibration_problems = [
-            *self._unused, *calibrations.fill(self.calibration, self.tree)
-        ]
+        self.calibration_problems = self._use_calibration()
 
     # ---------------------------------------------------------------- what is known of the vehicle
 
@@ -129,11 +127,7 @@ class SweepPipeline:
         """
         self.tree.add(parent, child, stamp_ns, matrix, is_static)
         if is_static:
-            self.calibration_problems = [
-                *self._unused,
-                *calibrations.fill(self.calibration, self.tree),
-                *map(str, calibrations.disagreements(self.calibration, self.tree)),
-            ]
+            self.calibration_problems = self._use_calibration()
 
     def camera_info(self, camera: str, info: Any) -> None:
         """Take in what lens a camera has; it is looked at when it is needed."""
@@ -221,17 +215,25 @@ class SweepPipeline:
             )
             # a beam that met nothing has no height, and is no obstacle either
             is_ground = ~(terrain.heights >= self.config.objects.ground_clearance_m)
-            painting = None
+            painting, unpainted = None, ''
             if painted:
                 try:
                     painting = paint(fusion_set, seen, objects, terrain, self._class_names)
                     self._class_names = painting.class_names
                 except FusionError as error:  # of too many classes; the objects are good
-                    problems = {**placed.problems, 'fusion': str(error)}
-                    placed = replace(placed, problems=problems)
-        return FusedSweep(placed, objects, _ids(fusion_set, objects), painting, is_ground)
+                    unpainted = str(error)
+        ids = _ids(fusion_set, objects)
+        return FusedSweep(placed, objects, ids, painting, is_ground, unpainted)
 
     # --------------------------------------------------------------------------- where things are
+
+    def _use_calibration(self) -> list[str]:
+        """Fill in what the calibration file knows and nobody has said; return what is wrong."""
+        return [
+            *calibrations.unused(self.calibration, self.config.cameras),
+            *calibrations.fill(self.calibration, self.tree),
+            *map(str, calibrations.disagreements(self.calibration, self.tree)),
+        ]
 
     def _lens(self, camera: str, size: tuple[int, int] | None) -> CameraModel:
         """Return a camera's lens: the calibration file's, else its CameraInfo's."""
@@ -253,8 +255,8 @@ class SweepPipeline:
         return self._lenses[key]
 
     def _frame(self, camera: str, said: ImageOutputs) -> str:
-        known = self.calibration.cameras.get(camera)
-        frame = self.config.cameras[camera].frame or (known.frame if known else said.frame_id)
+        frame = self.config.cameras[camera].frame
+        frame = frame or self.calibration.frame_of(camera, said.frame_id)
         if not frame:
             raise FusionError(
                 f'the results of {camera!r} name no frame: let the driver fill in '

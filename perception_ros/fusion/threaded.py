@@ -59,12 +59,14 @@ class SweepCounters:
         with self._lock:
             self._counts['fused'] += 1
             self._counts['uncompensated'] += not sweep.placed.is_compensated
-            self._counts['unplaced'] += not sweep.placed.is_placed
+            self._counts['unplaced'] += not sweep.placed.is_in_output_frame
             for view in fusion_set.views:
                 self._cameras[view.camera, 'fused'] += 1
             for camera in fusion_set.missing:
                 self._cameras[camera, 'missing'] += 1
             self._problems |= sweep.placed.problems
+            if sweep.unpainted:
+                self._problems['fusion'] = sweep.unpainted
             self._latencies_ms.append(latency_ms)
 
     def take(self) -> tuple[Counter[str], Counter[tuple[str, str]], dict[str, str], list[float]]:

@@ -272,8 +272,8 @@ def test_an_image_of_a_batch_that_is_damaged_costs_no_other_and_order_is_kept(
             images.append(Image.compressed(cv2.imencode('.png', pixels)[1].tobytes()))
         else:
             images.append(Image(pixels.tobytes(), 'bgr8', 96, 64, 288))
-    for index in (1, 3):
-        images[index] = replace(images[index], data=bytes(images[index].data)[:50])
+    images[1] = replace(images[1], data=bytes(images[1].data)[:50])
+    images[3] = replace(images[3], data=b'\xff\xd8\xff')
     frames = [Frame(f'c{n}', n + 1, 1, image) for n, image in enumerate(images)]
     with FakeEngine(fake_bundle(), max_batch=4) as engine:
         request = engine.request()
@@ -309,3 +309,26 @@ def test_raw_images_are_letterboxed_at_once_where_cores_are_many(
         request.release()
     assert not flight.failed
     assert len(seen) == threads and (threads > 1 or threading.get_ident() in seen)
+
+
+@pytest.mark.parametrize('cores', [2, 16])
+def test_an_image_that_cannot_be_letterboxed_leaves_no_gap(
+    cores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('perception_ros.core.model.usable_cores', lambda: cores)
+    frames = [frame(f'c{n}') for n in range(3)]
+    with FakeEngine(fake_bundle(), max_batch=4) as engine:
+        request = engine.request()
+        written: dict[int, Image] = {}
+
+        def write(_: object, index: int, image: Image, __: object) -> None:
+            if image is frames[1].image:
+                raise ImageError('out of luck')
+            written[index] = image
+
+        monkeypatch.setattr(type(request), 'write', write)
+        flight = Model('fake', fake_bundle().manifest, engine).prepare(request, frames)
+        request.release()
+    assert [f.camera for f in flight.frames] == ['c0', 'c2']
+    assert [(f.camera, str(error)) for f, error in flight.failed] == [('c1', 'out of luck')]
+    assert written[0] is frames[0].image and written[1] is frames[2].image

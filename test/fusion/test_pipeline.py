@@ -168,4 +168,4 @@ def test_masks_of_too_many_classes_cost_the_painted_points_alone() -> None:
     fused = made.fuse(placed)
     assert len(fused.objects) == 1
     assert fused.paint is None
-    assert '255' in fused.placed.problems['fusion']
+    assert '255' in fused.unpainted
