@@ -95,7 +95,8 @@ class Cloud:
         :raises PointCloudError: as `xyz` does.
         """
         points = self.xyz()
-        points[~points.any(axis=1)] = np.nan
+        x, y, z = points.T
+        points[(x == 0) & (y == 0) & (z == 0)] = np.nan  # `any` over rows of three is far slower
         return points
 
     def check(self) -> None:
