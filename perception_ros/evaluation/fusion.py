@@ -22,12 +22,12 @@ _ELLIPSE_95 = 5.99
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """What the fusion says of an object; as in `fusion.types.Objects`."""
+    """What the fusion says of an object; as in `fusion.types.Objects`. yaw: None if not oriented."""
 
     surface: NDArray[np.float64]
     centre: NDArray[np.float64]
     covariance: NDArray[np.float64]
-    yaw: float
+    yaw: float | None
     by_camera: bool
 
     @classmethod
@@ -35,7 +35,8 @@ class Found:
         """Return one of several objects."""
         return cls(
             objects.surfaces[index], objects.centres[index], objects.covariances[index],
-            float(objects.yaws[index]), bool(objects.by_camera[index]),
+            float(objects.yaws[index]) if objects.oriented[index] else None,
+            bool(objects.by_camera[index]),
         )
 
 
@@ -109,7 +110,7 @@ def compare(
     if found is None:
         return Placed(name, len(points), range_m)
     turn = None
-    if np.isfinite(found.yaw):
+    if found.yaw is not None:
         turn = float((found.yaw - true_yaw + np.pi / 2) % np.pi - np.pi / 2)
     miss = found.centre[:2] - true_centre[:2]
     squared = float(miss @ np.linalg.solve(found.covariance[:2, :2], miss))

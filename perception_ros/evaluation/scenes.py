@@ -203,8 +203,7 @@ def fused(
     """Return the objects of a set in the vehicle's frame."""
     terrain = Terrain.of(fusion_set.sweep.points, base_from_lidar)
     return find_objects(
-        fusion_set, see_all(fusion_set), terrain, settings, frame_id='base_link',
-        output_from_lidar=base_from_lidar,
+        fusion_set, see_all(fusion_set), terrain, settings, frame_id='base_link'
     )
 
 

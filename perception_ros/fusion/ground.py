@@ -34,36 +34,44 @@ _OFF_M, _OFF_PER_M = 0.3, 0.02
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Terrain:
-    """The points of a sweep, N of them, in a frame whose z points up, and the ground there.
+    """The points of a sweep, N of them, in a level frame, and the ground there.
 
+    The level frame has the LiDAR as its origin and the axes of the output's, whose z points up: a
+    map's origin may be so far away that float32 tells no centimetres there.
     points: float32 [N, 3] m; heights: float32 [N], above the ground, m; NaN where a point is not
-    finite; plane: float64 [3], a, b, c of the ground z = a x + b y + c, without its bumps.
+    finite; plane: float64 [3], a, b, c of the ground z = a x + b y + c, without its bumps;
+    output_from_lidar: of the frame whose axes these are.
     """
 
     points: NDArray[np.float32]
     heights: NDArray[np.float32]
     plane: NDArray[np.float64]
+    output_from_lidar: Matrix
 
     @classmethod
-    def of(cls, points: NDArray[np.float32], level_from_points: Matrix | None = None) -> Terrain:
-        """Look at the points [N, 3] of a sweep.
-
-        :param level_from_points: to a frame whose z points up; None: it does so already.
-        """
-        turned, shift = points, np.zeros(3)
-        if level_from_points is not None:
-            with np.errstate(invalid='ignore'):  # infinity in two directions is no number
-                turned = points @ level_from_points[:3, :3].T.astype(np.float32)
-            shift = level_from_points[:3, 3]
-        # Around the LiDAR, wherever that is in the frame: a map's origin may be far away.
-        cells = _cells(turned[:, 0], turned[:, 1])
-        step = max(1, len(turned) // _MOST_POINTS)
-        known, lows = _lows(cells[::step], turned[::step])
+    def of(cls, points: NDArray[np.float32], output_from_lidar: Matrix) -> Terrain:
+        """Look at the points [N, 3] of a sweep, in the LiDAR's frame."""
+        with np.errstate(invalid='ignore'):  # infinity in two directions is no number
+            level = points @ output_from_lidar[:3, :3].T.astype(np.float32)
+        cells = _cells(level[:, 0], level[:, 1])
+        step = max(1, len(level) // _MOST_POINTS)
+        known, lows = _lows(cells[::step], level[::step])
         plane = _plane(lows)
         bumps = _bumps(known, lows, plane)
-        under = _on_plane(plane.astype(np.float32), turned[:, 0], turned[:, 1]) + bumps[cells]
-        plane[2] += shift[2] - plane[:2] @ shift[:2]
-        return cls(turned + shift.astype(np.float32), turned[:, 2] - under, plane)
+        under = _on_plane(plane.astype(np.float32), level[:, 0], level[:, 1]) + bumps[cells]
+        return cls(level, level[:, 2] - under, plane, output_from_lidar)
+
+    @property
+    def origin(self) -> NDArray[np.float64]:
+        """Where the LiDAR is in the frame of the output, float64 [3]: level + origin = output."""
+        return self.output_from_lidar[:3, 3]
+
+    @property
+    def level_from_lidar(self) -> Matrix:
+        """How the level frame is turned against the LiDAR's."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = self.output_from_lidar[:3, :3]
+        return matrix
 
 
 def _cells(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.intp]:

@@ -25,7 +25,7 @@ What holds, whatever comes in:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -164,8 +164,6 @@ class SweepMatcher:
     """Brings sweeps and images together.
 
     :param cameras: camera -> the outputs that are fused of it; offsets_ms: by camera.
-    :param may_go: asked of a sweep that waits for no camera any more: whether all else that it
-        needs is known. It is asked again at each `poll`, until the sweep is overdue.
     """
 
     def __init__(
@@ -175,7 +173,6 @@ class SweepMatcher:
         *,
         tolerance_ms: float,
         max_wait_ms: float,
-        may_go: Callable[[Sweep], bool] = lambda sweep: True,
     ) -> None:
         self._cameras = {
             name: _Camera(tuple(outputs), round(offsets_ms.get(name, 0) * 1e6))
@@ -183,7 +180,6 @@ class SweepMatcher:
         }
         self._tolerance_ns = round(tolerance_ms * 1e6)
         self._max_wait_ns = round(max_wait_ms * 1e6)
-        self._may_go = may_go
         self._waiting: deque[Sweep] = deque()
         self.late = dict.fromkeys(self._cameras, 0)
         """Outputs of each camera that came when their sweep had left without the camera."""
@@ -231,7 +227,7 @@ class SweepMatcher:
         return all(
             camera.is_settled(sweep.stamp_ns + camera.offset_ns, self._tolerance_ns)
             for camera in self._cameras.values() if camera.is_expected
-        ) and self._may_go(sweep)
+        )
 
     def _matched(self, sweep: Sweep) -> MatchedSweep:
         images, missing, apart_ns = {}, [], {}

@@ -118,7 +118,10 @@ class Sight:
             return Guess(near_m, weight**-0.5)
 
     def locate(self, guess: Guess, usual: Array, ground: Array) -> Shapes:
-        """Return where what the boxes show is, if it is as far away as guessed."""
+        """Return where what the boxes show is, if it is as far away as guessed.
+
+        Nobody knows how it lies: its length is laid along the line of sight.
+        """
         near_m, doubt_m = guess
         is_known = np.isfinite(usual[:, 0])
         wide_m = near_m * self.widths
@@ -126,13 +129,14 @@ class Sight:
             is_known[:, None], usual[:, :3],
             np.stack([wide_m, wide_m, near_m * np.maximum(self.rises, 0)], axis=1),
         )
-        depth_m = np.sqrt(size[:, 0] * size[:, 1])
         flat = self.eyes[:, :2] + near_m[:, None] * self.ways
         z = _ground_m(flat, ground) + size[:, 2] / 2
-        along, across = np.hypot(doubt_m, 0.3 * depth_m), near_m * _EDGE_PX / self.focal_px + 0.1
+        along = np.hypot(doubt_m, 0.3 * np.sqrt(size[:, 0] * size[:, 1]))
+        across = near_m * _EDGE_PX / self.focal_px + 0.1
         return Shapes(
-            np.column_stack([flat + self.ways * depth_m[:, None] / 2, z]), size,
-            np.full(len(size), np.nan), np.column_stack([flat, z]),
+            np.column_stack([flat + self.ways * size[:, :1] / 2, z]), size,
+            np.arctan2(self.ways[:, 1], self.ways[:, 0]), np.zeros(len(size), np.bool_),
+            np.column_stack([flat, z]),
             spread_along(self.ways, along, across, 0.2 + _SLOPE * near_m),
         )
 

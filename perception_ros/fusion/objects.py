@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception_ros.core.config import Frozen, parameter
+from perception_ros.core.poses import inverse
 from perception_ros.fusion.camera import Seen
 from perception_ros.fusion.class_sizes import class_sizes
 from perception_ros.fusion.frustums import BoxesSeen, Expected, fill, Frustums
 from perception_ros.fusion.ground import Terrain
 from perception_ros.fusion.monocular import Sight
 from perception_ros.fusion.shapes import near_rank, Shapes, shapes_of
-from perception_ros.fusion.types import FusionSet, Matrix, Objects, View
+from perception_ros.fusion.types import FusionSet, Objects, View
 
 Array = NDArray[np.float64]
 
@@ -72,51 +73,48 @@ def find_objects(
     settings: ObjectSettings,
     *,
     frame_id: str,
-    output_from_lidar: Matrix,
 ) -> Objects:
-    """Return what the views' detections are in space.
+    """Return what the views' detections are in space, in the frame of the output.
 
     :param seen: of `see_all`.
-    :param terrain: of the sweep, in the frame of the output, whose z points up.
-    :param frame_id: name of that frame; output_from_lidar: how the sweep came there.
+    :param terrain: of the sweep.
+    :param frame_id: name of the output's frame.
     """
     views = [
         (view, points) for view, points in zip(fusion_set.views, seen, strict=True)
         if view.detections is not None and len(view.detections)
     ]
-    found = _found(views, _Space.of(terrain, output_from_lidar, settings)) if views else _NOTHING
-    return _objects(found, _one_each(found), fusion_set.sweep.stamp_ns, frame_id)
+    found = _found(views, _Space.of(terrain, settings)) if views else _NOTHING
+    chosen = _one_each(found)
+    return _objects(found, chosen, terrain.origin, fusion_set.sweep.stamp_ns, frame_id)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Space:
-    """What all views look into, in the frame of the output.
+    """What all views look into, in the level frame, whose origin is the LiDAR.
 
-    eye: float64 [3], where the LiDAR is; of the sweep's points, N: ranges_m: float32 [N] from
-    there over the ground; usable: bool [N], whether they may belong to an object.
+    Of the sweep's points, N: ranges_m: float32 [N], over the ground; usable: bool [N], whether
+    they may belong to an object.
     """
 
     terrain: Terrain
-    output_from_lidar: Matrix
-    eye: Array
     ranges_m: NDArray[np.float32]
     usable: NDArray[np.bool_]
     settings: ObjectSettings
 
     @classmethod
-    def of(cls, terrain: Terrain, output_from_lidar: Matrix, settings: ObjectSettings) -> _Space:
+    def of(cls, terrain: Terrain, settings: ObjectSettings) -> _Space:
         """Return the space around a LiDAR."""
-        eye, level = output_from_lidar[:3, 3], terrain.points
-        ranges_m = np.hypot(level[:, 0] - np.float32(eye[0]), level[:, 1] - np.float32(eye[1]))
+        ranges_m = np.hypot(terrain.points[:, 0], terrain.points[:, 1])
         with np.errstate(invalid='ignore'):
             usable = terrain.heights > settings.ground_clearance_m
             usable &= ranges_m < settings.max_range_m
-        return cls(terrain, output_from_lidar, eye, ranges_m, usable, settings)
+        return cls(terrain, ranges_m, usable, settings)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Found:
-    """What detections are in space, N of them; as in `types.Objects`."""
+    """What detections are in space, N of them; as in `types.Objects`, but in the level frame."""
 
     shapes: Shapes
     labels: list[str]
@@ -132,15 +130,16 @@ _NOTHING = _Found(Shapes.empty(), [], [], [], np.zeros(0, np.bool_), [])
 def _found(views: Sequence[tuple[View, Seen]], space: _Space) -> _Found:
     """Return what the detections of views are in space, each by itself."""
     settings, plane = space.settings, space.terrain.plane
+    level_from_lidar = space.terrain.level_from_lidar
     boxes, sights, usuals, labels, scores, sources = [], [], [], [], [], []
     for view, points in views:
         detections = view.detections
         assert detections is not None, 'others are not asked for'
-        frame_from_camera = space.output_from_lidar @ np.linalg.inv(view.camera_from_lidar)
+        level_from_camera = level_from_lidar @ inverse(view.camera_from_lidar)
         boxes.append(BoxesSeen(
             detections.boxes, detections.labels, detections.scores, points, view.instances
         ))
-        sights.append(Sight.of(view.lens, frame_from_camera, detections.boxes))
+        sights.append(Sight.of(view.lens, level_from_camera, detections.boxes))
         usuals.append(class_sizes(detections.class_names)[detections.labels])
         labels += [detections.class_names[label] for label in detections.labels.tolist()]
         scores += detections.scores.tolist()
@@ -162,9 +161,8 @@ def _found(views: Sequence[tuple[View, Seen]], space: _Space) -> _Found:
     near = frustums.where(by_points)
     near = near.without(_behind(near, space, sight.widths[chosen], lengths[chosen]))
     guessed = sight.locate(guess, usual, plane)
-    off = guessed.centres[:, :2] - space.eye[:2]
     with np.errstate(invalid='ignore'):
-        in_range = np.hypot(off[:, 0], off[:, 1]) <= settings.max_range_m
+        in_range = np.hypot(*guessed.centres[:, :2].T) <= settings.max_range_m
     rest = np.flatnonzero(is_leader & ~by_points & in_range & settings.camera_only)
     members, order = frustums.each(), [*chosen.tolist(), *rest.tolist()]
     return _Found(
@@ -223,7 +221,7 @@ def _shapes(
     height_m = np.clip(height_m, _LEAST_HEIGHT_M, _MOST_HEIGHT_M)
     # What hangs in the air, a traffic light or a sign, stands on nothing.
     ground_m += np.where(low_m > height_m, low_m - 0.1, 0)
-    return shapes_of(points, counts, space.eye, ground_m, height_m, usual)
+    return shapes_of(points, counts, ground_m, height_m, usual)
 
 
 def _one_each(found: _Found) -> list[int]:
@@ -275,16 +273,20 @@ def _is_same(found: _Found, one: int, other: int) -> bool:
     return shared >= _SHARED * min(map(len, members))
 
 
-def _objects(found: _Found, chosen: list[int], stamp_ns: int, frame_id: str) -> Objects:
+def _objects(
+    found: _Found, chosen: list[int], origin: Array, stamp_ns: int, frame_id: str
+) -> Objects:
+    """Return what is left, in the frame of the output, where the level one's origin is."""
     names = tuple(sorted({found.labels[index] for index in chosen}))
     shapes = found.shapes.at(np.array(chosen, np.intp))
     return Objects(
         stamp_ns=stamp_ns,
         frame_id=frame_id,
-        centres=shapes.centres,
+        centres=shapes.centres + origin,
         sizes=shapes.sizes,
         yaws=shapes.yaws,
-        surfaces=shapes.surfaces,
+        oriented=shapes.oriented,
+        surfaces=shapes.surfaces + origin,
         covariances=shapes.covariances,
         points=np.array([len(found.members[index]) for index in chosen], np.int32),
         scores=np.array([found.scores[index] for index in chosen], np.float32),

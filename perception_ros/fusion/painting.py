@@ -47,7 +47,7 @@ def paint(
     """Say what each point of a sweep shows.
 
     :param seen: which points each view sees, from `see_all`.
-    :param objects: of the sweep, in the frame of the terrain.
+    :param objects: of the sweep, in the frame of the output.
     :param known: class names of an earlier sweep, whose numbers stay what they are.
     :raises FusionError: there are more classes than a byte can tell apart.
     """
@@ -196,7 +196,7 @@ def _members(
     by_camera = dict(zip((view.camera for view in fusion_set.views), seen, strict=True))
     boxes = {view.camera: view.detections for view in fusion_set.views}
     for index in reversed(range(len(objects))):  # the best score is written last
-        if objects.by_camera[index] or np.isnan(objects.yaws[index]):
+        if objects.by_camera[index] or not objects.oriented[index]:
             continue
         for camera, source in objects.sources[index]:
             points, detections = by_camera[camera], boxes[camera]
@@ -218,7 +218,7 @@ def _in_box(
     terrain: Terrain, indices: NDArray[np.intp], objects: Objects, index: int
 ) -> NDArray[np.bool_]:
     """Say which of some points are in the box of an object, and not on the ground."""
-    off = terrain.points[indices] - objects.centres[index].astype(np.float32)
+    off = terrain.points[indices] - (objects.centres[index] - terrain.origin).astype(np.float32)
     cos, sin = np.cos(objects.yaws[index]), np.sin(objects.yaws[index])
     half = objects.sizes[index] / 2 + _MARGIN_M
     along, across = off[:, 0] * cos + off[:, 1] * sin, off[:, 1] * cos - off[:, 0] * sin

@@ -33,6 +33,9 @@ from perception_ros.fusion.painting import paint
 from perception_ros.fusion.transforms import TransformTree
 from perception_ros.fusion.types import FusionSet, Matrix, Objects, Paint, Sweep, View
 
+CARRIED_ON_NS = 1_000_000_000
+"""For so long a frame that fell silent, odometry above all, is thought to go on as before."""
+
 APART_NS = 1_000_000_000
 """A camera whose images are further than this from a sweep is not late: its clock is another."""
 
@@ -135,21 +138,6 @@ class SweepPipeline:
             self._infos[camera] = info
             self._lenses = {key: lens for key, lens in self._lenses.items() if key[0] != camera}
 
-    def is_placed(self, sweep: Sweep) -> bool:
-        """Say whether no transform that this sweep needs may still come.
-
-        Odometry is always a little behind; one that has fallen silent is not worth waiting for.
-        """
-        if not self.config.fixed_frame:
-            return True
-        try:
-            self.tree.lookup(self.config.fixed_frame, sweep.frame_id, sweep.stamp_ns)
-        except ExtrapolationError as error:
-            return not 0 < error.ahead_ns < self.config.max_wait_ms * 1e6
-        except TransformError:
-            pass  # nobody knows the motion, and waiting brings nobody who does
-        return True
-
     def has_lens(self, camera: str, size: tuple[int, int]) -> bool:
         """Say whether a camera's lens is known to be for images of this width and height."""
         info = self._infos.get(camera)
@@ -187,8 +175,8 @@ class SweepPipeline:
                 said.semantic or {}, said.instances,
             ))
         problems |= {
-            camera: f'its nearest image is {apart_ns / 1e9:+.1f} s from the sweep: both clocks '
-            f'must agree, or cameras.{camera}.time_offset_ms say how they differ'
+            camera: f'its nearest image is {apart_ns / 1e9:+.1f} s from the sweep: synchronise '
+            'the clocks of both sensors, as by PTP, or let their drivers stamp with one clock'
             for camera, apart_ns in matched.apart_ns.items() if abs(apart_ns) > APART_NS
         }
         here = {view.camera for view in views}
@@ -205,13 +193,12 @@ class SweepPipeline:
 
         In one thread, any.
         """
-        fusion_set, to_output = placed.fusion_set, placed.output_from_lidar
+        fusion_set = placed.fusion_set
         with np.errstate(invalid='ignore'):  # beams that met nothing are no number
-            terrain = Terrain.of(fusion_set.sweep.points, to_output)
+            terrain = Terrain.of(fusion_set.sweep.points, placed.output_from_lidar)
             seen = see_all(fusion_set)
             objects = find_objects(
-                fusion_set, seen, terrain, self.config.objects, frame_id=placed.frame_id,
-                output_from_lidar=to_output,
+                fusion_set, seen, terrain, self.config.objects, frame_id=placed.frame_id
             )
             # a beam that met nothing has no height, and is no obstacle either
             is_ground = ~(terrain.heights >= self.config.objects.ground_clearance_m)
@@ -267,25 +254,30 @@ class SweepPipeline:
     def _camera_from_lidar(
         self, matched: MatchedSweep, frame: str, image: MatchedImage
     ) -> tuple[Matrix, bool]:
-        """Return where a sweep is for a camera, and whether the vehicle's motion is out of it."""
+        """Return where a sweep is for a camera, and whether the vehicle's motion is out of it.
+
+        :raises TransformError: nobody knows how the LiDAR and the camera lie to each other.
+        """
         sweep, fixed = matched.sweep, self.config.fixed_frame
         if fixed:
             try:
                 return self.tree.lookup_between(
-                    frame, image.stamp_ns, sweep.frame_id, sweep.stamp_ns, fixed
+                    frame, image.stamp_ns, sweep.frame_id, sweep.stamp_ns, fixed, CARRIED_ON_NS
                 ), True
             except TransformError:
                 pass  # nobody knows the motion: as if there were none
         try:
             return self.tree.lookup(frame, sweep.frame_id, sweep.stamp_ns), not fixed
-        except ExtrapolationError:
+        except ExtrapolationError:  # mounted on what nobody speaks of now: where it was last
             return self.tree.lookup(frame, sweep.frame_id), not fixed
 
     def _output(self, sweep: Sweep) -> tuple[str, Matrix]:
         """Return the frame of objects, and where the sweep is in it."""
         output = self.config.output_frame
         try:
-            return output, self.tree.lookup(output, sweep.frame_id, sweep.stamp_ns)
+            return output, self.tree.lookup(
+                output, sweep.frame_id, sweep.stamp_ns, CARRIED_ON_NS
+            )
         except TransformError:
             return sweep.frame_id, np.eye(4)
 
@@ -293,7 +285,7 @@ class SweepPipeline:
         """Return the frame in which the world stands still, and where the objects' frame is."""
         fixed = self.config.fixed_frame
         try:
-            return fixed, self.tree.lookup(fixed, frame_id, stamp_ns)
+            return fixed, self.tree.lookup(fixed, frame_id, stamp_ns, CARRIED_ON_NS)
         except TransformError:
             return frame_id, np.eye(4)
 

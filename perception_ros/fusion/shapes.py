@@ -43,6 +43,7 @@ class Shapes:
     centres: Array
     sizes: Array
     yaws: Array
+    oriented: NDArray[np.bool_]
     surfaces: Array
     covariances: Array
 
@@ -50,7 +51,8 @@ class Shapes:
     def empty(cls) -> Shapes:
         """Return none."""
         return cls(
-            np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0), np.zeros((0, 3)), np.zeros((0, 3, 3))
+            np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0), np.zeros(0, np.bool_),
+            np.zeros((0, 3)), np.zeros((0, 3, 3)),
         )
 
     @classmethod
@@ -87,48 +89,46 @@ def near_rank(counts: Any) -> Any:
 
 
 def shapes_of(
-    points: Array, counts: NDArray[np.intp], eye: Array, ground_m: Array, heights_m: Array,
-    usual: Array,
+    points: Array, counts: NDArray[np.intp], ground_m: Array, heights_m: Array, usual: Array
 ) -> Shapes:
     """Return the boxes around N things of which points are seen.
 
     Lengths and widths are what is seen of them, or what is usual where less is seen; then the
-    box goes on behind what is seen, away from the eye.
+    box goes on behind what is seen, away from the LiDAR, which is the frame's origin.
 
     :param points: float64 [K, 3], thing after thing, the nearest first; counts: intp [N], above 0.
-    :param eye: float64 [3], where the LiDAR is; ground_m: float64 [N], z of the ground under them.
+    :param ground_m: float64 [N], z of the ground under them.
     :param heights_m: float64 [N], how high they are above that.
     :param usual: float64 [N, 4], a `ClassSize` each; NaN: not known.
     """
     if not len(counts):
         return Shapes.empty()
     begins = np.cumsum(counts) - counts
-    off = points - eye
-    near = off[begins + near_rank(counts)]
-    middles = np.add.reduceat(off, begins) / counts[:, None]
+    near = points[begins + near_rank(counts)]
+    middles = np.add.reduceat(points, begins) / counts[:, None]
     middles[:, :2] *= (
         np.hypot(near[:, 0], near[:, 1])
         / np.maximum(np.hypot(middles[:, 0], middles[:, 1]), _NO_WHERE_M)
     )[:, None]
     yaws = _yaws(points[:, :2], counts, usual)
+    oriented = np.isfinite(yaws)
     # One of which nobody knows how it lies stands in the line of sight.
-    axes = np.where(np.isnan(yaws), np.arctan2(middles[:, 1], middles[:, 0]), yaws)
-    ways = np.stack([np.cos(axes), np.sin(axes)], axis=1)
+    yaws = np.where(oriented, yaws, np.arctan2(middles[:, 1], middles[:, 0]))
+    ways = np.stack([np.cos(yaws), np.sin(yaws)], axis=1)
     noise = np.hypot(_NOISE_M / np.sqrt(counts), _ALIGNED_M)
     # As long as it may be wide, and the other way round, if nobody knows how it lies.
-    turned = np.where(np.isnan(yaws), np.nan_to_num(np.abs(usual[:, 0] - usual[:, 1])) / 3, 0)
+    turned = np.where(oriented, 0, np.nan_to_num(np.abs(usual[:, 0] - usual[:, 1])) / 3)
     centres, sizes, deviations = [], [], []
     for axis, full in ((ways, usual[:, 0]), (_left_of(ways), usual[:, 1])):
-        middle, size, hidden = _extent(off[:, :2], counts, axis, full)
+        middle, size, hidden = _extent(points[:, :2], counts, axis, full)
         # Even of a side that is as long as usual nobody knows whether it goes on.
         spread = size * np.where(np.isnan(full), 0.3, usual[:, 3]) / np.where(hidden > 0.05, 2, 4)
         centres.append(axis * middle[:, None])
         sizes.append(size)
         deviations.append(np.sqrt(noise**2 + spread**2 + turned**2))
-    flat = eye[:2] + centres[0] + centres[1]
     return Shapes(
-        np.column_stack([flat, ground_m + heights_m / 2]),
-        np.stack([*sizes, heights_m], axis=1), yaws, eye + middles,
+        np.column_stack([centres[0] + centres[1], ground_m + heights_m / 2]),
+        np.stack([*sizes, heights_m], axis=1), yaws, oriented, middles,
         spread_along(ways, deviations[0], deviations[1], 0.1 + 0.05 * heights_m),
     )
 
@@ -146,21 +146,21 @@ def spread_along(ways: Array, along: Array, across: Array, upright: Array) -> Ar
 
 
 def _extent(
-    off: Array, counts: NDArray[np.intp], axis: Array, full: Array
+    flat: Array, counts: NDArray[np.intp], axis: Array, full: Array
 ) -> tuple[Array, Array, Array]:
     """Return where things are on an axis [N, 2] each: middle, size, how much of it is hidden.
 
-    :param off: float64 [K, 2], their points, from the eye; full: usual size [N], NaN: not known.
+    :param flat: float64 [K, 2], their points, from the LiDAR; full: usual size [N], NaN: not known.
     """
     owners = np.repeat(np.arange(len(counts)), counts)
-    places = (off * axis[owners]).sum(axis=1)
+    places = (flat * axis[owners]).sum(axis=1)
     places = places[np.lexsort((places, owners))]
     ends = np.cumsum(counts)
     stray = (_STRAY_SHARE * (counts - 1)).astype(np.intp)
     low, high = places[ends - counts + stray], places[ends - 1 - stray]
     size = np.maximum(high - low, np.where(np.isnan(full), _LEAST_SIZE_M, full))
     hidden = size - (high - low)
-    # What is hidden is on the far side; on both, if the eye looks along this side.
+    # What is hidden is on the far side; on both, if the LiDAR looks along this side.
     side = np.where(low > 0, 1, np.where(high < 0, -1, 0))
     return (low + high + side * hidden) / 2, size, hidden
 

@@ -95,7 +95,6 @@ class ThreadedSweeps:
             {name: camera.topics(name) for name, camera in config.cameras.items()},
             {name: camera.time_offset_ms for name, camera in config.cameras.items()},
             tolerance_ms=config.tolerance_ms, max_wait_ms=config.max_wait_ms,
-            may_go=self.pipeline.is_placed,
         )
         self._decode = decode
         self._publish = publish
@@ -133,7 +132,6 @@ class ThreadedSweeps:
         """Give the pipeline to who brings transforms and lenses, while nobody else looks."""
         with self._work:
             yield self.pipeline
-            self._match()
 
     def receive_sweep(self, sweep: Sweep) -> None:
         """Take in a sweep. Returns soon, never raises."""

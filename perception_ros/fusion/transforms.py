@@ -6,7 +6,7 @@ Stamps are in ns, matrices float64 [4, 4]; `a_from_b` takes points of frame b to
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -21,6 +21,9 @@ HISTORY_NS = 10_000_000_000
 
 SET_BACK_NS = 1_000_000_000
 """A stamp that is older than its frame's newest by more is that of a clock that was set back."""
+
+MOTION_NS = 100_000_000
+"""Over so long it is looked at how a frame moved last, where it must be thought to go on."""
 
 _MS = 1e6
 
@@ -57,15 +60,28 @@ class _Link:
         return max(stamp_ns - self.stamps[-1], 0) or min(stamp_ns - self.stamps[0], 0)
 
     def at(self, stamp_ns: int) -> Matrix:
-        """Return `parent_from_child` at a time that is not ahead."""
+        """Return `parent_from_child` at a time; after the newest the child goes on as before."""
         if self.is_static:
             return self.matrices[0]
+        if stamp_ns > self.stamps[-1]:
+            return self._carried_on(stamp_ns)
         after = bisect_left(self.stamps, stamp_ns)
         if self.stamps[after] == stamp_ns:
             return self.matrices[after]
         first, second = self.stamps[after - 1], self.stamps[after]
         part = (stamp_ns - first) / (second - first)
         return between(self.matrices[after - 1], self.matrices[after], part)
+
+    def _carried_on(self, stamp_ns: int) -> Matrix:
+        """Return where the child will be if it goes on, and turns, as it did last."""
+        newest_ns, newest = self.stamps[-1], self.matrices[-1]
+        then = max(bisect_right(self.stamps, newest_ns - MOTION_NS) - 1, 0)
+        if self.stamps[then] == newest_ns:
+            return newest
+        step = inverse(self.matrices[then]) @ newest
+        steps, rest = divmod(stamp_ns - newest_ns, newest_ns - self.stamps[then])
+        part = between(np.eye(4), step, rest / (newest_ns - self.stamps[then]))
+        return np.asarray(newest @ np.linalg.matrix_power(step, steps) @ part)
 
 
 class TransformTree:
@@ -143,9 +159,13 @@ class TransformTree:
         link.put(0, matrix @ inverse(self._below(child, top, 0)), self._history_ns)
         return True
 
-    def lookup(self, target: str, source: str, stamp_ns: int | None = None) -> Matrix:
+    def lookup(
+        self, target: str, source: str, stamp_ns: int | None = None, beyond_ns: int = 0
+    ) -> Matrix:
         """Return `target_from_source` at a time; None: the newest at which it is known.
 
+        :param beyond_ns: for how long after it was last heard of a frame is thought to go on, and
+            to turn, as it did during the last `MOTION_NS`.
         :raises ExtrapolationError: it is not known then; with how far that is off.
         :raises TransformError: a frame is not known, or both are not connected.
         """
@@ -153,22 +173,24 @@ class TransformTree:
         shared = self._shared(target, source)
         if stamp_ns is None:
             stamp_ns = self.newest_ns(target, source) or 0
-        self._check_known(target, source, shared, stamp_ns)
+        self._check_known(target, source, shared, stamp_ns, beyond_ns)
         up = self._below(source, shared, stamp_ns)
         if target == shared:
             return up
         return np.asarray(inverse(self._below(target, shared, stamp_ns)) @ up)
 
     def lookup_between(
-        self, target: str, target_stamp_ns: int, source: str, source_stamp_ns: int, fixed: str
+        self, target: str, target_stamp_ns: int, source: str, source_stamp_ns: int, fixed: str,
+        beyond_ns: int = 0,
     ) -> Matrix:
         """Return where what `source` saw at one time is for `target` at another.
 
         :param fixed: a frame in which what is seen stands still meanwhile: the world, odometry.
+        :param beyond_ns: as of `lookup`.
         :raises ExtrapolationError, TransformError: as `lookup`.
         """
-        there = self.lookup(fixed, source, source_stamp_ns)
-        return np.asarray(self.lookup(target, fixed, target_stamp_ns) @ there)
+        there = self.lookup(fixed, source, source_stamp_ns, beyond_ns)
+        return np.asarray(self.lookup(target, fixed, target_stamp_ns, beyond_ns) @ there)
 
     def newest_ns(self, target: str, source: str) -> int | None:
         """Return the newest time at which both are known; None: at any, they are fixed.
@@ -227,12 +249,14 @@ class TransformTree:
             'publish how these two lie to each other, or give it in a calibration file'
         )
 
-    def _check_known(self, target: str, source: str, shared: str, stamp_ns: int) -> None:
+    def _check_known(
+        self, target: str, source: str, shared: str, stamp_ns: int, beyond_ns: int
+    ) -> None:
         worst, at = 0, ''
         for end in (target, source):
             for frame in self._path(end, shared):
                 ahead = self._links[frame].ahead_ns(stamp_ns)
-                if abs(ahead) > abs(worst):
+                if not 0 < ahead <= beyond_ns and abs(ahead) > abs(worst):
                     worst, at = ahead, frame
         if not worst:
             return

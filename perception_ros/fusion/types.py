@@ -73,8 +73,10 @@ class Objects:
     """Objects in space, in one frame, best score first. N of them.
 
     centres: float64 [N, 3], middle of the box; sizes: float64 [N, 3], along the object's x
-    (length), y (width) and z (height); yaws: float64 [N] about the frame's z, NaN where it cannot
-    be told; surfaces: float64 [N, 3], the middle of what is seen of it, NaN where no point says;
+    (length), y (width) and z (height); yaws: float64 [N], where that x points about the frame's z;
+    oriented: bool [N], whether that is how the object lies, front or back: where nobody sees it,
+    the length is laid along the line of sight;
+    surfaces: float64 [N, 3], the middle of what is seen of it;
     covariances: float64 [N, 3, 3] of the centre; points: int32 [N], how many of the sweep's are
     its; scores: float32 [N]; labels: int32 [N], index into `class_names`;
     by_camera: bool [N], the range comes from the camera alone; members: of each the indices of
@@ -87,6 +89,7 @@ class Objects:
     centres: NDArray[np.float64]
     sizes: NDArray[np.float64]
     yaws: NDArray[np.float64]
+    oriented: NDArray[np.bool_]
     surfaces: NDArray[np.float64]
     covariances: NDArray[np.float64]
     points: NDArray[np.int32]
@@ -117,6 +120,7 @@ class Tracks:
     centres: NDArray[np.float64]
     sizes: NDArray[np.float64]
     yaws: NDArray[np.float64]
+    oriented: NDArray[np.bool_]
     covariances: NDArray[np.float64]
     velocities: NDArray[np.float64]
     velocity_covariances: NDArray[np.float64]

@@ -70,8 +70,7 @@ def measure(
             seen = see_all(sweep.fusion_set)
             given = seen if use_points else [_nothing(item) for item in seen]
             objects = find_objects(
-                sweep.fusion_set, given, terrain, ObjectSettings(), frame_id='base_link',
-                output_from_lidar=sweep.base_from_lidar,
+                sweep.fusion_set, given, terrain, ObjectSettings(), frame_id='base_link'
             )
             placed += _placed(sweep, terrain, objects)
             if use_points:
@@ -130,7 +129,7 @@ def _placed(sweep: LabelledSweep, terrain: Terrain, objects: Objects) -> Iterabl
         ours = None if index is None else Found.of(objects, index)
         yaw = float(np.arctan2(base_from_object[1, 0], base_from_object[0, 0]))
         yield compare(
-            true.name, terrain.points[above].astype(np.float64), centre, yaw, ours, eye
+            true.name, terrain.points[above] + terrain.origin, centre, yaw, ours, eye
         )
 
 

@@ -137,13 +137,13 @@ def to_detected_objects(objects: Objects, labels: Iterable[str] = ()) -> Any:
     )
 
     message = DetectedObjects(header=to_header(objects.stamp_ns, objects.frame_id))
-    for common, pose, yaw in zip(
-        _common(objects, labels), to_poses(objects), objects.yaws, strict=True
+    for common, pose, oriented in zip(
+        _common(objects, labels), to_poses(objects), objects.oriented.tolist(), strict=True
     ):
         kinematics = DetectedObjectKinematics(
             pose_with_covariance=pose,
             has_position_covariance=True,
-            orientation_availability=_orientation(DetectedObjectKinematics, yaw),
+            orientation_availability=_orientation(DetectedObjectKinematics, oriented),
         )
         message.objects.append(DetectedObject(kinematics=kinematics, **common))
     return message
@@ -165,15 +165,15 @@ def to_tracked_objects(tracks: Tracks, labels: Iterable[str] = ()) -> Any:
     message = TrackedObjects(header=to_header(tracks.stamp_ns, tracks.frame_id))
     speeds_m_s = np.linalg.norm(tracks.velocities, axis=1)
     rows = zip(
-        _common(tracks, labels), to_poses(tracks), tracks.yaws, tracks.ids.tolist(),
-        own_twists(tracks), speeds_m_s.tolist(), strict=True,
+        _common(tracks, labels), to_poses(tracks), tracks.oriented.tolist(),
+        tracks.ids.tolist(), own_twists(tracks), speeds_m_s.tolist(), strict=True,
     )
-    for common, pose, yaw, identity, twist, speed_m_s in rows:
+    for common, pose, oriented, identity, twist, speed_m_s in rows:
         kinematics = TrackedObjectKinematics(
             pose_with_covariance=pose,
             twist_with_covariance=twist,
             orientation_availability=_orientation(
-                TrackedObjectKinematics, yaw, speed_m_s >= MOVING_M_S
+                TrackedObjectKinematics, oriented, speed_m_s >= MOVING_M_S
             ),
             is_stationary=speed_m_s < STATIONARY_M_S,
         )
@@ -183,11 +183,8 @@ def to_tracked_objects(tracks: Tracks, labels: Iterable[str] = ()) -> Any:
 
 
 def own_twists(tracks: Tracks) -> list[TwistWithCovariance]:
-    """Return velocities along the objects' own x, y and z, and how far they can be relied on.
-
-    An object whose yaw cannot be told has the axes of the frame, as its quaternion says.
-    """
-    yaws = np.nan_to_num(tracks.yaws)
+    """Return velocities along the boxes' own x, y and z, and how far they can be relied on."""
+    yaws = tracks.yaws
     own_from_frame = np.zeros((len(yaws), 3, 3))
     own_from_frame[:, 0, 0] = own_from_frame[:, 1, 1] = np.cos(yaws)
     own_from_frame[:, 0, 1], own_from_frame[:, 1, 0] = np.sin(yaws), -np.sin(yaws)
@@ -228,7 +225,7 @@ def _classification(number: int, score: float) -> Any:
     return ObjectClassification(label=number, probability=score)
 
 
-def _orientation(kinematics: Any, yaw: float, faces_ahead: bool = False) -> int:
-    if not np.isfinite(yaw):
+def _orientation(kinematics: Any, oriented: bool, faces_ahead: bool = False) -> int:
+    if not oriented:
         return int(kinematics.UNAVAILABLE)
     return int(kinematics.AVAILABLE if faces_ahead else kinematics.SIGN_UNKNOWN)

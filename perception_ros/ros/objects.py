@@ -42,14 +42,15 @@ TRACK_TYPE = np.dtype([
     ('length', np.float32), ('width', np.float32), ('height', np.float32),
     ('score', np.float32), ('class_id', np.uint32), ('age', np.float32),
     ('deviation', np.float32), ('velocity_deviation', np.float32), ('by_camera', np.uint32),
-    ('seen', np.uint32),
+    ('seen', np.uint32), ('oriented', np.uint32),
 ])
 """A row of the table `tracks`. Metres, m/s, radians, seconds; in the frame of the header.
 
-id: of the track, modulo 2 ** 32. x, y, z: middle of the box. yaw: NaN where it cannot be told.
+id: of the track, modulo 2 ** 32. x, y, z: middle of the box. yaw: where the length points.
 class_id: index in the names of `tracks/label_info`. age: since its first sight. deviation,
 velocity_deviation: standard deviations along the worst horizontal directions. by_camera: 1 where
-the range comes from a camera alone. seen: 1 where this sweep saw it, 0 where it is predicted.
+the range comes from a camera alone. seen: 1 where this sweep saw it, 0 where it is predicted. oriented: 1 where the yaw is
+how it lies or moves, 0 where nobody knows that and the length is laid along the line of sight.
 """
 
 Boxes: TypeAlias = Objects | Tracks
@@ -63,7 +64,8 @@ _POINT_TYPES = {
 def to_detections(boxes: Boxes, ids: Iterable[object] | None = None) -> Detection3DArray:
     """Return boxes with their covariance; `class_id` is the name of the class.
 
-    A yaw that cannot be told is 0 with `UNKNOWN_ANGLE_VARIANCE`, which roll and pitch always have.
+    Where nobody knows how one lies, the yaw has `UNKNOWN_ANGLE_VARIANCE`, which roll and pitch
+    always have: its length is drawn along the line of sight.
     A range that comes from a camera alone is marked by a hypothesis `RANGE_BY_CAMERA`.
 
     :param ids: of the tracks, or of the detections that the boxes are made of; '' for none.
@@ -100,6 +102,7 @@ def to_tracks(tracks: Tracks) -> PointCloud2:
     rows['velocity_deviation'] = horizontal_deviations(tracks.velocity_covariances)
     rows['by_camera'] = tracks.by_camera
     rows['seen'] = tracks.objects >= 0
+    rows['oriented'] = tracks.oriented
     return to_table(tracks.stamp_ns, tracks.frame_id, rows)
 
 
@@ -123,13 +126,11 @@ def to_table(stamp_ns: int, frame_id: str, rows: NDArray[np.void]) -> PointCloud
 
 
 def to_poses(boxes: Boxes) -> list[PoseWithCovariance]:
-    """Return where the middle of each box is and where its front points, row by row."""
+    """Return where the middle of each box is and where its length points, row by row."""
     covariances = np.zeros((len(boxes.scores), 6, 6))
     covariances[:, :3, :3] = boxes.covariances
-    known = np.isfinite(boxes.yaws)
     covariances[:, 3, 3] = covariances[:, 4, 4] = UNKNOWN_ANGLE_VARIANCE
-    covariances[:, 5, 5] = np.where(known, YAW_VARIANCE, UNKNOWN_ANGLE_VARIANCE)
-    halves = np.where(known, boxes.yaws, 0.0) / 2
+    covariances[:, 5, 5] = np.where(boxes.oriented, YAW_VARIANCE, UNKNOWN_ANGLE_VARIANCE)
     return [
         PoseWithCovariance(
             pose=Pose(
@@ -139,7 +140,7 @@ def to_poses(boxes: Boxes) -> list[PoseWithCovariance]:
             covariance=covariance,
         )
         for (x, y, z), half, covariance in zip(
-            boxes.centres.tolist(), halves.tolist(), covariances.reshape(-1, 36), strict=True
+            boxes.centres.tolist(), (boxes.yaws / 2).tolist(), covariances.reshape(-1, 36), strict=True
         )
     ]
 

@@ -169,16 +169,18 @@ def _alike(label: str, other: str) -> bool:
 def _inside(places: NDArray[np.float64], tracks: Sequence[Track]) -> NDArray[np.bool_]:
     """Return which places [N, 2] are inside the boxes of which tracks: bool [N, T].
 
-    A track whose heading cannot be told counts as round, and as narrow as its narrower side.
+    A track of which nobody knows how it lies counts as round, as narrow as its narrower side.
     """
     off = places.reshape(-1, 1, 2) - np.array([t.state[:2] for t in tracks]).reshape(-1, 2)
     halves = np.array([track.size[:2] for track in tracks]).reshape(-1, 2) / 2
-    headings = np.array([math.nan if t.heading is None else t.heading for t in tracks], np.float64)
-    cos, sin = np.cos(headings), np.sin(headings)
+    yaws = np.array([track.yaw for track in tracks])
+    oriented = np.array([track.oriented for track in tracks], np.bool_)
+    cos, sin = np.cos(yaws), np.sin(yaws)
     along = np.abs(off[..., 0] * cos + off[..., 1] * sin)
     across = np.abs(off[..., 1] * cos - off[..., 0] * sin)
-    is_round = np.isnan(headings) & (np.hypot(*np.moveaxis(off, -1, 0)) < halves.min(axis=1))
-    return np.asarray(is_round | ((along < halves[:, 0]) & (across < halves[:, 1])))
+    in_circle = np.hypot(*np.moveaxis(off, -1, 0)) < halves.min(axis=1)
+    in_box = (along < halves[:, 0]) & (across < halves[:, 1])
+    return np.asarray(np.where(oriented, in_box, in_circle))
 
 
 def _moved(

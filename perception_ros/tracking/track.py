@@ -34,8 +34,8 @@ ON_FOOT = ('person', 'pedestrian')
 class Track:
     """What is known of one thing, over the ground of a frame in which the world stands still.
 
-    state: x, y, vx, vy, m and m/s; covariance: float64 [4, 4]; size: float64 [3] m; heading: None
-    while it cannot be told; object: which one of the last sweep's it is, -1: none; ids: what
+    state: x, y, vx, vy, m and m/s; covariance: float64 [4, 4]; size: float64 [3] m; yaw: where
+    its length points; oriented: whether that is how it lies, not the line of sight; object: which one of the last sweep's it is, -1: none; ids: what
     cameras call it; labels: how much speaks for each class.
     """
 
@@ -45,7 +45,8 @@ class Track:
     z: float
     z_variance: float
     size: NDArray[np.float64]
-    heading: float | None
+    yaw: float
+    oriented: bool
     label: str
     score: float
     by_camera: bool
@@ -123,23 +124,22 @@ class Track:
         self.score = float(objects.scores[index])
         self.labels[label] = 0.9 * self.labels.get(label, 0.0) + self.score
         self.label = max(self.labels, key=lambda name: self.labels[name])
-        self.heading = self._facing(float(objects.yaws[index]) + turn)
+        self._turn(float(objects.yaws[index]) + turn, bool(objects.oriented[index]))
         self.object, self.seen_ns = index, objects.stamp_ns
         self.sights += 1
 
-    def _facing(self, yaw: float) -> float | None:
-        """Return where it faces: where it goes, if it moves, for boxes have no front."""
+    def _turn(self, yaw: float, oriented: bool) -> None:
+        """Take in how it lies; boxes have no front: it is where it goes, or was."""
         vx, vy = float(self.state[2]), float(self.state[3])
+        ahead = self.yaw
         if math.hypot(vx, vy) > MOVING_M_S:
-            way = math.atan2(vy, vx)
-            if math.isnan(yaw):
-                return way
-            return yaw if math.cos(yaw - way) >= 0 else yaw + math.pi
-        if math.isnan(yaw):
-            return self.heading
-        if self.heading is not None and math.cos(yaw - self.heading) < 0:
-            return yaw + math.pi
-        return yaw
+            ahead = math.atan2(vy, vx)
+            if not oriented:
+                yaw, oriented = ahead, True
+        if not oriented and self.oriented:
+            return  # it was seen once, and has not turned since as far as anybody knows
+        faces_back = math.cos(yaw - ahead) < 0
+        self.yaw, self.oriented = yaw + math.pi if faces_back else yaw, oriented
 
 
 def begun(
@@ -155,12 +155,11 @@ def begun(
     speed_m_s = FIRST_WALK_M_S if label.lower() in ON_FOOT else FIRST_SPEED_M_S
     covariance = np.eye(4) * speed_m_s**2
     covariance[:2, :2] = spread
-    yaw = float(objects.yaws[index])
     return Track(
         number, np.array([place[0], place[1], 0, 0]), covariance, float(place[2]),
         float(objects.covariances[index, 2, 2]), objects.sizes[index].copy(),
-        None if math.isnan(yaw) else yaw + turn, label, float(objects.scores[index]),
-        bool(objects.by_camera[index]), objects.stamp_ns, objects.stamp_ns, object=index,
+        float(objects.yaws[index]) + turn, bool(objects.oriented[index]), label,
+        float(objects.scores[index]), bool(objects.by_camera[index]), objects.stamp_ns, objects.stamp_ns, object=index,
         labels={label: float(objects.scores[index])},
     )
 
@@ -177,15 +176,15 @@ def together(tracks: Sequence[Track], stamp_ns: int, frame_id: str) -> Tracks:
         covariances[row, :2, :2] = track.covariance[:2, :2]
         covariances[row, 2, 2] = track.z_variance
         doubts[row, :2, :2] = track.covariance[2:, 2:]
-    yaws = [math.nan if track.heading is None else track.heading for track in tracks]
-    wrapped = [math.remainder(yaw, 2 * math.pi) for yaw in yaws]
+    yaws = [math.remainder(track.yaw, 2 * math.pi) for track in tracks]
     return Tracks(
         stamp_ns=stamp_ns,
         frame_id=frame_id,
         ids=np.array([track.number for track in tracks], np.int64),
         centres=centres,
         sizes=np.array([track.size for track in tracks]).reshape(-1, 3),
-        yaws=np.array(wrapped, np.float64),
+        yaws=np.array(yaws, np.float64),
+        oriented=np.array([track.oriented for track in tracks], np.bool_),
         covariances=covariances,
         velocities=velocities,
         velocity_covariances=doubts,

@@ -22,7 +22,7 @@ FACE = np.array([at(18, y, z) for y in np.linspace(-0.9, 0.9, 10) for z in (-1, 
 
 def found(
     surface: tuple[float, float] = (18, 0), centre: tuple[float, float] = (20, 0),
-    yaw: float = np.nan, deviation_m: float = 1.0,
+    yaw: float | None = None, deviation_m: float = 1.0,
 ) -> Found:
     return Found(
         at(*surface, -0.75), at(*centre, -1), np.eye(3) * deviation_m**2, yaw, False

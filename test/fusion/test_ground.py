@@ -18,7 +18,7 @@ def true_heights(scene: Scene, terrain: Terrain) -> Array:
 
     Fewer beams end there than say how the ground bends.
     """
-    points = terrain.points.astype(np.float64)
+    points = terrain.points + terrain.origin
     heights = points[:, 2] - points[:, :2] @ scene.ground[:2] - scene.ground[2]
     heights[np.hypot(points[:, 0], points[:, 1]) > 40] = np.nan
     return np.asarray(heights)
@@ -34,7 +34,9 @@ def test_the_ground_is_found_on_slopes(seed: int, along: float, across: float, u
     assert np.percentile(np.abs(terrain.heights - truth)[truth < 0.05], 99) < 0.2
     assert (terrain.heights[truth < 0.05] < 0.25).mean() > 0.99
     assert (terrain.heights[truth > 0.5] > 0.25).mean() > 0.99
-    assert np.abs(terrain.plane - scene.ground).max() < 0.1
+    a, b, c = terrain.plane
+    plane = a, b, c + terrain.origin[2]
+    assert np.abs(plane - scene.ground).max() < 0.1
 
 
 @pytest.mark.parametrize('degrees', [0, 2, 4])
@@ -42,7 +44,7 @@ def test_a_frame_that_is_not_quite_level_is_a_slope(degrees: float) -> None:
     """Without a transform the LiDAR's own frame serves; nobody screws it on exactly upright."""
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     scene = Scene(street(1).things, tilt=np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]]))
-    terrain = Terrain.of(scene.points)
+    terrain = Terrain.of(scene.points, np.eye(4))
     level = scene.points @ scene.tilt.T
     near = np.hypot(level[:, 0], level[:, 1]) < 40
     off = np.abs(terrain.heights - (level[:, 2] + LIDAR_M))[near]
@@ -56,7 +58,7 @@ def test_a_lorry_beside_the_vehicle_is_not_the_ground() -> None:
     terrain = Terrain.of(scene.points, scene.base_from_lidar)
     truth = true_heights(scene, terrain)
     assert (terrain.heights[truth > 0.5] > 0.25).mean() > 0.97
-    assert np.abs(terrain.plane).max() < 0.05
+    assert np.abs(terrain.plane + (0, 0, terrain.origin[2])).max() < 0.05
 
 
 @pytest.mark.parametrize('points', [

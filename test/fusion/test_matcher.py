@@ -222,19 +222,6 @@ def test_a_bag_that_loops_begins_afresh() -> None:
     assert matched == [True] * 20
 
 
-def test_a_sweep_waits_for_what_else_it_needs_but_not_for_ever() -> None:
-    """Odometry that comes a little later takes the vehicle's motion out."""
-    known: list[bool] = []
-    drive = Drive(matcher(cameras={}, may_go=lambda sweep: bool(known)))
-    drive.sweep(1000)
-    assert not drive.left
-    drive.until(1000 + WAIT_MS)
-    assert len(drive.left) == 1
-    known.append(True)
-    drive.sweep(1100)
-    assert len(drive.left) == 2
-
-
 TIMES = st.integers(0, 3000)
 EVENTS = st.lists(st.one_of(
     st.tuples(st.just('sweep'), st.just(''), TIMES),

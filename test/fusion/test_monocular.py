@@ -109,7 +109,10 @@ def test_what_is_located_stands_on_the_ground_behind_its_surface() -> None:
     assert np.hypot(*(centre[:2] - eye)) > np.hypot(*(surface[:2] - eye)) + 0.5
     ground = float(scene.ground @ [x, y, 1])
     assert surface[2] == pytest.approx(ground + usual[0, 2] / 2, abs=0.05)
-    assert np.isnan(shapes.yaws[0])
+    assert not shapes.oriented[0]
+    ahead = np.array([np.cos(shapes.yaws[0]), np.sin(shapes.yaws[0])])
+    near = centre[:2] - shapes.sizes[0, 0] / 2 * ahead
+    assert near == pytest.approx(surface[:2], abs=1e-6), 'the box begins where the thing does'
     assert shapes.sizes[0].tolist() == usual[0, :3].tolist()
     along, across = _spread(shapes.covariances[0], centre[:2] - eye)
     assert along > 4 * across

@@ -61,8 +61,7 @@ def painted(
     terrain = Terrain.of(fusion_set.sweep.points, scene.base_from_lidar)
     seen = see_all(fusion_set)
     objects = find_objects(
-        fusion_set, seen, terrain, SETTINGS, frame_id='base_link',
-        output_from_lidar=scene.base_from_lidar,
+        fusion_set, seen, terrain, SETTINGS, frame_id='base_link'
     )
     return paint(fusion_set, seen, objects, terrain, known), objects
 

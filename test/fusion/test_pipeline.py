@@ -100,14 +100,25 @@ def test_nobody_wants_the_motion_out_where_there_is_no_fixed_frame() -> None:
     made = pipeline(odometry=False, fixed_frame='')
     placed = made.place(matched(1100 * MS, 1137 * MS), {'front': outputs()})
     assert placed.is_compensated
-    assert made.is_placed(matched(S, S).sweep)
 
 
-@pytest.mark.parametrize(('stamp_ms', 'may_go'), [(1380, True), (1400, False), (2400, True)],
-                         ids=['known', 'to come', 'given up'])
-def test_a_sweep_waits_for_odometry_that_is_on_its_way(stamp_ms: int, may_go: bool) -> None:
-    """It is known up to 1.38 s; what has been silent for longer than a sweep may wait is dead."""
-    assert pipeline().is_placed(matched(stamp_ms * MS, S).sweep) is may_go
+@pytest.mark.parametrize(('sweep_ms', 'image_ms'), [(1360, 1400), (1400, 1437), (2300, 2337)],
+                         ids=['behind the image', 'behind both', 'silent'])
+def test_odometry_that_is_behind_is_carried_on(sweep_ms: int, image_ms: int) -> None:
+    """It is known up to 1.38 s. No sweep waits for it, and no track changes its frame for it."""
+    placed = pipeline().place(matched(sweep_ms * MS, image_ms * MS), {'front': outputs()})
+    nearer_m = SPEED_M_S * (image_ms - sweep_ms) / 1000
+    np.testing.assert_allclose(front_of(placed), [0, 1.8, 9 - nearer_m], atol=1e-9)
+    assert placed.is_compensated
+    assert placed.fixed_frame_id == 'odom'
+    assert placed.fixed_from_output[0, 3] == pytest.approx(SPEED_M_S * sweep_ms / 1000)
+
+
+def test_odometry_that_has_gone_is_not_made_up() -> None:
+    placed = pipeline().place(matched(2400 * MS, 2437 * MS), {'front': outputs()})
+    np.testing.assert_allclose(front_of(placed), [0, 1.8, 9], atol=1e-9)
+    assert not placed.is_compensated
+    assert (placed.frame_id, placed.fixed_frame_id) == ('base_link', 'base_link')
 
 
 def of_another_size() -> ImageOutputs:
@@ -155,6 +166,7 @@ def test_clocks_that_are_apart_are_told_from_results_that_are_late() -> None:
     placed = pipeline().place(apart, {})
     assert list(placed.problems) == ['front']
     assert '+395.0 s' in placed.problems['front']
+    assert 'PTP' in placed.problems['front']
 
 
 def test_masks_of_too_many_classes_cost_the_painted_points_alone() -> None:

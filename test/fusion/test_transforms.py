@@ -112,6 +112,39 @@ def test_a_time_of_which_nothing_is_known(stamp: int, ahead_ms: int, said: str) 
     assert error.value.ahead_ns == ahead_ms * MS
 
 
+@pytest.mark.parametrize('every_ms', [5, 20, 100, 400])
+def test_what_is_ahead_goes_on_and_turns_as_before(every_ms: int) -> None:
+    """On a circle of 20 m at 10 m/s, half a second after the last odometry, whatever its rate."""
+    tree = TransformTree()
+    for ms in range(800, -1, -every_ms):  # the newest first: they come in any order
+        tree.add('odom', 'base', ms * MS, on_circle(ms))
+    tree.add('base', 'lidar', 0, at(1), is_static=True)
+    with pytest.raises(ExtrapolationError):
+        tree.lookup('odom', 'lidar', 1300 * MS, 499 * MS)
+    found = tree.lookup('odom', 'lidar', 1300 * MS, 500 * MS)
+    np.testing.assert_allclose(found, on_circle(1300) @ at(1), atol=0.1)
+    there = tree.lookup_between('lidar', 1300 * MS, 'lidar', 1200 * MS, 'odom', 500 * MS)
+    expected = inverse(on_circle(1300) @ at(1)) @ on_circle(1200) @ at(1)
+    np.testing.assert_allclose(there, expected, atol=0.1)
+
+
+def on_circle(ms: float) -> Matrix:
+    """Return where a vehicle is that turns by half a radian a second at 10 m/s."""
+    angle = 0.5 * ms / 1000
+    turned = np.eye(4)
+    turned[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    turned[:2, 3] = 20 * np.sin(angle), 20 * (1 - np.cos(angle))
+    return turned
+
+
+def test_of_one_pose_nobody_knows_a_motion() -> None:
+    tree = TransformTree()
+    tree.add('odom', 'base', S, at(3))
+    assert tree.lookup('odom', 'base', S + 10 * MS, 20 * MS)[0, 3] == 3
+    with pytest.raises(ExtrapolationError, match='before the oldest'):
+        tree.lookup('odom', 'base', S - 10 * MS, 20 * MS)
+
+
 def test_it_forgets_what_is_long_ago() -> None:
     """A vehicle drives for a day."""
     tree = TransformTree(history_ns=S)

@@ -56,11 +56,12 @@ def test_a_box_lies_where_the_object_is_under_the_header_of_the_sweep() -> None:
     assert covariance[5, 5] == made.YAW_VARIANCE
 
 
-def test_a_yaw_that_cannot_be_told_says_so() -> None:
-    """Who takes the quaternion at its word must see from its variance that it is none."""
+def test_a_box_lies_as_it_was_laid_and_says_when_nobody_knows_how_the_thing_does() -> None:
+    """Its size means nothing without its turn; the variance says what that is worth."""
     _, person = detections(objects()).detections
     turn = person.bbox.center.orientation
-    assert (turn.x, turn.y, turn.z, turn.w) == (0.0, 0.0, 0.0, 1.0)
+    half = math.pi / 12
+    assert (turn.x, turn.y, turn.z, turn.w) == (0.0, 0.0, math.sin(half), math.cos(half))
     assert person.results[0].pose.covariance.reshape(6, 6)[5, 5] == made.UNKNOWN_ANGLE_VARIANCE
 
 
@@ -89,7 +90,8 @@ def test_numpy_reads_a_table_of_tracks() -> None:
     assert (car['x'], car['vy'], car['length'], car['age']) == pytest.approx((12.0, 8, 4.2, 2.5))
     assert (car['by_camera'], person['by_camera']) == (0, 1)
     assert car['yaw'] == pytest.approx(math.pi / 2)
-    assert math.isnan(person['yaw'])
+    assert person['yaw'] == pytest.approx(math.pi / 6)
+    assert (car['oriented'], person['oriented']) == (1, 0)
     assert rows['deviation'] == pytest.approx([0.3, 3.0])
     assert rows['velocity_deviation'] == pytest.approx([0.5, 2.0])
     assert rows['class_id'].tolist() == [0, 1]

@@ -29,6 +29,7 @@ class Thing(NamedTuple):
     name: str = 'car'
     ids: tuple[str, ...] = ()
     yaw: float = 0.0
+    oriented: bool = True
 
 
 def objects(step: float, things: Sequence[Thing], spread_m: float = 0.2) -> Objects:
@@ -38,7 +39,8 @@ def objects(step: float, things: Sequence[Thing], spread_m: float = 0.2) -> Obje
     return Objects(
         stamp_ns=START_NS + round(step * STEP_NS), frame_id='base_link', centres=centres,
         sizes=np.array([SIZES[thing.name] for thing in things]).reshape(-1, 3),
-        yaws=np.array([thing.yaw for thing in things], np.float64), surfaces=centres,
+        yaws=np.array([thing.yaw for thing in things], np.float64),
+        oriented=np.array([thing.oriented for thing in things], np.bool_), surfaces=centres,
         covariances=np.tile(np.eye(3) * spread_m**2, (count, 1, 1)),
         points=np.full(count, 50, np.int32), scores=np.full(count, 0.8, np.float32),
         labels=np.array([CLASSES.index(thing.name) for thing in things], np.int32),
@@ -103,6 +105,44 @@ def test_a_car_on_a_motorway_is_one_car(speed_m_s: float) -> None:
         found = follow(tracker, step, Thing(speed_m_s * step / 10, 3))
     assert found.ids.tolist() == [1]
     assert found.velocities[0, 0] == pytest.approx(speed_m_s, abs=2)
+
+
+def turned(yaw: float) -> NDArray[np.float64]:
+    """Return a vehicle that stands at the origin and is turned."""
+    pose = np.eye(4)
+    pose[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
+    return pose
+
+
+def test_a_box_is_turned_into_the_frame_of_the_tracks() -> None:
+    """Also one of which nobody knows how it lies: its length means the line of sight."""
+    tracker, yaw = ObjectTracker(), 0.9
+    lorry = Thing(0, 15, 'truck', yaw=np.pi / 2, oriented=False)
+    for step in range(3):
+        found = follow(tracker, step, lorry, pose=turned(yaw))
+    assert not found.oriented[0]
+    line_of_sight = np.arctan2(found.centres[0, 1], found.centres[0, 0])
+    assert found.yaws[0] == pytest.approx(line_of_sight)
+    assert found.yaws[0] == pytest.approx(np.pi / 2 + yaw)
+
+
+def test_how_a_thing_lies_is_kept_when_it_is_seen_no_more() -> None:
+    """A parked lorry whose rear alone is left to see has not turned."""
+    tracker = ObjectTracker()
+    for step in range(3):
+        follow(tracker, step, Thing(15, 5, 'truck', yaw=0.4))
+    found = follow(tracker, 3, Thing(15, 5, 'truck', yaw=1.2, oriented=False))
+    assert found.oriented[0]
+    assert found.yaws[0] == pytest.approx(0.4)
+
+
+def test_what_moves_lies_as_it_goes() -> None:
+    """Where the points do not say: nobody drives sideways."""
+    tracker = ObjectTracker()
+    for step in range(8):
+        found = follow(tracker, step, Thing(20, -step, yaw=0.0, oriented=False))
+    assert found.oriented[0]
+    assert found.yaws[0] == pytest.approx(-np.pi / 2, abs=0.05)
 
 
 def test_another_camera_takes_over_and_the_id_stays() -> None:

@@ -76,8 +76,7 @@ def fusion(scene: Scene) -> Turn:
         seen = see_all(fusion_set)
     with watch.stage('objects'):
         objects = find_objects(
-            fusion_set, seen, terrain, ObjectSettings(), frame_id='base_link',
-            output_from_lidar=scene.output_from_lidar,
+            fusion_set, seen, terrain, ObjectSettings(), frame_id='base_link'
         )
     with watch.stage('painting'):
         made = paint(fusion_set, seen, objects, terrain)
