@@ -33,6 +33,16 @@ def is_name(name: str) -> bool:
     return bool(_NAME.fullmatch(name))
 
 
+def check_topic(name: str) -> str:
+    """Return the name of a topic, which may be empty where something else names it.
+
+    :raises ValueError: nothing can be called so in ROS 2.
+    """
+    if name and not _TOPIC.fullmatch(name):
+        raise ValueError(f'expected a topic name such as /front/image_raw, got {name!r}')
+    return name
+
+
 def parameter(
     default: Any, description: str, *, unit: str = '', live: bool = False, **bounds: Any
 ) -> Any:
@@ -119,9 +129,7 @@ class CameraConfig(Frozen):
     @field_validator('topic')
     @classmethod
     def _is_a_topic(cls, value: str) -> str:
-        if value and not _TOPIC.fullmatch(value):
-            raise ValueError('expected a topic name such as /front/image_raw')
-        return value
+        return check_topic(value)
 
     def topic_for(self, name: str) -> str:
         """Return the topic to subscribe to for the camera `name`."""

@@ -22,7 +22,7 @@ _ELLIPSE_95 = 5.99
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """What the fusion says of an object; as in `fusion.types.Objects`. yaw: None if not oriented."""
+    """What the fusion says of an object; as in `fusion.types.Objects`. yaw: None: not told."""
 
     surface: NDArray[np.float64]
     centre: NDArray[np.float64]

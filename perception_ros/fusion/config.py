@@ -7,7 +7,14 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
-from perception_ros.core.config import Frozen, InterfacesConfig, is_name, NAME_RULE, parameter
+from perception_ros.core.config import (
+    check_topic,
+    Frozen,
+    InterfacesConfig,
+    is_name,
+    NAME_RULE,
+    parameter,
+)
 from perception_ros.core.parameters import Layout
 from perception_ros.fusion.objects import ObjectSettings
 
@@ -19,6 +26,13 @@ class LidarConfig(Frozen):
     reliability: Literal['best_effort', 'reliable'] = parameter(
         'best_effort', 'QoS of the subscription; reliable needs a reliable publisher'
     )
+
+    @field_validator('topic')
+    @classmethod
+    def _is_a_topic(cls, value: str) -> str:
+        if not value:
+            raise ValueError('expected the topic of the points, got none')
+        return check_topic(value)
 
 
 class FusionCameraConfig(Frozen):
@@ -52,6 +66,16 @@ class FusionCameraConfig(Frozen):
         ge=-1000.0,
         le=1000.0,
     )
+
+    @field_validator('detections', 'instances', 'camera_info')
+    @classmethod
+    def _is_a_topic(cls, value: str) -> str:
+        return check_topic(value)
+
+    @field_validator('semantic')
+    @classmethod
+    def _are_heads_or_topics(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(check_topic, value))
 
     def topics(self, camera: str) -> dict[str, str]:
         """Return output -> topic of what is fused: detections, instances, semantic/<head>."""

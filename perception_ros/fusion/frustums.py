@@ -85,7 +85,8 @@ class Expected(NamedTuple):
 class BoxesSeen(NamedTuple):
     """The boxes of one image, float32 [N, 4] px, which points it sees, and its masks, if any.
 
-    labels: [N], of their classes; scores: float32 [N].
+    labels: [N], of their classes; scores: float32 [N]; size: width and height of the image, px,
+    which the masks may have in fewer pixels.
     """
 
     boxes: NDArray[np.float32]
@@ -93,6 +94,7 @@ class BoxesSeen(NamedTuple):
     scores: NDArray[np.float32]
     seen: Seen
     masks: InstanceMasks | None
+    size: tuple[int, int]
 
 
 def fill(
@@ -192,7 +194,7 @@ def _pairs(view: BoxesSeen, usable: NDArray[np.bool_]) -> _Pairs:
     kept = view.seen.indices[usable[view.seen.indices]]
     pixels = view.seen.pixels[usable[view.seen.indices]]
     pairs = (
-        _by_masks(len(view.boxes), pixels, view.masks) if view.masks
+        _by_masks(len(view.boxes), pixels, view.masks, view.size) if view.masks
         else _by_boxes(view.boxes, pixels)
     )
     return pairs._replace(points=kept[pairs.points])
@@ -218,9 +220,13 @@ def _by_boxes(boxes: NDArray[np.float32], pixels: NDArray[np.float32]) -> _Pairs
     return _Pairs(places, np.zeros_like(places), owners[inside], squared, weights)
 
 
-def _by_masks(count: int, pixels: NDArray[np.float32], masks: InstanceMasks) -> _Pairs:
+def _by_masks(
+    count: int, pixels: NDArray[np.float32], masks: InstanceMasks, size: tuple[int, int]
+) -> _Pairs:
     """As `_by_boxes`, where each pixel says whose it is."""
-    columns, rows = pixels.astype(np.intp).T
+    height, width = masks.indices.shape
+    scaled = pixels * np.array([width / size[0], height / size[1]], np.float32)
+    columns, rows = np.minimum(scaled.astype(np.intp), [width - 1, height - 1]).T  # if rounded up
     owners = masks.indices[rows, columns].astype(np.intp) - 1
     place = np.flatnonzero((owners >= 0) & (owners < count))
     ones = np.ones(len(place), np.float32)

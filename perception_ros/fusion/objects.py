@@ -137,7 +137,8 @@ def _found(views: Sequence[tuple[View, Seen]], space: _Space) -> _Found:
         assert detections is not None, 'others are not asked for'
         level_from_camera = level_from_lidar @ inverse(view.camera_from_lidar)
         boxes.append(BoxesSeen(
-            detections.boxes, detections.labels, detections.scores, points, view.instances
+            detections.boxes, detections.labels, detections.scores, points, view.instances,
+            (view.lens.width, view.lens.height),
         ))
         sights.append(Sight.of(view.lens, level_from_camera, detections.boxes))
         usuals.append(class_sizes(detections.class_names)[detections.labels])

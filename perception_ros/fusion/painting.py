@@ -119,7 +119,7 @@ def _look_up(
     columns = (pixels[:, 0] * np.float32(width / lens.width)).astype(np.int32)
     rows = (pixels[:, 1] * np.float32(height / lens.height)).astype(np.int32)
     flat = np.ascontiguousarray(mask.class_ids).reshape(-1)
-    found = flat.take(rows * width + columns)
+    found = flat.take(rows * width + columns, mode='clip')  # what was rounded up
     # At the border the neighbours are those of the nearest point that has all of them.
     around = min(_AROUND_PX, (width - 1) // 2, (height - 1) // 2)
     np.clip(columns, around, width - 1 - around, out=columns)

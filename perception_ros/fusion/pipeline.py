@@ -61,10 +61,10 @@ class ImageOutputs:
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Width and height of the image, if a mask tells them."""
+        """Width and height of the image, if a mask tells them: others may be coarser."""
         masks: list[NDArray[Any]] = [mask.class_ids for mask in (self.semantic or {}).values()]
         masks += [self.instances.indices] if self.instances else []
-        return (masks[0].shape[1], masks[0].shape[0]) if masks else None
+        return max(((mask.shape[1], mask.shape[0]) for mask in masks), default=None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

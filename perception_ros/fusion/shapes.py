@@ -150,7 +150,7 @@ def _extent(
 ) -> tuple[Array, Array, Array]:
     """Return where things are on an axis [N, 2] each: middle, size, how much of it is hidden.
 
-    :param flat: float64 [K, 2], their points, from the LiDAR; full: usual size [N], NaN: not known.
+    :param flat: float64 [K, 2], their points, from the LiDAR; full: usual sizes [N], NaN: none.
     """
     owners = np.repeat(np.arange(len(counts)), counts)
     places = (flat * axis[owners]).sum(axis=1)

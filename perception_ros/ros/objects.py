@@ -49,8 +49,9 @@ TRACK_TYPE = np.dtype([
 id: of the track, modulo 2 ** 32. x, y, z: middle of the box. yaw: where the length points.
 class_id: index in the names of `tracks/label_info`. age: since its first sight. deviation,
 velocity_deviation: standard deviations along the worst horizontal directions. by_camera: 1 where
-the range comes from a camera alone. seen: 1 where this sweep saw it, 0 where it is predicted. oriented: 1 where the yaw is
-how it lies or moves, 0 where nobody knows that and the length is laid along the line of sight.
+the range comes from a camera alone. seen: 1 where this sweep saw it, 0 where it is predicted.
+oriented: 1 where the yaw is how it lies or moves, 0 where nobody knows that and the length is laid
+along the line of sight.
 """
 
 Boxes: TypeAlias = Objects | Tracks
@@ -140,7 +141,8 @@ def to_poses(boxes: Boxes) -> list[PoseWithCovariance]:
             covariance=covariance,
         )
         for (x, y, z), half, covariance in zip(
-            boxes.centres.tolist(), (boxes.yaws / 2).tolist(), covariances.reshape(-1, 36), strict=True
+            boxes.centres.tolist(), (boxes.yaws / 2).tolist(), covariances.reshape(-1, 36),
+            strict=True,
         )
     ]
 

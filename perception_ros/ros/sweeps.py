@@ -7,9 +7,10 @@ from dataclasses import replace
 from functools import partial
 import math
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
@@ -57,22 +58,31 @@ class Results:
 
         :param outputs: output -> serialised message.
         """
-        said = ImageOutputs('')
+        said, numbers = ImageOutputs(''), None
         for output, serialised in outputs.items():
             try:
-                said = self._with(said, camera, output, serialised)
+                if output == 'detections':
+                    boxes = _boxes(serialised)
+                    numbers = boxes.numbers
+                    said = replace(
+                        said, frame_id=boxes.frame_id, detections=boxes.detections, ids=boxes.ids
+                    )
+                else:
+                    said = self._with_mask(said, camera, output, serialised)
             except PerceptionError as error:
                 said = replace(said, problems=(*said.problems, f'{output}: {error}'))
+        if said.instances and numbers is not None:
+            found = np.where(said.instances.indices < len(numbers), said.instances.indices, 0)
+            said = replace(said, instances=InstanceMasks(numbers.take(found)))
         return said
 
-    def _with(self, said: ImageOutputs, camera: str, output: str, serialised: Any) -> ImageOutputs:
-        """Return what is said, and what one message adds to it.
+    def _with_mask(
+        self, said: ImageOutputs, camera: str, output: str, serialised: Any
+    ) -> ImageOutputs:
+        """Return what is said, and what a mask adds to it.
 
-        :raises PerceptionError: it is none, or nobody says what a mask's ids mean.
+        :raises PerceptionError: it is none, or nobody says what its ids mean.
         """
-        if output == 'detections':
-            frame_id, detections, ids = _detections(serialised)
-            return replace(said, frame_id=frame_id, detections=detections, ids=ids)
         _, frame_id, image = read_image(serialised)
         image.validate()
         if output == 'instances':
@@ -102,6 +112,21 @@ class SweepSubscriptions:
         self._infos: dict[str, bytes] = {}
         self._intake = Intake()
         self._drop_log = DropLog()
+        try:
+            self._subscribe_to_all(config)
+            self._intake.start()
+        except Exception:
+            self.destroy()
+            raise
+
+    def destroy(self) -> None:
+        """Unsubscribe; nothing is handed on after this."""
+        self._intake.stop()
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions = []
+
+    def _subscribe_to_all(self, config: FusionConfig) -> None:
         lidar = config.lidar
         self._take(PointCloud2, lidar.topic, make_qos(lidar.reliability, 5), self._on_cloud)
         for name, camera in config.cameras.items():
@@ -120,14 +145,6 @@ class SweepSubscriptions:
             ('/tf', _TF_QOS, False), ('/tf_static', _STATIC_TF_QOS, True),
         ):
             self._subscribe(TFMessage, topic, qos, partial(self._on_transforms, is_static))
-        self._intake.start()
-
-    def destroy(self) -> None:
-        """Unsubscribe; nothing is handed on after this."""
-        self._intake.stop()
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
-        self._subscriptions = []
 
     def _take(
         self, kind: Any, topic: str, qos: Any, on_message: Callable[[memoryview], None]
@@ -211,16 +228,29 @@ def _message(serialised: Buffer, kind: Any) -> Any:
         ) from error
 
 
-def _detections(serialised: Buffer) -> tuple[str, Detections, tuple[str, ...]]:
-    """Return the frame, the boxes of the best class each, and their ids.
+class _Boxes(NamedTuple):
+    """What a Detection2DArray says.
 
-    Boxes and scores that are no numbers are left out.
+    numbers: what the values of an instance mask, which count the message's boxes from 1, are among
+    these; uint16 [boxes of the message + 1]; None: the same, for all are here.
+    """
+
+    frame_id: str
+    detections: Detections
+    ids: tuple[str, ...]
+    numbers: NDArray[np.uint16] | None
+
+
+def _boxes(serialised: Buffer) -> _Boxes:
+    """Return the boxes of a message, of the best class each.
+
+    Those that are no numbers, and those without a score that is one, are left out.
 
     :raises FusionError: it is no such message.
     """
     message = _message(serialised, Detection2DArray)
-    boxes, scores, names, ids = [], [], [], []
-    for item in message.detections:
+    boxes, scores, names, ids, places = [], [], [], [], []
+    for place, item in enumerate(message.detections):
         best = max(item.results, key=lambda result: result.hypothesis.score, default=None)
         if best is None:
             continue
@@ -232,12 +262,17 @@ def _detections(serialised: Buffer) -> tuple[str, Detections, tuple[str, ...]]:
         scores.append(best.hypothesis.score)
         names.append(str(best.hypothesis.class_id))
         ids.append(str(item.id))
+        places.append(place)
     classes = tuple(sorted(set(names)))
     found = Detections(
         np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32),
         np.array([classes.index(name) for name in names], np.int32), classes,
     )
-    return str(message.header.frame_id), found, tuple(ids)
+    numbers = None
+    if len(places) < len(message.detections):
+        numbers = np.zeros(len(message.detections) + 1, np.uint16)
+        numbers[np.array(places, np.intp) + 1] = np.arange(1, len(places) + 1)
+    return _Boxes(str(message.header.frame_id), found, tuple(ids), numbers)
 
 
 def _mask(image: Any, encoding: str, kind: Any) -> Any:

@@ -35,8 +35,9 @@ class Track:
     """What is known of one thing, over the ground of a frame in which the world stands still.
 
     state: x, y, vx, vy, m and m/s; covariance: float64 [4, 4]; size: float64 [3] m; yaw: where
-    its length points; oriented: whether that is how it lies, not the line of sight; object: which one of the last sweep's it is, -1: none; ids: what
-    cameras call it; labels: how much speaks for each class.
+    its length points; oriented: whether that is how it lies, not the line of sight; object: which
+    one of the last sweep's it is, -1: none; ids: what cameras call it; labels: how much speaks for
+    each class.
     """
 
     number: int
@@ -159,7 +160,8 @@ def begun(
         number, np.array([place[0], place[1], 0, 0]), covariance, float(place[2]),
         float(objects.covariances[index, 2, 2]), objects.sizes[index].copy(),
         float(objects.yaws[index]) + turn, bool(objects.oriented[index]), label,
-        float(objects.scores[index]), bool(objects.by_camera[index]), objects.stamp_ns, objects.stamp_ns, object=index,
+        float(objects.scores[index]), bool(objects.by_camera[index]), objects.stamp_ns,
+        objects.stamp_ns, object=index,
         labels={label: float(objects.scores[index])},
     )
 

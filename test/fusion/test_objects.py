@@ -285,9 +285,9 @@ PLAIN = STREET.objects()
 
 
 def test_a_box_of_which_nobody_knows_how_it_lies_is_where_it_is_drawn(
-    streets: list[tuple[Scene, Objects]]
+    streets: list[tuple[Scene, Objects]],
 ) -> None:
-    """Its near side is at the surface that was seen, as far as length and yaw say where that is."""
+    """Its near side, as length and yaw say where that is, is at the surface that was seen."""
     off, turned = [], []
     for scene, objects in streets:
         eye = scene.base_from_lidar[:2, 3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 import pytest
 
 from perception_ros.core.poses import pose
-from perception_ros.core.types import Detections, SemanticMask
+from perception_ros.core.types import Detections, InstanceMasks, SemanticMask
 from perception_ros.fusion.config import FusionCameraConfig, FusionConfig
 from perception_ros.fusion.matcher import MatchedImage, MatchedSweep
 from perception_ros.fusion.pipeline import ImageOutputs, PlacedSweep, SweepPipeline
@@ -142,6 +143,27 @@ def test_what_is_wrong_with_a_camera_costs_its_part_alone(said: ImageOutputs, wh
     assert fused.paint is not None and len(fused.paint.classes) == len(POINTS)
     good = made.place(matched(1100 * MS, 1100 * MS), {'front': outputs()})
     assert not good.problems and good.fusion_set.missing == ('rear',)
+
+
+@pytest.mark.parametrize('coarse', ['instances', 'semantic'])
+def test_masks_of_two_sizes_are_of_one_image(coarse: str) -> None:
+    """Another model's may be a quarter of it; the larger one says how large the image is."""
+    semantic, instances = np.zeros((480, 640), np.uint8), np.zeros((480, 640), np.uint16)
+    instances[200:400, 300:340] = 1
+    if coarse == 'instances':
+        instances = instances[::4, ::4]
+    else:
+        semantic = semantic[::4, ::4]
+    made = pipeline()
+    placed = made.place(matched(1100 * MS, 1100 * MS), {'front': outputs(
+        semantic={'scene': SemanticMask(semantic, ('road',))}, instances=InstanceMasks(instances)
+    )})
+    assert not placed.problems
+    beams = [[9.9, side, up] for side in (-0.1, 0, 0.1) for up in (-0.8, -0.5, -0.2)]
+    sweep = replace(placed.fusion_set.sweep, points=np.array([*POINTS, *beams], np.float32))
+    fused = made.fuse(replace(placed, fusion_set=replace(placed.fusion_set, sweep=sweep)))
+    assert fused.objects.points.tolist() == [9]
+    assert fused.paint is not None and (fused.paint.objects[2:] == 1).all()
 
 
 def test_a_mask_that_cannot_be_used_leaves_the_boxes() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from sensor_msgs.msg import PointCloud2
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3DArray
 
+from perception_ros.ros.sweeps import SweepSubscriptions
 from test.nodes.bench import wait_until
 from test.nodes.vehicle import CAR, cloud, LIDAR_M, scene_points, transform, Vehicle
 
@@ -248,7 +251,48 @@ def test_results_of_another_time_are_no_part_of_a_sweep(vehicle: Vehicle) -> Non
     vehicle.sweep(5 * S)
     wait_until(lambda: objects)
     assert not objects[-1].detections
-    said(vehicle, 'camera front in fusion', '+395.0 s', 'both clocks must agree')
+    said(vehicle, 'camera front in fusion', '+395.0 s', 'synchronise the clocks')
+
+
+def event_counters() -> int:
+    """Return how many eventfds this process has open."""
+    files = (path for path in Path('/proc/self/fd').iterdir() if path.is_symlink())
+    return sum('eventfd' in os.readlink(path) for path in files)
+
+
+def test_a_failing_activate_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The manager tries again, once a second: nothing may pile up."""
+    original, calls = SweepSubscriptions._take, []
+
+    def fail_once(self: Any, kind: Any, topic: str, qos: Any, on_message: Any) -> None:
+        calls.append(topic)
+        if len(calls) == 3:
+            raise RuntimeError('no more sockets')
+        original(self, kind, topic, qos, on_message)
+
+    monkeypatch.setattr(SweepSubscriptions, '_take', fail_once)
+    with closing(Vehicle()) as vehicle:
+        assert vehicle.node.trigger_configure() is TransitionCallbackReturn.SUCCESS
+        counters = event_counters()
+        assert vehicle.node.trigger_activate() is TransitionCallbackReturn.FAILURE
+        assert len(calls) == 3
+        assert not any(vehicle.node.count_subscribers(topic) for topic in calls)
+        assert event_counters() == counters
+        assert vehicle.node.trigger_activate() is TransitionCallbackReturn.SUCCESS
+
+
+@pytest.mark.parametrize(('name', 'value'), [
+    ('lidar.topic', 'lidar points'), ('lidar.topic', ''), ('cameras.front.detections', '/a//b'),
+    ('cameras.front.semantic', ['scene', 'a b']), ('cameras.front.camera_info', '/9'),
+])
+def test_what_can_be_no_topic_is_refused_at_configure(
+    name: str, value: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """And not by the middleware's own words at activate."""
+    with closing(Vehicle(**{name: value})) as vehicle:
+        assert vehicle.node.trigger_configure() is TransitionCallbackReturn.FAILURE
+    said = capfd.readouterr().err
+    assert name in said and 'expected' in said
 
 
 def test_a_camera_that_goes_and_comes_back() -> None:

@@ -117,3 +117,23 @@ def test_a_box_that_is_no_number_is_left_out() -> None:
     read = decode({'detections': serialise_detections(5, 'front', found)})
     assert read.detections is not None
     np.testing.assert_allclose(read.detections.boxes, BOXES[1:])
+    assert read.detections.class_names == ('car',)
+
+
+def test_masks_count_the_boxes_that_are_left() -> None:
+    """Or a mask would give the points of a car to the person beside it."""
+    boxes = np.concatenate([BOXES, BOXES + 3])
+    boxes[1, 2] = np.nan
+    found = Detections(
+        boxes, np.full(4, 0.9, np.float32), np.zeros(4, np.int32), NAMES
+    )
+    masks = InstanceMasks(np.array([[0, 1, 2], [3, 4, 300]], np.uint16))
+    for order in (1, -1):
+        said = {
+            'detections': serialise_detections(5, 'front', found),
+            'instances': serialise_instances(5, 'front', masks),
+        }
+        read = decode(dict([*said.items()][::order]))
+        assert read.detections is not None and read.instances is not None
+        np.testing.assert_allclose(read.detections.boxes, boxes[[0, 2, 3]])
+        assert read.instances.indices.tolist() == [[0, 1, 0], [2, 3, 0]]
