@@ -14,16 +14,26 @@ import typer
 from perception_ros.backends import EngineOptions, open_engine
 from perception_ros.bundles import Bundle
 from perception_ros.cli.answers import give
+from perception_ros.core.errors import ConfigError
 from perception_ros.core.model import Model
-from perception_ros.evaluation.fusion import FusionFigures, PaintFigures
-from perception_ros.recording.fusion import LEAST_POINTS, measure, Measurement, MOST_RANGE_M
+from perception_ros.evaluation.fusion import (
+    FusionFigures,
+    LEAST_POINTS,
+    MOST_RANGE_M,
+    PaintFigures,
+)
+from perception_ros.evaluation.streets import measure_streets, StreetFigures
+from perception_ros.recording.fusion import measure, Measurement
 
 
 def evaluate_fusion(
-    data: Annotated[list[Path], typer.Argument(
+    data: Annotated[list[Path] | None, typer.Argument(
         help="Folders of KITTI's object data (image_2, velodyne, calib, label_2) or with a "
         'sample.json of nuScenes.'
-    )],
+    )] = None,
+    streets: Annotated[
+        int, typer.Option(min=0, help='So many made-up streets with exact truth as well.')
+    ] = 0,
     bundle: Annotated[
         str, typer.Option(help='Whose boxes and masks are fused as well: a folder, or the name of '
                           'a shipped one. Empty: only the labelled boxes are.')
@@ -42,6 +52,23 @@ def evaluate_fusion(
     of the true one: as far away as the near tenth of the points that lie in the labelled box, in
     the direction of their middle.
     """
+    if not data and not streets:
+        raise ConfigError(
+            'expected folders of labelled sweeps, or --streets N for made-up ones, got neither'
+        )
+    answers: dict[str, Any] = {}
+    measured = _measured(data, bundle, backend, device) if data else {}
+    answers |= {name: item.model_dump() for name, item in measured.items()}
+    made_up = measure_streets(streets) if streets else None
+    if made_up:
+        answers['streets'] = made_up.model_dump()
+    give(answers, json_file, lambda: _print(Console(), measured, made_up, streets))
+
+
+def _measured(
+    data: list[Path], bundle: str, backend: str, device: str
+) -> dict[str, Measurement]:
+    """Return what was measured on labelled sweeps, by where the boxes come from."""
     measured = {
         'labelled boxes, with the LiDAR': measure(data),
         'labelled boxes, by camera alone': measure(data, use_points=False),
@@ -53,11 +80,12 @@ def evaluate_fusion(
             name = f'boxes of {opened.manifest.name}'
             measured[f'{name}, with the LiDAR'] = measure(data, model=model)
             measured[f'{name}, by camera alone'] = measure(data, use_points=False, model=model)
-    answers: dict[str, Any] = {name: item.model_dump() for name, item in measured.items()}
-    give(answers, json_file, lambda: _print(Console(), measured))
+    return measured
 
 
-def _print(console: Console, measured: dict[str, Measurement]) -> None:
+def _print(
+    console: Console, measured: dict[str, Measurement], made_up: StreetFigures | None, streets: int
+) -> None:
     console.print(
         f'Objects that no image cuts off, with {LEAST_POINTS} points or more, up to '
         f'{MOST_RANGE_M:g} m; errors in metres, of the middle one', highlight=False,
@@ -68,6 +96,20 @@ def _print(console: Console, measured: dict[str, Measurement]) -> None:
         if item.paint:
             console.print('Points painted from the same, in labelled boxes with three or more')
             console.print(_paint(item.paint))
+    if made_up is None:
+        return
+    for name, rows in made_up.boxes.items():
+        console.print(f'\nOn {streets} made-up streets, {name}', style='bold', highlight=False)
+        console.print(_objects(rows))
+    masks = made_up.masks
+    console.print('\nPoints painted there by exact masks alone', style='bold', highlight=False)
+    table = Table('', 'points', 'right', 'wrong', box=SIMPLE_HEAD, pad_edge=False)
+    table.add_row(
+        'in sight', str(masks.in_sight), f'{masks.right / masks.in_sight:.3f}',
+        f'{masks.wrong / masks.in_sight:.3f}',
+    )
+    table.add_row('hidden', str(masks.hidden), '-', f'{masks.hidden_wrong / masks.hidden:.3f}')
+    console.print(table)
 
 
 def _objects(rows: Sequence[FusionFigures]) -> Table:

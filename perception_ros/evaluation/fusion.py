@@ -18,6 +18,8 @@ RANGE_M, ACROSS_M = 0.7, 0.3
 
 _ELLIPSE_95 = 5.99
 """Square of the deviations within which 95 of 100 places of a plane are."""
+LEAST_POINTS, MOST_RANGE_M = 20, 40.0
+"""What counts: objects that the LiDAR sees so well, and that are so near."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -154,7 +154,9 @@ def _leaders(
         found.append(before + np.where(is_part.any(axis=1), whole, np.arange(len(boxes))))
         before += len(boxes)
     leaders = np.concatenate(found)
-    return np.asarray(leaders[leaders])
+    while (leaders[leaders] != leaders).any():  # a part of a part; a leader is always larger
+        leaders = leaders[leaders]
+    return leaders
 
 
 class _Pairs(NamedTuple):

@@ -20,6 +20,8 @@ from perception_ros.evaluation.fusion import (
     figures,
     Found,
     FusionFigures,
+    LEAST_POINTS,
+    MOST_RANGE_M,
     PaintFigures,
     Placed,
 )
@@ -32,7 +34,6 @@ from perception_ros.fusion.painting import paint
 from perception_ros.fusion.types import Objects, Paint
 from perception_ros.recording.sweeps import labelled_sweeps, LabelledSweep, TrueObject
 
-LEAST_POINTS, MOST_RANGE_M = 20, 40.0
 _LEAST_PAINTED = 3
 _ABOVE_M = 0.1
 """What is lower in a labelled box is the road under it."""

@@ -77,3 +77,22 @@ def test_what_is_no_labelled_data_is_one_line(tmp_path: Path, capsys: CAPTURE) -
     assert call('evaluate-fusion', tmp_path) != 0
     said = capsys.readouterr().err
     assert 'expected a folder' in said and 'Traceback' not in said
+    assert call('evaluate-fusion') != 0
+    assert '--streets' in capsys.readouterr().err
+
+
+def test_made_up_streets_need_no_data(tmp_path: Path, capsys: CAPTURE) -> None:
+    """Truth is exact there, and there are as many as one likes."""
+    assert call('evaluate-fusion', '--streets', '4') == 0
+    printed = capsys.readouterr().out
+    assert 'boxes around what is visible' in printed and 'hidden' in printed
+    assert call('evaluate-fusion', '--streets', '4', '--json', tmp_path / 'a.json') == 0
+    streets = json.loads((tmp_path / 'a.json').read_text())['streets']
+    rows = {name: rows[-1] for name, rows in streets['boxes'].items()}
+    assert len(rows) == 4
+    assert len({row['objects'] for row in rows.values()}) == 1, 'all are asked for the same things'
+    assert rows['exact boxes']['in_place'] > 0.9 * rows['exact boxes']['objects']
+    assert rows['exact boxes, by camera alone']['by_camera'] > 10
+    masks = streets['masks']
+    assert masks['right'] > 0.97 * masks['in_sight']
+    assert masks['hidden_wrong'] < 0.1 * masks['hidden']

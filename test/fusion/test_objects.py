@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from perception_ros.core.types import Detections, InstanceMasks
-from perception_ros.evaluation.fusion import compare, figures, Found, Placed
-from perception_ros.evaluation.scenes import Array, fused, HEIGHT, Scene, street, Thing, WIDTH
+from perception_ros.evaluation.fusion import figures
+from perception_ros.evaluation.scenes import fused, HEIGHT, Scene, street, Thing, WIDTH
+from perception_ros.evaluation.streets import compared, drawn, visible, without_points
 from perception_ros.fusion.objects import ObjectSettings
 from perception_ros.fusion.types import FusionSet, Objects, Sweep
 
@@ -21,31 +22,8 @@ AROUND = tuple(np.radians(range(0, 360, 55)))
 """Six cameras whose images overlap by 9 degrees and more."""
 
 
-def place_of(scene: Scene, thing: Thing) -> Array:
-    return np.array([
-        thing.x, thing.y, scene.ground @ [thing.x, thing.y, 1] + thing.size[2] / 2
-    ])
-
-
 def index_of(objects: Objects, camera: str, source: int) -> int:
     return next(i for i, found in enumerate(objects.sources) if (camera, source) in found)
-
-
-def compared(scene: Scene, objects: Objects) -> list[Placed]:
-    """Hold what counts of a scene against the truth: not cut off, 20 points, up to 40 m."""
-    found = []
-    for camera, things, boxes in scene.shown:
-        for number, (thing, box) in enumerate(zip(things, boxes, strict=True)):
-            points, centre = scene.points_of(thing), place_of(scene, thing)
-            is_cut = box[:2].min() <= 1 or box[2] >= WIDTH - 1 or box[3] >= HEIGHT - 1
-            if is_cut or len(points) < 20 or np.hypot(thing.x, thing.y) > 40:
-                continue
-            i = index_of(objects, camera, number)
-            found.append(compare(
-                thing.name, points, centre, thing.yaw, Found.of(objects, i),
-                scene.base_from_lidar[:3, 3],
-            ))
-    return found
 
 
 @pytest.fixture(scope='module')
@@ -72,18 +50,12 @@ def test_surfaces_are_in_place(streets: list[tuple[Scene, Objects]]) -> None:
 
 def test_boxes_as_detectors_draw_them_are_good_enough() -> None:
     """Each edge a few per cent off, so that height and place on the ground contradict."""
-    found = []
-    for seed in range(25):
-        scene = street(seed)
-        view = scene.fusion_set.views[0]
-        given = view.detections
-        assert given is not None
-        size = np.tile(given.boxes[:, 2:] - given.boxes[:, :2], 2)
-        off = np.random.default_rng(seed).normal(0, 0.03, size.shape) * size
-        drawn = replace(view, detections=replace(given, boxes=given.boxes + np.float32(off)))
-        fusion_set = FusionSet(scene.fusion_set.sweep, (drawn,))
-        found += compared(scene, fused(fusion_set, scene.base_from_lidar))
-    assert np.mean([item.in_place for item in found]) > 0.92
+    for boxes in (drawn, visible):
+        found = [
+            item for scene in map(street, range(25))
+            for item in compared(scene, fused(boxes(scene), scene.base_from_lidar))
+        ]
+        assert np.mean([item.in_place for item in found]) > 0.92
 
 
 def test_covariances_are_honest(streets: list[tuple[Scene, Objects]]) -> None:
@@ -205,11 +177,7 @@ def test_without_points_the_camera_says_where(streets: list[tuple[Scene, Objects
     """By the ground and by the usual height, marked, and with an honest doubt."""
     misses, ranges = [], []
     for scene, _ in streets:
-        given = scene.fusion_set
-        nothing = replace(given, sweep=replace(
-            given.sweep, points=np.full_like(given.sweep.points, np.nan)
-        ))
-        objects = fused(nothing, scene.base_from_lidar)
+        objects = fused(without_points(scene), scene.base_from_lidar)
         assert objects.by_camera.all()
         assert not objects.oriented.any()
         assert not objects.points.any()

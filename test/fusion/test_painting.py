@@ -5,89 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 import pytest
 
 from perception_ros.core.errors import FusionError
-from perception_ros.core.poses import inverse
 from perception_ros.core.types import Detections, InstanceMasks, SemanticMask
-from perception_ros.evaluation.scenes import HEIGHT, LENS, Scene, SETTINGS, street, Thing, WIDTH
+from perception_ros.evaluation.scenes import HEIGHT, Scene, street, Thing, WIDTH
+from perception_ros.evaluation.streets import (
+    CLASSES,
+    classes_of,
+    masked,
+    NO_CLASS,
+    painted,
+    seen_by,
+    truth,
+)
 from perception_ros.fusion.ground import Terrain
-from perception_ros.fusion.objects import find_objects, see_all
+from perception_ros.fusion.objects import see_all
 from perception_ros.fusion.painting import paint
-from perception_ros.fusion.types import FusionSet, Objects, Paint
 
-CLASSES = ('road', 'wall', 'car', 'person', 'truck', 'rider')
-NONE = 255
 CAR = Thing('car', 7, 0, np.pi / 2, (4.4, 1.8, 1.55))
 WALL = Thing('', 25, 0, np.pi / 2, (40, 1, 6))
-_COARSER = 4
-"""Masks are drawn so many times smaller: less work, and edges that are a pixel or two off."""
-
-
-def class_of(thing: Thing) -> int:
-    return CLASSES.index(thing.name or 'wall')
-
-
-def shown(scene: Scene, heading: float) -> SemanticMask:
-    """Return what a camera shows, pixel by pixel."""
-    base_from_camera = inverse(scene.camera_from_base(heading))
-    rows, columns = np.mgrid[0:HEIGHT:_COARSER, 0:WIDTH:_COARSER] + _COARSER / 2
-    rays = LENS.rays(np.stack([columns.ravel(), rows.ravel()], axis=1))
-    reach, owners = scene.meet(base_from_camera[:3, 3], rays @ base_from_camera[:3, :3].T)
-    classes = np.array([*map(class_of, scene.things), 0], np.uint8)[owners]
-    classes[np.isinf(reach)] = NONE
-    small = classes.reshape(HEIGHT // _COARSER, WIDTH // _COARSER)
-    large = cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST)
-    return SemanticMask(np.asarray(large, np.uint8), CLASSES)
-
-
-def with_masks(scene: Scene, *, boxes: bool = False) -> FusionSet:
-    views = [
-        replace(
-            view, semantic={'street': shown(scene, heading)},
-            detections=view.detections if boxes else None,
-        )
-        for view, heading in zip(scene.fusion_set.views, scene.headings, strict=True)
-    ]
-    return replace(scene.fusion_set, views=tuple(views))
-
-
-def painted(
-    fusion_set: FusionSet, scene: Scene, known: tuple[str, ...] = ()
-) -> tuple[Paint, Objects]:
-    terrain = Terrain.of(fusion_set.sweep.points, scene.base_from_lidar)
-    seen = see_all(fusion_set)
-    objects = find_objects(
-        fusion_set, seen, terrain, SETTINGS, frame_id='base_link'
-    )
-    return paint(fusion_set, seen, objects, terrain, known), objects
-
-
-def truth(scene: Scene) -> NDArray[np.uint8]:
-    """Return the class of each point, as an index into CLASSES."""
-    return np.array([*map(class_of, scene.things), 0], np.uint8)[scene.owners]
-
-
-def seen_by(scene: Scene, view: int) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Return the points in an image, and whether the camera has a free sight of each."""
-    fusion_set = scene.fusion_set
-    indices = see_all(fusion_set)[view].indices
-    eye = inverse(scene.camera_from_base(scene.headings[view]))[:3, 3]
-    pose = scene.base_from_lidar
-    points = fusion_set.sweep.points[indices] @ pose[:3, :3].T + pose[:3, 3]
-    away = np.linalg.norm(points - eye, axis=1)
-    reach, _ = scene.meet(eye, (points - eye) / away[:, None])
-    return indices, reach > away - 0.3
-
-
-def ids_of(made: Paint) -> NDArray[np.uint8]:
-    """Return the classes as indices into CLASSES, whatever else has a name."""
-    table = np.full(256, NONE, np.uint8)
-    table[: len(made.class_names)] = [CLASSES.index(name) for name in made.class_names]
-    return table[made.classes]
 
 
 @pytest.fixture(scope='module')
@@ -102,13 +41,13 @@ def test_what_a_camera_shows_is_painted_and_what_it_hides_is_not(
     """Both at once: a painter that leaves out all, or nothing, would do well at one of them."""
     right, wrong, hidden, in_sight = 0, 0, 0, 0
     for scene in streets:
-        made, _ = painted(with_masks(scene, boxes=boxes), scene)
+        made, _ = painted(masked(scene, boxes=boxes), scene)
         indices, free = seen_by(scene, 0)
-        classes, true = ids_of(made)[indices], truth(scene)[indices]
+        classes, true = classes_of(made)[indices], truth(scene)[indices]
         in_sight += int(free.sum())
         right += int((classes == true)[free].sum())
         hidden += int((~free).sum())
-        wrong += int(((classes != true) & (classes != NONE))[~free].sum())
+        wrong += int(((classes != true) & (classes != NO_CLASS))[~free].sum())
     assert hidden > 200, 'the streets must have what lies behind edges'
     assert right > 0.98 * in_sight
     assert wrong < 0.08 * hidden
@@ -120,11 +59,11 @@ def test_the_road_far_away_is_painted_as_well_as_the_road_close_by(
     """Seen at a small angle, nearer road lies a few pixels below it and hides nothing."""
     right, count = 0, 0
     for scene in streets:
-        made, _ = painted(with_masks(scene), scene)
+        made, _ = painted(masked(scene), scene)
         indices, free = seen_by(scene, 0)
         away = np.linalg.norm(scene.points[indices], axis=1)
         far = indices[free & (away > 25) & (truth(scene)[indices] == CLASSES.index('road'))]
-        right += int((ids_of(made)[far] == CLASSES.index('road')).sum())
+        right += int((classes_of(made)[far] == CLASSES.index('road')).sum())
         count += len(far)
     assert count > 100
     assert right > 0.95 * count
@@ -133,7 +72,7 @@ def test_the_road_far_away_is_painted_as_well_as_the_road_close_by(
 def test_a_wall_seen_past_an_edge_does_not_become_a_car() -> None:
     """The LiDAR looks over the roof, the camera does not."""
     scene = Scene((CAR, WALL))
-    fusion_set = with_masks(scene, boxes=True)
+    fusion_set = masked(scene, boxes=True)
     indices, free = seen_by(scene, 0)
     behind = indices[~free & (scene.owners[indices] == 1)]
     seen = see_all(fusion_set)[0]
@@ -141,9 +80,9 @@ def test_a_wall_seen_past_an_edge_does_not_become_a_car() -> None:
     on_car = fusion_set.views[0].semantic['street'].class_ids[pixels[:, 1], pixels[:, 0]]
     assert np.count_nonzero(on_car == CLASSES.index('car')) > 20, 'there is something to get wrong'
     made, _ = painted(fusion_set, scene)
-    assert not (ids_of(made)[behind] == CLASSES.index('car')).any()
+    assert not (classes_of(made)[behind] == CLASSES.index('car')).any()
     body = indices[free & (scene.owners[indices] == 0)]
-    assert (ids_of(made)[body] == CLASSES.index('car')).mean() > 0.95
+    assert (classes_of(made)[body] == CLASSES.index('car')).mean() > 0.95
 
 
 def test_without_masks_boxes_paint_their_own_points_alone() -> None:
@@ -151,7 +90,7 @@ def test_without_masks_boxes_paint_their_own_points_alone() -> None:
     made, objects = painted(scene.fusion_set, scene)
     assert made.class_names == ('car',)
     of_car = scene.owners == 0
-    assert (made.classes[of_car & (made.cameras != NONE)] == 0).all()
+    assert (made.classes[of_car & (made.cameras != NO_CLASS)] == 0).all()
     assert (made.classes == 0)[of_car].mean() > 0.9
     assert not (made.classes == 0)[scene.owners == 1].any()
     mine = made.classes == 0
@@ -162,14 +101,14 @@ def test_without_masks_boxes_paint_their_own_points_alone() -> None:
 def test_an_instance_mask_paints_as_a_box_does() -> None:
     """What lies in the box beside the mask, the wall, was never the object's."""
     scene = Scene((CAR, WALL))
-    ids = shown(scene, 0.0).class_ids
+    ids = masked(scene).views[0].semantic['street'].class_ids
     masks = InstanceMasks((ids == CLASSES.index('car')).astype(np.uint16))
     view = replace(scene.fusion_set.views[0], instances=masks)
     made, _ = painted(replace(scene.fusion_set, views=(view,)), scene)
     indices, free = seen_by(scene, 0)
     body = indices[free & (scene.owners[indices] == 0)]
-    assert (ids_of(made)[body] == CLASSES.index('car')).mean() > 0.9
-    assert not (made.classes != NONE)[scene.owners == 1].any()
+    assert (classes_of(made)[body] == CLASSES.index('car')).mean() > 0.9
+    assert not (made.classes != NO_CLASS)[scene.owners == 1].any()
 
 
 def test_of_two_cameras_the_one_counts_that_sees_a_point_further_from_its_border() -> None:
@@ -194,7 +133,7 @@ def test_of_two_cameras_the_one_counts_that_sees_a_point_further_from_its_border
     sure = np.abs(inset(0) - inset(1)) > 1e-3
     better = (inset(1) > inset(0)).astype(np.uint8)
     said = made.cameras[both]
-    painted_at_all = sure & (said != NONE)
+    painted_at_all = sure & (said != NO_CLASS)
     assert painted_at_all.mean() > 0.9
     assert (said == better)[painted_at_all].all()
     # Road by the first, wall by the other.
@@ -218,7 +157,7 @@ def test_a_score_says_how_much_of_the_neighbourhood_shows_the_same() -> None:
 def test_permuted_points_are_painted_as_before() -> None:
     """Nothing may depend on the order in which a driver sends its points."""
     scene = street(3)
-    fusion_set = with_masks(scene, boxes=True)
+    fusion_set = masked(scene, boxes=True)
     straight, objects = painted(fusion_set, scene)
     order = np.random.default_rng(1).permutation(len(scene.points))
     places = np.argsort(order)
@@ -237,7 +176,7 @@ def test_permuted_points_are_painted_as_before() -> None:
 
 def test_points_that_are_not_finite_and_those_that_nobody_sees_stay_bare() -> None:
     scene = street(4)
-    fusion_set = with_masks(scene, boxes=True)
+    fusion_set = masked(scene, boxes=True)
     points = scene.points.copy()
     points[::7] = np.nan
     points[::11, 1] = np.inf
@@ -248,23 +187,23 @@ def test_points_that_are_not_finite_and_those_that_nobody_sees_stay_bare() -> No
     bare = np.ones(len(points), np.bool_)
     bare[indices] = False
     assert bare[::7].all() and bare[::11].all() and bare[::13].all()
-    assert (made.classes[bare] == NONE).all()
+    assert (made.classes[bare] == NO_CLASS).all()
     assert (made.scores[bare] == 0).all()
     assert (made.objects[bare] == 0).all()
-    assert (made.classes[~bare] != NONE).mean() > 0.5
+    assert (made.classes[~bare] != NO_CLASS).mean() > 0.5
 
 
 def test_a_sweep_without_points_and_views_without_masks_are_painted_too() -> None:
     scene = street(5)
     sweep = replace(scene.fusion_set.sweep, points=scene.points[:0])
-    empty = replace(with_masks(scene, boxes=True), sweep=sweep)
+    empty = replace(masked(scene, boxes=True), sweep=sweep)
     assert len(painted(empty, scene)[0].classes) == 0
     blind = replace(scene.fusion_set, views=())
-    assert (painted(blind, scene)[0].classes == NONE).all()
+    assert (painted(blind, scene)[0].classes == NO_CLASS).all()
 
 
 def test_names_come_from_masks_in_their_order_and_then_from_boxes() -> None:
-    made, _ = painted(with_masks(street(6), boxes=True), street(6))
+    made, _ = painted(masked(street(6), boxes=True), street(6))
     assert made.class_names == CLASSES
     boxes_only, _ = painted(street(6).fusion_set, street(6))
     assert boxes_only.class_names == ('car', 'person', 'rider', 'truck')
@@ -276,14 +215,14 @@ def test_an_id_without_a_name_paints_nothing() -> None:
     foreign = SemanticMask(np.full((HEIGHT, WIDTH), 17, np.uint8), CLASSES)
     view = replace(scene.fusion_set.views[0], semantic={'street': foreign})
     made, _ = painted(replace(scene.fusion_set, views=(view,)), scene)
-    assert (made.classes == NONE).all()
+    assert (made.classes == NO_CLASS).all()
 
 
 def test_a_number_keeps_its_class_while_cameras_come_and_go() -> None:
     """Who listens learns the names once: they may grow, never turn."""
     scene = Scene((CAR, WALL))
     boxes, _ = painted(scene.fusion_set, scene)
-    later, _ = painted(with_masks(scene, boxes=True), scene, boxes.class_names)
+    later, _ = painted(masked(scene, boxes=True), scene, boxes.class_names)
     assert later.class_names == ('car', 'road', 'wall', 'person', 'truck', 'rider')
     dark, _ = painted(replace(scene.fusion_set, views=()), scene, later.class_names)
     assert dark.class_names == later.class_names
@@ -302,7 +241,7 @@ def test_more_classes_than_a_byte_holds_are_refused() -> None:
 
 def test_a_mask_smaller_than_the_image_is_looked_up_at_its_own_scale() -> None:
     scene = Scene((CAR, WALL))
-    fusion_set = with_masks(scene)
+    fusion_set = masked(scene)
     whole, _ = painted(fusion_set, scene)
     mask = fusion_set.views[0].semantic['street']
     small = SemanticMask(mask.class_ids[::4, ::4], CLASSES)
