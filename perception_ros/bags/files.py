@@ -37,7 +37,7 @@ def bag_files(path: Path, tell: Tell) -> list[Path]:
     if not found:
         raise BagError(
             f'{path}: expected files {", ".join(f"*{suffix}" for suffix in SUFFIXES)} in it, '
-            'got none'
+            'got none; of a folder of a data set `perception_ros bag make` makes a bag'
         )
     return found
 

@@ -33,6 +33,8 @@ class TopicSurvey:
     is_latched: bool
     content: str
     """Of images encoding and size, as the first one has them."""
+    frame_ids: tuple[str, ...]
+    """That headers name, in the order in which they come; none where messages have no header."""
     rate_hz: float | None
     """None for fewer than two messages."""
     gaps: int
@@ -103,6 +105,8 @@ class _Watch:
     stamps_ns: array[int] = field(default_factory=lambda: array('q'))
     bytes: int = 0
     content: str = ''
+    frame_ids: dict[str, None] = field(default_factory=dict)
+    """A set that keeps its order."""
 
     def see(self, message: Message) -> None:
         self.times_ns.append(message.time_ns)
@@ -110,7 +114,9 @@ class _Watch:
         if not self.bag.types.starts_with_header(message.type):
             return
         try:
-            self.stamps_ns.append(read_header(message.data, message.type).stamp_ns)
+            header = read_header(message.data, message.type)
+            self.stamps_ns.append(header.stamp_ns)
+            self.frame_ids[header.frame_id] = None
             if message.type in IMAGE_TYPES and not self.content:
                 self.content = _content(message)
         except ImageError as error:
@@ -138,6 +144,7 @@ class _Watch:
             bytes=self.bytes,
             is_latched=self.topic.is_latched,
             content=self.content,
+            frame_ids=tuple(self.frame_ids),
             rate_hz=(len(times) - 1) * 1e9 / spread_ns if spread_ns else None,
             gaps=gaps,
             longest_gap_s=int(steps[longest]) / 1e9 if gaps else 0.0,

@@ -71,7 +71,8 @@ class Topics:
         if (lidar and lidar not in clouds) or not clouds or (not lidar and len(clouds) > 1):
             raise BagError(
                 f'{bag.path}: expected {lidar or "one topic"} of {POINT_CLOUD}, got '
-                f'{", ".join(clouds) or "none"}' + ('; name it with --lidar' if clouds else '')
+                f'{", ".join(clouds) or "none"}; '
+                + ('name it with --lidar' if clouds else 'record the points of the LiDAR as well')
             )
         infos = {name: topic for name, topic in bag.topics.items() if CAMERA_INFO in topic.types}
         found = {}

@@ -33,6 +33,7 @@ from perception_ros.recording import KINDS, record, RecordOptions  # noqa: E402
 
 bag = typer.Typer(no_args_is_help=True, help='Look into bags, cut them, and make labelled ones.')
 
+_MOST_FRAMES = 3
 OUTPUT_HELP = 'What to write: a .mcap or a .db3; another name becomes a folder.'
 Output = Annotated[Path, typer.Argument(help=OUTPUT_HELP, metavar='OUTPUT')]
 Overwrite = Annotated[bool, typer.Option('--overwrite', help='Replace what is there.')]
@@ -199,20 +200,28 @@ def _print(console: Console, about: dict[str, Any], topics: list[TopicSurvey]) -
         f'{about["messages"]} messages in {duration_s:.3f} s from {about["start_ns"] / 1e9:.3f} s',
         style='bold', highlight=False, soft_wrap=True, markup=False,
     )
-    table = Table('topic and type', box=SIMPLE_HEAD, pad_edge=False)
+    table = Table('topic, type and frame', box=SIMPLE_HEAD, pad_edge=False)
     table.columns[0].overflow = 'fold'
     for column in ('messages', 'Hz', 'MB'):
         table.add_column(column, justify='right')
     table.add_column('remarks', overflow='fold')
     for topic in topics:
-        said = [topic.content, 'latched' if topic.is_latched else '', *topic.remarks]
-        kinds = '\n'.join(f'  {kind}' for kind in topic.types).replace('/msg/', '/')
+        latched = 'latched' if topic.is_latched else ''
+        said = [topic.content, latched, *topic.remarks]
+        kinds = [f'  {kind}'.replace('/msg/', '/') for kind in topic.types]
         table.add_row(
-            f'{topic.name}\n{kinds}', str(topic.count),
+            '\n'.join([topic.name, *kinds, *_frames(topic.frame_ids)]), str(topic.count),
             '-' if topic.rate_hz is None else f'{topic.rate_hz:.2f}',
             f'{topic.bytes / 1e6:.2f}', '; '.join(text for text in said if text),
         )
     console.print(table)
+
+
+def _frames(frame_ids: tuple[str, ...]) -> list[str]:
+    """Return a line for each frame that messages name: of an image, of points, of boxes."""
+    named = [f'  in {frame}' for frame in frame_ids[:_MOST_FRAMES] if frame]
+    left = len(frame_ids) - _MOST_FRAMES
+    return [*named, f'  and in {left} more'] if left > 0 else named
 
 
 def _print_counts(console: Console, output: Path, counts: Mapping[str, int]) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 import typer
 
@@ -25,7 +26,12 @@ def evaluate_calibration_check(
     ] = None,
 ) -> None:
     """Turn cameras by known angles about each axis, and count how often that is found."""
-    figures = measure(data)
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        console.print('Each image is checked some thirty times: about ten seconds an image')
+    figures = measure(data, track=lambda jobs: track(
+        jobs, console=console, transient=True, disable=not console.is_terminal
+    ))
     give([item.model_dump() for item in figures], json_file, lambda: _print(Console(), figures))
 
 

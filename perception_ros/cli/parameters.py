@@ -18,7 +18,7 @@ import yaml
 from perception_ros.cli.main import split_names
 from perception_ros.core.config import is_name, NAME_RULE
 from perception_ros.core.errors import ConfigError
-from perception_ros.core.parameters import is_live, Layout, PERCEPTION, unit_of
+from perception_ros.core.parameters import check_once, is_live, Layout, PERCEPTION, unit_of
 from perception_ros.fusion.config import FUSION
 
 CAMERAS = ('front_left', 'front', 'front_right')
@@ -62,6 +62,8 @@ def parameters(
         typer.echo(as_markdown(), nl=False)
     else:
         names = {'camera_names': _names(cameras), 'model_names': _names(models)}
+        for parameter, listed in names.items():
+            check_once(parameter, listed)
         typer.echo(as_yaml(LAYOUTS[node], names), nl=False)
 
 

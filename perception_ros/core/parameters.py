@@ -7,6 +7,7 @@ that is a class of its own, such as `overlay`, becomes a prefix.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Generic, get_args, get_origin, TypeVar
 
@@ -70,6 +71,8 @@ class Layout(Generic[ConfigT]):
 
         :raises ConfigError: naming each wrong key, what was expected and what came.
         """
+        for parameter, listed in names.items():
+            check_once(parameter, listed)
         nested: dict[str, Any] = {
             section: {name: {} for name in names.get(parameter, ())}
             for parameter, section in self.sections.items()
@@ -91,6 +94,16 @@ PERCEPTION = Layout(PerceptionConfig, 'perception_node', {
     'its own parameters cameras.<name>.*',
     'model_names': 'Names of the models. Each brings its own parameters models.<name>.*',
 })
+
+
+def check_once(parameter: str, names: Iterable[str]) -> None:
+    """Look whether a list of names has one twice, whose parameters could not be told apart.
+
+    :raises ConfigError: it has.
+    """
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ConfigError(f'{parameter}: expected each name once, got {twice[0]!r} twice or more')
 
 
 def is_live(field: FieldInfo) -> bool:

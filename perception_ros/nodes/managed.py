@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 import logging
+import sys
 from typing import Any
 
 import cv2
@@ -114,7 +115,12 @@ def run(
     # OpenCV's own threads wait for the next image by spinning: a fifth of the CPU time of a frame.
     cv2.setNumThreads(1)
     # rclpy's own handlers would shut the context down before the last results are published.
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    except Exception as error:  # rclpy's own, of several kinds: arguments, or a missing file
+        print(f'error: {str(error).splitlines()[0]}; see what stands after --ros-args. '
+              '`perception_ros parameters` prints a file of parameters', file=sys.stderr)
+        return 2
     node: ManagedNode | None = None
     ended = on_end(lambda: node.interrupt() if node else None)
     node = make()

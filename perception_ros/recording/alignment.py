@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -38,12 +39,26 @@ class AlignmentFigures(BaseModel):
     """Median of what would be left after the correction, of those that are not unclear."""
 
 
-def measure(paths: Iterable[Path], search: Search | None = None) -> list[AlignmentFigures]:
+class _Job(NamedTuple):
+    """Images to check together, group after group, with an error about one axis."""
+
+    name: str
+    axis: str
+    error_deg: float
+    groups: Sequence[Sequence[Sight]]
+
+
+def measure(
+    paths: Iterable[Path],
+    search: Search | None = None,
+    track: Callable[[Sequence[_Job]], Iterable[_Job]] = iter,
+) -> list[AlignmentFigures]:
     """Turn the cameras of labelled sweeps by known angles, both ways about each axis, and check.
 
     Each image by itself, then all images of the cameras that have several. Before that, points
     over images of other places, where the only right answer is that they tell nothing.
 
+    :param track: what the work is drawn through, such as a progress bar.
     :raises DatasetError: a path is no labelled data.
     """
     search = search or Search()
@@ -54,18 +69,17 @@ def measure(paths: Iterable[Path], search: Search | None = None) -> list[Alignme
     single = [[sight] for group in sights.values() for sight in group]
     several = [group for group in sights.values() if len(group) > 1]
     found = [_of_others([sight for group in sights.values() for sight in group], search)]
-    for name, groups in (('one image', single), ('all images of a camera', several)):
-        for axis in _AXES if groups else ():
-            found += [
-                _figures(name, axis, error, groups, search)
-                for error in (INJECTED_DEG if axis else (0.0,))
-            ]
-    return found
+    jobs = [
+        _Job(name, axis, error_deg, groups)
+        for name, groups in (('one image', single), ('all images of a camera', several))
+        for axis in (_AXES if groups else ())
+        for error_deg in (INJECTED_DEG if axis else (0.0,))
+    ]
+    return [*found, *(_figures(job, search) for job in track(jobs))]
 
 
-def _figures(
-    name: str, axis: str, error_deg: float, groups: Sequence[Sequence[Sight]], search: Search
-) -> AlignmentFigures:
+def _figures(job: _Job, search: Search) -> AlignmentFigures:
+    name, axis, error_deg, groups = job
     counts: Counter[str] = Counter()
     left = []
     for group in groups:

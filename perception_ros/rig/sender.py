@@ -133,7 +133,8 @@ class Sender:
         counts = {name: len(found) for name, found in stamps.items()}
         return Sent(
             frames=sum(counts.values()), by_camera=counts, rate_hz=ticks.done / took_s,
-            skipped_ticks=ticks.skipped, lateness_ms=Delays.of(ticks.lateness_ms),
+            asked_hz=1e9 / self._period_ns, skipped_ticks=ticks.skipped,
+            lateness_ms=Delays.of(ticks.lateness_ms),
             cpu_cores=(time.process_time() - cpu_s) / took_s,
         ).model_dump()
 

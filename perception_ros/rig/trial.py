@@ -253,6 +253,7 @@ def together(parts: list[Sent]) -> Sent:
     return Sent(
         frames=sum(by_camera.values()), by_camera=by_camera,
         rate_hz=min(part.rate_hz for part in parts),
+        asked_hz=max(part.asked_hz for part in parts),
         skipped_ticks=max(part.skipped_ticks for part in parts), lateness_ms=worst,
         cpu_cores=sum(part.cpu_cores for part in parts),
     )

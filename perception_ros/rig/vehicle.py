@@ -115,7 +115,7 @@ class Sender:
         np.savez(file, **stamps_ns)  # type: ignore[arg-type]  # of its keyword allow_pickle
         return Sent(
             frames=len(stamps), by_camera=dict.fromkeys(OUTPUTS, len(stamps)),
-            rate_hz=ticks.done / took_s,
+            rate_hz=ticks.done / took_s, asked_hz=vehicle.rate_hz,
             skipped_ticks=ticks.skipped, lateness_ms=Delays.of(ticks.lateness_ms),
             cpu_cores=(time.process_time() - cpu_s) / took_s,
         ).model_dump()

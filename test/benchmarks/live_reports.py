@@ -21,7 +21,8 @@ def turn(*, per_s: float = 20.0, lost: int = 0, delay_ms: float = 8.0, cpu: floa
     delays = Delays(p50=delay_ms / 2, p95=delay_ms * 0.9, p99=delay_ms, max=2 * delay_ms)
     return Turn(
         sent=Sent(
-            frames=40, by_camera={'camera1': 20, 'camera2': 20}, rate_hz=10.0, skipped_ticks=1,
+            frames=40, by_camera={'camera1': 20, 'camera2': 20}, rate_hz=10.0, asked_hz=10.0,
+            skipped_ticks=1,
             lateness_ms=Delays(p50=0.1, p95=0.2, p99=0.3, max=0.4), cpu_cores=0.1,
         ),
         received=60,

@@ -11,12 +11,12 @@ import pytest
 
 from perception_ros.benchmarks.live.figures import Delays
 from perception_ros.benchmarks.live.plot import draw
-from perception_ros.benchmarks.live.reports import LiveReport, PipelineReport, RateTry
+from perception_ros.benchmarks.live.reports import LiveReport, PipelineReport, RateTry, side_rows
 from perception_ros.benchmarks.live.search import highest_rate
 from perception_ros.benchmarks.live.tables import doubts, not_measured, tables
 from perception_ros.benchmarks.schema import read_report
 from perception_ros.core.errors import BenchmarkError
-from test.benchmarks.live_reports import pipeline_report, side, STREAM, turn
+from test.benchmarks.live_reports import pipeline_report, side, turn
 from test.benchmarks.reports import report as engine_report
 
 
@@ -60,8 +60,10 @@ def test_tables_show_what_was_measured_and_what_was_not() -> None:
 def test_a_sender_that_is_too_slow_is_a_doubt() -> None:
     """Else a rate is reported that nobody has sent."""
     assert list(doubts(pipeline_report())) == []
-    fast = STREAM.model_copy(update={'rate_hz': 30.0})
-    assert 'kept 10 Hz where 30 were asked for' in next(iter(doubts(pipeline_report(stream=fast))))
+    asked = turn().sent.model_copy(update={'asked_hz': 30.0})
+    slow = side_rows({'node': side(turn().model_copy(update={'sent': asked}))})
+    said = next(iter(doubts(pipeline_report(rows=slow))))
+    assert 'kept 10 Hz where 30 were asked for' in said
 
 
 def test_the_picture_has_a_panel_for_each_figure() -> None:

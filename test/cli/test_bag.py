@@ -43,7 +43,7 @@ class TestInfo:
         assert call('bag', 'info', bag) == 0
         out = ' '.join(capsys.readouterr().out.split())
         for text in ('24 messages in 2.300 s from 1.000 s', FRONT, 'sensor_msgs/Image',
-                     '12 5.00', 'rgb8 60x40'):
+                     '12 5.00', 'rgb8 60x40', 'in optical'):
             assert text in out
 
     def test_it_writes_json(self, bag: Path, tmp_path: Path, capsys: CAPTURE) -> None:

@@ -9,6 +9,7 @@ import yaml
 
 from perception_ros.cli.parameters import as_markdown, as_yaml, CAMERAS, MODELS
 from perception_ros.core.config import load_config, PerceptionConfig
+from perception_ros.core.errors import ConfigError
 from perception_ros.core.parameters import PERCEPTION
 from perception_ros.fusion.config import FUSION
 from test.cli.test_commands import call, CAPTURE
@@ -52,6 +53,14 @@ def test_names_may_have_spaces_around_them(capsys: CAPTURE) -> None:
 def test_a_name_that_cannot_be_part_of_a_topic_is_refused(capsys: CAPTURE) -> None:
     assert call('parameters', '--cameras', 'front,rear left') == 1
     assert "'rear left' can be no name here: expected a letter" in capsys.readouterr().err
+
+
+def test_a_camera_is_named_once(capsys: CAPTURE) -> None:
+    """Of two of one name one would be lost without a word."""
+    assert call('parameters', '--cameras', 'front,rear,front') == 1
+    assert "camera_names: expected each name once, got 'front' twice" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match='model_names: expected each name once'):
+        PERCEPTION.build({}, {'camera_names': ['a'], 'model_names': ['m', 'm']})
 
 
 def test_every_parameter_is_explained_once_and_has_a_range_where_it_is_a_number() -> None:

@@ -205,6 +205,7 @@ def test_what_cannot_change_says_so(bench: Bench, name: str, value: Any, says: s
         ({'camera_names': ['']}, 'camera_names'),
         ({'camera_names': ['a', 'b'], 'cameras.a.topic': '/t', 'cameras.b.topic': '/t'}, '/t'),
         ({'camera_names': ['9lives']}, '9lives'),
+        ({'camera_names': ['a', 'b', 'a']}, 'each name once'),
         ({'models.means.backend': 'abacus'}, 'abacus'),
         ({'models.means.cameras': ['rear']}, 'rear'),
         ({'cameras.front.ignore_mask': '/no/mask.png'}, '/no/mask.png'),
@@ -358,6 +359,19 @@ def test_build_only_opens_the_engines_and_ends_with_a_status(
     )
     assert done.returncode == status, done.stdout
     assert says in done.stdout and 'Traceback' not in done.stdout
+
+
+@pytest.mark.parametrize('node', ['perception_node', 'fusion_node'])
+def test_a_file_of_parameters_that_is_not_there_is_one_line(node: str) -> None:
+    """The first thing that is mistyped; rcl's own line comes before it."""
+    arguments = ['--ros-args', '--params-file', 'no']
+    done = subprocess.run(
+        [sys.executable, '-m', f'perception_ros.nodes.{node}', *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
+    )
+    assert done.returncode == 2
+    assert done.stdout.splitlines()[-1].startswith('error: ')
+    assert 'perception_ros parameters' in done.stdout and 'Traceback' not in done.stdout
 
 
 def test_instances_come_out_beside_the_boxes(bench: Bench, tmp_path: Path) -> None:

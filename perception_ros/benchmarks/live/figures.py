@@ -39,6 +39,7 @@ class Sent(Strict):
     frames: int
     by_camera: dict[str, int]
     rate_hz: float = Field(description='That was kept, of each camera')
+    asked_hz: float = Field(description='That was to be kept')
     skipped_ticks: int = Field(description='At which nothing was sent: a period late or more')
     lateness_ms: Delays | None = Field(
         description='How long after it was due a tick began; null: there was none'

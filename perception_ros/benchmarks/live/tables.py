@@ -54,11 +54,14 @@ def tables(report: LiveReport) -> Iterator[Grid]:
 def doubts(report: LiveReport) -> Iterator[str]:
     """Yield what makes the figures themselves doubtful."""
     for row in report.rows:
-        kept = [turn.sent.rate_hz for turn in row.turns]
-        if kept and float(np.median(kept)) < RATE_KEPT * report.stream.rate_hz:
+        if not row.turns:
+            continue
+        kept_hz = float(np.median([turn.sent.rate_hz for turn in row.turns]))
+        asked_hz = float(np.median([turn.sent.asked_hz for turn in row.turns]))
+        if kept_hz < RATE_KEPT * asked_hz:
             yield (
-                f'{row.side}: the sender kept {number(float(np.median(kept)))} Hz where '
-                f'{number(report.stream.rate_hz)} were asked for: this machine cannot send so much'
+                f'{row.side}: the sender kept {number(kept_hz)} Hz where '
+                f'{number(asked_hz)} were asked for: this machine cannot send so much'
             )
 
 
