@@ -101,7 +101,7 @@ def check_once(parameter: str, names: Iterable[str]) -> None:
 
     :raises ConfigError: it has.
     """
-    twice = [name for name, count in Counter(names).items() if count > 1]
+    twice = [name for name, count in Counter(list(names)).items() if count > 1]
     if twice:
         raise ConfigError(f'{parameter}: expected each name once, got {twice[0]!r} twice or more')
 
