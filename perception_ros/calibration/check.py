@@ -26,7 +26,7 @@ from perception_ros.core.errors import (
     ImageError,
     TransformError,
 )
-from perception_ros.core.poses import inverse, Matrix
+from perception_ros.core.poses import difference, inverse, Matrix
 from perception_ros.fusion.alignment import Estimate, estimate, Search, Sight, Verdict
 from perception_ros.fusion.calibration import Calibration, disagreements, unused
 from perception_ros.fusion.camera import CameraModel
@@ -34,6 +34,8 @@ from perception_ros.fusion.camera_info import camera_model
 from perception_ros.fusion.edges import Edges, find_edges
 from perception_ros.fusion.transforms import TransformTree
 
+_LEAST = Search()
+"""What is asked of an answer."""
 _WIDE_DEG = 6.0
 """To each side: what is searched where less tells nothing."""
 
@@ -95,8 +97,9 @@ class Checked:
         if found.verdict == 'agrees':
             return f'the best rotation near it is {found.turn_deg:.1f} deg away'
         return (
-            f'not enough edges to tell: {found.sure:.0%} of the draws agree on one rotation; look '
-            f'at more frames, or for an error beyond {_WIDE_DEG:g} deg'
+            f'the edges do not tell: of {found.edges} (at least {_LEAST.least_edges} are needed) '
+            f'{found.sure:.0%} of the draws agree on one rotation ({_LEAST.sure:.0%} are needed); '
+            f'look at more frames, or for an error beyond {_WIDE_DEG:g} deg'
         )
 
 
@@ -154,8 +157,30 @@ def check(
             problems.append(f'{camera}: the calibration file says nothing of it; tf was checked')
         if len(found) > 1 and not found[0].looks and found[1].looks:
             del found[0]  # tf does not know it, which is why there is a file
+        found = _against_one_another(found)
         checked += found
     return Report(topics, tuple(checked), tuple(problems + bag.problems))
+
+
+def _against_one_another(found: list[Checked]) -> list[Checked]:
+    """Refute what is far from where the other source has the camera and the images agree.
+
+    What is so far off shows no edges at all where they should be, and would pass as unclear.
+    """
+    if len(found) < 2 or not all(item.looks for item in found):
+        return found
+    tf, file = found
+    _, turned = difference(tf.looks[0].camera_from_lidar, file.looks[0].camera_from_lidar)
+    judged = []
+    for item, other in ((tf, file), (file, tf)):
+        if item.verdict == 'unclear' and other.verdict == 'agrees' and turned > _FAR_OFF_RAD:
+            hint = '; degrees for radians?' if turned > _WIDE_OFF_RAD else ''
+            item = replace(item, faults=(*item.faults, Fault('error', (
+                f'it is turned by {np.degrees(turned):.0f} degrees against '
+                f'{"tf" if other is tf else "the file"}, with which the images agree{hint}'
+            ))))
+        judged.append(item)
+    return judged
 
 
 def _camera(
@@ -164,6 +189,12 @@ def _camera(
 ) -> Checked:
     looks: list[Look] = []
     faults: list[Fault] = [] if moments else [Fault('error', 'no image and sweep can be read')]
+    if not source[0].frames:
+        faults.append(Fault('error', (
+            'nobody says where the sensors are: record /tf and /tf_static as well, or give a '
+            'calibration file (--calibration)'
+        )))
+        return Checked(camera, name, (), tuple(faults), None, 0.0, 0.0)
     if moments and source[1]:
         faults += _other_frames(camera, moments[0], source[1])
     for moment in moments:
@@ -276,6 +307,8 @@ def _about_z(degrees: float) -> Matrix:
     return matrix
 
 
+_FAR_OFF_RAD, _WIDE_OFF_RAD = np.radians((2.0, 20.0))
+"""Beyond what the images leave open; and beyond what people get wrong by measuring."""
 _FEW = 3
 """Images in which a mistake shows that is as large as these."""
 _MISTAKES: Mapping[str, Callable[[Matrix], Matrix]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,20 @@ def give(answers: Any, json_file: Path | None, show: Callable[[], None]) -> None
     show()
     if json_file:
         write(json_file, text + '\n')
+
+
+def writable(path: Path | None) -> None:
+    """Look whether a file can be written, before the work whose answers it is for.
+
+    :raises ConfigError: it cannot.
+    """
+    if path is None or str(path) == '-':
+        return
+    folder = path.absolute().parent
+    if path.is_dir():
+        raise ConfigError(f'{path}: expected the name of a file, got a folder')
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ConfigError(f'{path}: expected a name in a folder that is there and can be written')
 
 
 def as_json(answers: Any) -> str:

@@ -12,7 +12,7 @@ from rich.table import Table
 import typer
 
 from perception_ros.bags import need_library
-from perception_ros.cli.answers import give
+from perception_ros.cli.answers import give, writable
 from perception_ros.cli.bag_options import Source
 from perception_ros.cli.main import split_names, warn
 
@@ -52,6 +52,7 @@ def calibration_check(
     at any rotation around. The exit status is 1 if something is refuted. docs/calibration.md
     says how small an error is found.
     """
+    writable(json_file)
     options = Options(split_names(cameras), lidar, frames, rectified)
     known = load(calibration) if calibration else None
     console = Console(stderr=True)
@@ -84,9 +85,11 @@ def _print(console: Console, report: Report) -> None:
     console.print(table)
     for item in report.cameras:
         name = item.camera if item.source == 'tf' else f'{item.camera} (file)'
-        _say(console, f'{name}: {item.said()}', '')
         for fault in item.faults:
             _say(console, f'{name}: {fault.text}', 'red' if fault.level == 'error' else 'yellow')
+        is_told = any(fault.level == 'error' for fault in item.faults)
+        if not is_told or (item.estimate and item.estimate.verdict == 'refuted'):
+            _say(console, f'{name}: {item.said()}', '')
     _say(console, 'Degrees by which the camera would have to be turned. Translations are not '
          'judged.', 'dim')
 
@@ -97,7 +100,7 @@ def _say(console: Console, text: str, style: str) -> None:
 
 def _figures(item: Checked) -> list[str]:
     found = item.estimate
-    if found is None:
+    if found is None or not found.edges:
         return ['-'] * 5
     turns = (f'{turn:+.1f}' for turn in found.correction_deg)
     return [str(found.edges), *turns, f'{found.sure:.0%}']

@@ -15,7 +15,7 @@ import typer
 from perception_ros import evaluation
 from perception_ros.backends import EngineOptions, open_engine
 from perception_ros.bundles import Bundle
-from perception_ros.cli.answers import give
+from perception_ros.cli.answers import give, writable
 from perception_ros.core.errors import DatasetError
 from perception_ros.evaluation import Accuracy, open_dataset
 from perception_ros.evaluation.accuracy import common_classes
@@ -57,6 +57,7 @@ def evaluate(
 
     Only classes that the bundle and the data both have count; the table names the others.
     """
+    writable(json_file)
     opened = Bundle.load(bundle)
     datasets = open_datasets(dataset, split=split, labels=labels, rename=rename)
     for data in datasets:

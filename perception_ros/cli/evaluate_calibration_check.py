@@ -12,7 +12,7 @@ from rich.progress import track
 from rich.table import Table
 import typer
 
-from perception_ros.cli.answers import give
+from perception_ros.cli.answers import give, writable
 from perception_ros.recording.alignment import AlignmentFigures, measure
 
 
@@ -26,6 +26,7 @@ def evaluate_calibration_check(
     ] = None,
 ) -> None:
     """Turn cameras by known angles about each axis, and count how often that is found."""
+    writable(json_file)
     console = Console(stderr=True)
     if not console.is_terminal:
         console.print('Each image is checked some thirty times: about ten seconds an image')
@@ -38,9 +39,7 @@ def evaluate_calibration_check(
 def _print(console: Console, figures: Sequence[AlignmentFigures]) -> None:
     table = Table('checked with', box=SIMPLE_HEAD, pad_edge=False)
     table.add_column('axis')
-    for column in (
-        'error, deg', 'n', 'agrees', 'refuted', 'rightly', 'unclear', 'left after it, deg'
-    ):
+    for column in ('deg', 'n', 'agrees', 'refuted', 'rightly', 'unclear', 'left, deg'):
         table.add_column(column, justify='right')
     for item in figures:
         table.add_row(

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 import typer
 
 from perception_ros.backends import EngineOptions, open_engine
 from perception_ros.bundles import Bundle
-from perception_ros.cli.answers import give
+from perception_ros.cli.answers import give, writable
 from perception_ros.core.errors import ConfigError
 from perception_ros.core.model import Model
 from perception_ros.evaluation.fusion import (
@@ -24,6 +24,9 @@ from perception_ros.evaluation.fusion import (
 )
 from perception_ros.evaluation.streets import measure_streets, StreetFigures
 from perception_ros.recording.fusion import measure, Measurement
+
+_CLASS_WIDTH = 20
+"""construction_vehicle."""
 
 
 def evaluate_fusion(
@@ -56,8 +59,14 @@ def evaluate_fusion(
         raise ConfigError(
             'expected folders of labelled sweeps, or --streets N for made-up ones, got neither'
         )
+    writable(json_file)
+    if len({path.resolve() for path in data or []}) < len(data or []):
+        raise ConfigError('expected each folder once: its sweeps would count twice')
+    tell = Console(stderr=True).print
     answers: dict[str, Any] = {}
     measured = _measured(data, bundle, backend, device) if data else {}
+    if streets:
+        tell(f'{streets} made-up streets: about half a second each', highlight=False)
     answers |= {name: item.model_dump() for name, item in measured.items()}
     made_up = measure_streets(streets) if streets else None
     if made_up:
@@ -103,7 +112,7 @@ def _print(
         console.print(_objects(rows))
     masks = made_up.masks
     console.print('\nPoints painted there by exact masks alone', style='bold', highlight=False)
-    table = Table('', 'points', 'right', 'wrong', box=SIMPLE_HEAD, pad_edge=False)
+    table = _table('points', ('number', 'right', 'wrong'))
     table.add_row(
         'in sight', str(masks.in_sight), f'{masks.right / masks.in_sight:.3f}',
         f'{masks.wrong / masks.in_sight:.3f}',
@@ -112,35 +121,37 @@ def _print(
     console.print(table)
 
 
-def _objects(rows: Sequence[FusionFigures]) -> Table:
-    table = Table('class', box=SIMPLE_HEAD, pad_edge=False, padding=0)
-    table.columns[0].overflow = 'fold'
-    for column in (
-        'n', 'found', 'in place', 'surface', 'across', 'centre', 'across', '90 %', 'in 95 %',
-        'yaw, deg', 'of', 'by camera',
-    ):
-        table.add_column(column, justify='right')
+def _objects(rows: Sequence[FusionFigures]) -> Group:
+    """Return two tables, each of which a terminal of 80 columns has room for."""
+    surfaces = _table('surface', ('n', 'found', 'in place', 'range', 'across', 'by camera'))
+    centres = _table('centre', ('range', 'across', '90 %', 'in 95 %', 'yaw, deg', 'yaws'))
     for row in rows:
         if row.name == 'all':
-            table.add_section()
-        table.add_row(
+            surfaces.add_section()
+            centres.add_section()
+        surfaces.add_row(
             row.name, str(row.objects), str(row.found), _share(row.in_place, row.objects),
-            *map(_metres, (
-                row.surface_range_p50_m, row.surface_across_p50_m, row.centre_range_p50_m,
-                row.centre_across_p50_m, row.centre_p90_m,
-            )),
-            _share(row.in_ellipse, row.found),
-            '-' if row.yaw_p50_deg is None else f'{row.yaw_p50_deg:.0f}', str(row.yaws),
+            _metres(row.surface_range_p50_m), _metres(row.surface_across_p50_m),
             str(row.by_camera),
         )
+        centres.add_row(
+            row.name, _metres(row.centre_range_p50_m), _metres(row.centre_across_p50_m),
+            _metres(row.centre_p90_m), _share(row.in_ellipse, row.found),
+            '-' if row.yaw_p50_deg is None else f'{row.yaw_p50_deg:.0f}', str(row.yaws),
+        )
+    return Group(surfaces, centres)
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(title, box=SIMPLE_HEAD, pad_edge=False)
+    table.columns[0].min_width = _CLASS_WIDTH
+    for column in columns:
+        table.add_column(column, justify='right')
     return table
 
 
 def _paint(rows: Sequence[PaintFigures]) -> Table:
-    table = Table('class', box=SIMPLE_HEAD, pad_edge=False)
-    table.columns[0].overflow = 'fold'
-    for column in ('boxes', 'points seen in them', 'painted so', 'painted outside'):
-        table.add_column(column, justify='right')
+    table = _table('points', ('boxes', 'seen in them', 'painted so', 'painted outside'))
     for row in rows:
         share = _share(row.painted, row.points)
         table.add_row(row.name, str(row.boxes), str(row.points), share, str(row.outside))

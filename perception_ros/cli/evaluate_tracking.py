@@ -14,7 +14,7 @@ import typer
 
 from perception_ros.backends import EngineOptions, open_engine
 from perception_ros.bundles import Bundle
-from perception_ros.cli.answers import give
+from perception_ros.cli.answers import give, writable
 from perception_ros.core.errors import ConfigError
 from perception_ros.core.model import Model
 from perception_ros.core.types import Detections, Frame
@@ -22,7 +22,7 @@ from perception_ros.evaluation.following import follow_clip, follow_traffic, Fol
 from perception_ros.evaluation.linking import link
 from perception_ros.evaluation.tracks import library, TrackFigures
 from perception_ros.evaluation.traffic import traffic
-from perception_ros.labelling.pictures import check, pictures
+from perception_ros.labelling.pictures import cameras_of, check, pictures
 
 _SURE_SCORE, _LEAST_HEIGHT_PX = 0.5, 16.0
 _RATE_HELP = 'Pictures a second of the clips.'
@@ -56,6 +56,7 @@ def evaluate_tracking(
     say how well the tracker does without hindsight, not how well the boxes are found.
     """
     library()  # before minutes of work
+    writable(json_file)
     shares = _shares(lost)
     measured: dict[str, list[Followed]] = {}
     if not clips:
@@ -63,9 +64,21 @@ def evaluate_tracking(
         measured[f'street {seed}'] = [follow_traffic(moments, share, seed) for share in shares]
     check(clips or [])
     for clip in clips or []:
+        if len(cameras := cameras_of(clip)) > 1:
+            raise ConfigError(
+                f'{clip}: expected pictures of one camera, got {", ".join(cameras)}; '
+                'perception_ros bag cut --topics takes one out'
+            )
+    for clip in clips or []:
         found, threshold = _found(clip, bundle, backend)
         of_teacher = _found(clip, teacher, backend)[0] if teacher else found
         truth = link(of_teacher, rate_hz, _SURE_SCORE, _LEAST_HEIGHT_PX)
+        if not any(item.is_clear.any() for item in truth):
+            raise ConfigError(
+                f'{clip}: expected something to be followed, surely found for half a second and '
+                f'{_LEAST_HEIGHT_PX:g} px high; there is nothing of the kind in {len(found)} '
+                f'pictures. Give a longer clip, or its --rate-hz'
+            )
         measured[clip.name] = [
             follow_clip(found, truth, rate_hz, threshold, share, seed) for share in shares
         ]

@@ -123,6 +123,8 @@ def _table(layout: Layout[Any]) -> list[str]:
 
 def _names(text: str) -> list[str]:
     names = list(split_names(text))
+    if not names:
+        raise ConfigError(f'expected names with commas between them, got {text!r}')
     if wrong := [name for name in names if not is_name(name)]:
         raise ConfigError(f'{wrong[0]!r} can be no name here: expected {NAME_RULE}')
     return names

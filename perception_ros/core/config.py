@@ -39,7 +39,7 @@ def check_topic(name: str) -> str:
     :raises ValueError: nothing can be called so in ROS 2.
     """
     if name and not _TOPIC.fullmatch(name):
-        raise ValueError(f'expected a topic name such as /front/image_raw, got {name!r}')
+        raise ValueError('expected a topic name such as /front/image_raw')
     return name
 
 

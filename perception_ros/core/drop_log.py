@@ -31,6 +31,11 @@ _LEVELS = {
 }
 
 
+def cause_of(detail: str) -> str:
+    """Return what kind of thing a text says: it without its numbers, as far as it matters."""
+    return _NUMBERS.sub('', detail)[:_CAUSE_LENGTH]
+
+
 class DropLog:
     """Write drop records to the log: in `PERIOD_S` one line for a camera, reason and cause.
 
@@ -45,7 +50,7 @@ class DropLog:
 
     def may_log(self, key: Hashable, detail: str = '') -> bool:
         """Say whether a line of this kind may be written now, and count it if not."""
-        cause = _NUMBERS.sub('', detail)[:_CAUSE_LENGTH]
+        cause = cause_of(detail)
         with self._lock:
             now_s = self._clock_s()
             said_s = self._said_s.get(key, {})

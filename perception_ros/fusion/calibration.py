@@ -170,7 +170,7 @@ class Disagreement(NamedTuple):
         return (
             f'{self.name}: the calibration file and tf are {self.metres:.3f} m and '
             f'{self.degrees:.2f} degrees apart about {self.parent!r} -> {self.frame!r}; correct '
-            'one of them (perception_ros calibration-check shows which)'
+            'one of them'
         )
 
 

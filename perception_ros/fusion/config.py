@@ -31,7 +31,7 @@ class LidarConfig(Frozen):
     @classmethod
     def _is_a_topic(cls, value: str) -> str:
         if not value:
-            raise ValueError('expected the topic of the points, got none')
+            raise ValueError('expected the topic of the points')
         return check_topic(value)
 
 

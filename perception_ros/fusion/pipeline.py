@@ -219,7 +219,10 @@ class SweepPipeline:
         return [
             *calibrations.unused(self.calibration, self.config.cameras),
             *calibrations.fill(self.calibration, self.tree),
-            *map(str, calibrations.disagreements(self.calibration, self.tree)),
+            *(
+                f'{item} (perception_ros calibration-check shows which)'
+                for item in calibrations.disagreements(self.calibration, self.tree)
+            ),
         ]
 
     def _lens(self, camera: str, size: tuple[int, int] | None) -> CameraModel:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 import logging
 import threading
 import time
@@ -17,11 +18,18 @@ from typing import Any
 from perception_ros.core.drop_log import DropLog
 from perception_ros.core.errors import PerceptionError
 from perception_ros.fusion.config import FusionConfig
-from perception_ros.fusion.matcher import MatchedSweep, SweepMatcher
+from perception_ros.fusion.matcher import JUMP_NS, MatchedSweep, SweepMatcher
 from perception_ros.fusion.pipeline import FusedSweep, ImageOutputs, SweepPipeline
 from perception_ros.fusion.types import Sweep
 
 _log = logging.getLogger(__name__)
+
+GAP = 1.8
+"""Times the usual interval between stamps, beyond which a sweep has not come."""
+_RECENT = 60
+"""Sweeps of which stamps are remembered: some seconds."""
+_USUAL_RANK = 0.1
+"""Of the intervals, in order: many may be of two or three sweeps, hardly any is too short."""
 
 MOST_READY = 4
 """Sweeps that may wait to be fused; beyond that the oldest is left out, and counted."""
@@ -41,12 +49,31 @@ class SweepCounters:
         self._counts: Counter[str] = Counter()
         self._cameras: Counter[tuple[str, str]] = Counter()
         self._problems: dict[str, str] = {}
+        self._stamps_ns: deque[int] = deque(maxlen=_RECENT)
         self._latencies_ms: deque[float] = deque(maxlen=_LATENCIES)
 
     def count(self, what: str) -> None:
-        """Count a sweep as received, invalid, skipped or failed."""
+        """Count a sweep as invalid, skipped or failed."""
         with self._lock:
             self._counts[what] += 1
+
+    def received(self, stamp_ns: int) -> None:
+        """Count a sweep that has come."""
+        with self._lock:
+            self._counts['received'] += 1
+            self._stamps_ns.append(stamp_ns)
+
+    def gaps(self) -> tuple[int, int]:
+        """Return after how many of the recent sweeps others were missing, and of how many."""
+        with self._lock:
+            stamps_ns = list(self._stamps_ns)
+        steps = sorted(
+            later - stamp for stamp, later in pairwise(stamps_ns) if 0 < later - stamp < JUMP_NS
+        )
+        if not steps:
+            return 0, 0
+        usual = steps[round(_USUAL_RANK * (len(steps) - 1))]
+        return sum(step > GAP * usual for step in steps), len(steps)
 
     def tell(self, subject: str, problem: str) -> None:
         """Remember what is wrong with a camera or the sweeps, until it is asked for."""
@@ -135,7 +162,7 @@ class ThreadedSweeps:
 
     def receive_sweep(self, sweep: Sweep) -> None:
         """Take in a sweep. Returns soon, never raises."""
-        self.counters.count('received')
+        self.counters.received(sweep.stamp_ns)
         with self._work:
             self.matcher.push_sweep(sweep)
             self._match()

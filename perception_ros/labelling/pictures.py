@@ -104,6 +104,18 @@ def pictures(
         raise DatasetError(f'{path}: expected pictures, got none')
 
 
+def cameras_of(path: Path) -> list[str]:
+    """Return the cameras of a bag; what is none is of one that has no name."""
+    if not is_bag(path):
+        return ['']
+    need_library()
+    from perception_ros.bags.bag import open_bag
+    from perception_ros.bags.frames import camera_topics
+
+    with open_bag(path) as bag:
+        return list(camera_topics(bag))
+
+
 def key_of(name: str) -> PurePosixPath:
     """Return what tells a picture from others: its name without the ending."""
     return PurePosixPath(name).with_suffix('')

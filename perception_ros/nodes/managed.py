@@ -134,6 +134,12 @@ def run(
         configured = autostart and node.trigger_configure() is TransitionCallbackReturn.SUCCESS
         if configured and not ended.is_set():
             node.trigger_activate()
+        if not configured:
+            name = node.get_fully_qualified_name()
+            node.get_logger().info(
+                f'waits to be configured: `ros2 lifecycle set {name} configure`, then `activate`; '
+                'or end it and start it with -p autostart:=true'
+            )
         while not ended.is_set() and rclpy.ok():
             executor.spin_once(timeout_sec=SIGNAL_PERIOD_S)
     except ExternalShutdownException:

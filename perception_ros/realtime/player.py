@@ -22,7 +22,7 @@ from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 
 from perception_ros.bags.bag import Bag, Message, open_bag, Topic
-from perception_ros.bags.messages import IMAGE
+from perception_ros.bags.messages import IMAGE, TF
 from perception_ros.core.errors import ImageError
 from perception_ros.core.latency import Histogram
 from perception_ros.faults.inject import Touch
@@ -30,7 +30,13 @@ from perception_ros.realtime.ledger import Publication
 from perception_ros.realtime.options import RealtimeOptions
 from perception_ros.replay.job import Job
 from perception_ros.ros.cameras import CLOCKS_DISAGREE_NS
-from perception_ros.ros.cdr import read_compressed_image, read_header, read_image, write_stamp
+from perception_ros.ros.cdr import (
+    read_compressed_image,
+    read_header,
+    read_image,
+    shift_transforms,
+    write_stamp,
+)
 from perception_ros.ros.messages import to_stamp
 from perception_ros.ros.qos import make_qos
 
@@ -44,7 +50,7 @@ _NO_TIME_NS = 2_000_000
 _SINGLE_FRAME_NS = 100_000_000
 """A round of one frame lasts so long."""
 _OF_SENSORS = 'sensor_msgs/'
-"""Types whose stamps go on in later rounds; those of others stay."""
+"""Types whose stamps go on in later rounds, as those of `/tf` do; those of others stay."""
 
 
 @dataclass(slots=True)
@@ -253,9 +259,13 @@ class Player:
         self._publish(played)
 
     def _shifted(self, message: Message) -> Message:
-        if not self._shift_ns or not message.type.startswith(_OF_SENSORS):
+        if not self._shift_ns:
             return message
         try:
+            if message.type == TF:
+                return message._replace(data=shift_transforms(message.data, self._shift_ns))
+            if not message.type.startswith(_OF_SENSORS):
+                return message
             stamp_ns = read_header(message.data, message.type).stamp_ns
             return _stamped(message, stamp_ns + self._shift_ns) if stamp_ns else message
         except ImageError:

@@ -71,7 +71,7 @@ def measure(
     found = [_of_others([sight for group in sights.values() for sight in group], search)]
     jobs = [
         _Job(name, axis, error_deg, groups)
-        for name, groups in (('one image', single), ('all images of a camera', several))
+        for name, groups in (('one image', single), ('all of a camera', several))
         for axis in (_AXES if groups else ())
         for error_deg in (INJECTED_DEG if axis else (0.0,))
     ]
@@ -112,7 +112,7 @@ def _of_others(sights: Sequence[Sight], search: Search) -> AlignmentFigures:
             grey = np.asarray(cv2.resize(other.grey, (width, height)), np.uint8)
             counts[estimate([sight._replace(grey=grey)], search).verdict] += 1
     return AlignmentFigures(
-        name='image of another place', axis='', error_deg=None, n=counts.total(),
+        name='another place', axis='', error_deg=None, n=counts.total(),
         agrees=counts['agrees'], refuted=counts['refuted'], unclear=counts['unclear'], right=0,
         left_p50_deg=None,
     )

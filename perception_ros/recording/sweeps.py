@@ -68,14 +68,14 @@ def labelled_sweeps(path: Path) -> Iterator[LabelledSweep]:
 
     :raises DatasetError: it is neither, or damaged.
     """
-    if (path / FILE).is_file() or path.is_file():
+    if (path / FILE).is_file() or path.name == FILE:
         yield from _of_nuscenes(path)
     elif (path / 'velodyne').is_dir():
         yield from _of_kitti(path)
     else:
         raise DatasetError(
             f"{path}: expected a folder of KITTI's object data, with image_2, velodyne, calib and "
-            f'label_2, or one with a {FILE} of nuScenes; got neither'
+            f'label_2, or one with a {FILE} of nuScenes; got neither, and no bag is read here'
         )
 
 

@@ -58,14 +58,35 @@ def write_stamp(serialised: Buffer, type_name: str, stamp_ns: int) -> bytes:
     """
     read_header(serialised, type_name)
     message = bytearray(memoryview(serialised).cast('B'))
+    _write_stamp(message, 0, stamp_ns)
+    return bytes(message)
+
+
+def shift_transforms(serialised: Buffer, by_ns: int) -> bytes:
+    """Return a tf2_msgs/TFMessage whose stamps are later by so much; those of 0 stay.
+
+    :raises ImageError: the bytes are no such message, or a stamp does not fit into one.
+    """
+    reader = _Reader(serialised, 'tf2_msgs/TFMessage')
+    message = bytearray(memoryview(serialised).cast('B'))
+    for _ in range(reader.uint32('transforms')):
+        at, stamp_ns, _ = reader.place_of_header()
+        reader.string('child_frame_id')
+        reader.doubles(7, 'transform')
+        if stamp_ns:
+            _write_stamp(message, at, stamp_ns + by_ns)
+    return bytes(message)
+
+
+def _write_stamp(message: bytearray, at: int, stamp_ns: int) -> None:
+    """Write a stamp that begins so many bytes behind the encapsulation."""
     order = _BYTE_ORDERS[bytes(message[:2])]
     try:
-        _STAMP[order].pack_into(message, _ENCAPSULATION, *divmod(stamp_ns, 1_000_000_000))
+        _STAMP[order].pack_into(message, _ENCAPSULATION + at, *divmod(stamp_ns, 1_000_000_000))
     except struct.error as error:
         raise ImageError(
             f'a stamp of {stamp_ns / 1e9:g} s: expected seconds that fit into 32 bits'
         ) from error
-    return bytes(message)
 
 
 def read_image(serialised: Buffer) -> StampedImage:
@@ -145,6 +166,11 @@ class _Reader:
 
     def header(self) -> tuple[int, str]:
         """Read a std_msgs/Header: stamp in nanoseconds and frame_id."""
+        return self.place_of_header()[1:]
+
+    def place_of_header(self) -> tuple[int, int, str]:
+        """Read a std_msgs/Header: where it begins, stamp in nanoseconds and frame_id."""
+        self._at = self._at + 3 & ~3
         at = self._take(8, 'header.stamp')
         seconds, nanoseconds = self._stamp.unpack_from(self._content, at)
         if nanoseconds >= 1_000_000_000:
@@ -152,7 +178,7 @@ class _Reader:
                 f'header.stamp.nanosec is {nanoseconds}; expected less than 1000000000. The '
                 'driver fills it in wrongly, or the message is of another type'
             )
-        return seconds * 1_000_000_000 + nanoseconds, self.string('header.frame_id')
+        return at, seconds * 1_000_000_000 + nanoseconds, self.string('header.frame_id')
 
     def octet(self, field: str) -> int:
         return self._content[self._take(1, field)]
@@ -161,6 +187,11 @@ class _Reader:
         self._at = self._at + 3 & ~3
         value: int = self._uint32.unpack_from(self._content, self._take(4, field))[0]
         return value
+
+    def doubles(self, count: int, field: str) -> None:
+        """Step over numbers of eight bytes."""
+        self._at = self._at + 7 & ~7
+        self._take(8 * count, field)
 
     def octets(self, field: str) -> memoryview:
         """Read a sequence of bytes as a view."""

@@ -22,6 +22,9 @@ from perception_ros.ros.trust import TrustPublisher, verdict_of
 
 PERIOD_S = 1.0
 
+_LEAST_STEPS, _MOST_GAPS = 10, 0.1
+"""So many sweeps must have come, and after so large a share of them others may be missing."""
+
 FUSION, LIDAR = 'fusion', 'lidar'
 """Subjects of `health`, beside one for each camera, as in `camera front in fusion`."""
 
@@ -92,7 +95,11 @@ class FusionHealth:
         if problem:
             return Status(DiagnosticStatus.ERROR, problem, values)
         if counts['received']:
-            return Status(DiagnosticStatus.OK, f'{counts["received"]} sweeps/s', values)
+            text = f'{counts["received"]} sweeps/s'
+            gaps, steps = self._sweeps.counters.gaps()
+            if steps >= _LEAST_STEPS and gaps > _MOST_GAPS * steps:
+                return Status(DiagnosticStatus.WARN, f'{text}: {_lost_text(gaps, steps)}', values)
+            return Status(DiagnosticStatus.OK, text, values)
         lidar = self._sweeps.pipeline.config.lidar
         why = why_silent(
             self._node, lidar.topic, 'sensor_msgs/msg/PointCloud2', 'Set lidar.topic',
@@ -143,6 +150,14 @@ class FusionHealth:
             )
         level = DiagnosticStatus.WARN if wrong else DiagnosticStatus.OK
         return Status(level, '; '.join([text, *wrong]), values)
+
+
+def _lost_text(gaps: int, steps: int) -> str:
+    return (
+        f'sweeps are missing after {gaps} of {steps}, as their stamps say. Where the driver '
+        'publishes them all they are lost on the way, for which they are too large: give Fast DDS '
+        'the profile of docs/transport.md, or set lidar.reliability to reliable'
+    )
 
 
 def _subject(camera: str) -> str:

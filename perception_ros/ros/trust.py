@@ -9,6 +9,7 @@ import time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 
+from perception_ros.core.drop_log import cause_of, DropLog
 from perception_ros.core.topics import HEALTH
 from perception_ros.core.trust import Standing, Trust, TrustRecord, Verdict
 from perception_ros.ros.messages import to_diagnostics
@@ -20,6 +21,9 @@ PERIOD_S = 0.5
 
 TIMEOUT_S = 3.0
 """A subject that nobody has judged for so long is untrusted."""
+
+LOGGED_AFTER_S = 3.0
+"""What is bad for so long is written to the log: at a start much is not there yet."""
 
 TRUST_QOS = make_qos('reliable', 1, 'transient_local')
 
@@ -43,6 +47,7 @@ def verdict_of(status: Status) -> Verdict:
 class TrustPublisher:
     """Publishes the standing of each subject: on a change at once, else every `PERIOD_S`.
 
+    What stays bad, and that it is good again, goes to the log as well: not everybody reads topics.
     Late subscribers get the last message. While the node is not active all are untrusted. Any
     thread may call any method.
 
@@ -58,6 +63,9 @@ class TrustPublisher:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
+        self._drop_log = DropLog()
+        self._bad_since_ns: dict[str, int] = {}
+        self._logged: dict[str, str] = {}
         self._record = self._new_record()
         self.judge(dict.fromkeys(self._names, INACTIVE))
         self.publish()
@@ -89,15 +97,33 @@ class TrustPublisher:
 
         Each subject wants a verdict at least every `TIMEOUT_S`, or it counts as silent.
         """
+        now_ns = time.monotonic_ns()
         with self._lock:
-            if self._record.judge(verdicts, self._stamp_ns(), time.monotonic_ns()):
+            if self._record.judge(verdicts, self._stamp_ns(), now_ns):
                 self._send()
+            for name, verdict in verdicts.items():
+                self._log(name, verdict, now_ns)
 
     def publish(self) -> None:
         """Publish how all subjects stand now."""
         with self._lock:
             self._record.poll(self._stamp_ns(), time.monotonic_ns())
             self._send()
+
+    def _log(self, name: str, verdict: Verdict, now_ns: int) -> None:
+        """Write to the log what has changed about a subject, once of each cause."""
+        if verdict.trust is Trust.TRUSTED or verdict is INACTIVE:
+            self._bad_since_ns.pop(name, None)
+            if self._logged.pop(name, None) and verdict is not INACTIVE:
+                self._node.get_logger().info(f'{name}: good again')
+            return
+        since_ns = self._bad_since_ns.setdefault(name, now_ns)
+        cause = cause_of(verdict.reason)
+        if now_ns - since_ns < LOGGED_AFTER_S * 1e9 or self._logged.get(name) == cause:
+            return
+        if self._drop_log.may_log(name, verdict.reason):
+            self._logged[name] = cause
+            self._node.get_logger().warning(f'{name}: {verdict.reason}')
 
     def _new_record(self) -> TrustRecord:
         timeout_ns = round(TIMEOUT_S * 1e9)

@@ -63,7 +63,7 @@ BODY_FROM_OPTICAL = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0,
 
 
 @pytest.mark.parametrize(('street', 'text'), [
-    (Street(with_tf=False), 'expected a frame of the tree'),
+    (Street(with_tf=False), 'record /tf and /tf_static'),
     (Street(turned=BODY_FROM_OPTICAL), 'optical frame with z forward'),
     (Street(turned=BODY_FROM_OPTICAL), 'the image fits if the camera frame has x forward'),
     (Street(is_flipped=True), 'the image is upside down'),

@@ -51,6 +51,24 @@ def test_a_wrong_file_is_refuted_on_kitti(
     assert by_source['file']['rotation']['yaw_deg'] == pytest.approx(-yaw, abs=0.6)
 
 
+def test_degrees_for_radians_are_refuted_by_what_the_images_believe(
+    kitti: Path, tmp_path: Path, capsys: CAPTURE
+) -> None:
+    """So far off no edge is where it should be: without tf that would be unclear, and pass."""
+    known = read_calibration(shared('kitti_sample') / 'calib' / '000001.txt')
+    wrong = inverse(turn(yaw=150) @ known.velodyne_to_camera)
+    file = tmp_path / 'wrong.yaml'
+    file.write_text(json.dumps({'cameras': {'camera': {
+        'frame': 'camera_optical_frame', 'extrinsics': {
+            'parent': 'velodyne', 'translation_m': wrong[:3, 3].tolist(),
+            'quaternion': list(quaternion_of(wrong[:3, :3])),
+        },
+    }}}))
+    assert call('calibration-check', kitti, '--calibration', file) == 1
+    said = capsys.readouterr().out
+    assert 'turned by 150 degrees against tf, with which the images agree; degrees for' in said
+
+
 def test_it_keeps_what_it_found(tmp_path: Path, capsys: CAPTURE) -> None:
     bag = Street().write(tmp_path / 'a.mcap')
     json_file, report = tmp_path / 'a.json', tmp_path / 'report'

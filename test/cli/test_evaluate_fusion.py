@@ -96,3 +96,12 @@ def test_made_up_streets_need_no_data(tmp_path: Path, capsys: CAPTURE) -> None:
     masks = streets['masks']
     assert masks['right'] > 0.97 * masks['in_sight']
     assert masks['hidden_wrong'] < 0.1 * masks['hidden']
+
+
+def test_where_the_figures_cannot_go_is_told_before_the_work(
+    tmp_path: Path, capsys: CAPTURE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('perception_ros.cli.evaluate_fusion.measure_streets', None)
+    for target in (tmp_path / 'gone' / 'a.json', tmp_path):
+        assert call('evaluate-fusion', '--streets', '2', '--json', target) != 0
+        assert f'{target}: ' in capsys.readouterr().err

@@ -47,3 +47,20 @@ def test_a_share_that_is_none(lost: str, capsys: pytest.CaptureFixture[str]) -> 
 def test_a_clip_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call('evaluate-tracking', tmp_path / 'no.mp4') == 1
     assert 'no such' in capsys.readouterr().err
+
+
+def test_pictures_in_which_nothing_is_to_be_followed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Three pictures of three places are no clip; zeros would look like a result."""
+    assert call('evaluate-tracking', shared('kitti_sample/image_2')) != 0
+    said = capsys.readouterr().err
+    assert 'nothing of the kind in 3 pictures' in said and 'Traceback' not in said
+
+
+def test_a_bag_of_several_cameras(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One behind the other they would be one clip."""
+    pytest.importorskip('rosbags', reason='needs the extra bags')
+    assert call('bag', 'make', f'nuscenes:{shared("nuscenes_sample")}', tmp_path / 'a.mcap') == 0
+    capsys.readouterr()
+    assert call('evaluate-tracking', tmp_path / 'a.mcap') != 0
+    said = capsys.readouterr().err
+    assert 'CAM_FRONT' in said and 'bag cut --topics' in said

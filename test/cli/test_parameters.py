@@ -55,6 +55,12 @@ def test_a_name_that_cannot_be_part_of_a_topic_is_refused(capsys: CAPTURE) -> No
     assert "'rear left' can be no name here: expected a letter" in capsys.readouterr().err
 
 
+def test_no_names_are_no_file(capsys: CAPTURE) -> None:
+    """The node would refuse it."""
+    assert call('parameters', '--cameras', ' ,') == 1
+    assert 'expected names with commas' in capsys.readouterr().err
+
+
 def test_a_camera_is_named_once(capsys: CAPTURE) -> None:
     """Of two of one name one would be lost without a word."""
     assert call('parameters', '--cameras', 'front,rear,front') == 1

@@ -14,8 +14,9 @@ from perception_ros.core.errors import FusionError
 from perception_ros.core.poses import pose
 from perception_ros.fusion.config import FusionCameraConfig, FusionConfig
 from perception_ros.fusion.pipeline import FusedSweep, ImageOutputs
-from perception_ros.fusion.threaded import MOST_READY, ThreadedSweeps
+from perception_ros.fusion.threaded import MOST_READY, SweepCounters, ThreadedSweeps
 from perception_ros.fusion.types import Sweep
+from test.builders import MS
 
 S = 1_000_000_000
 
@@ -126,3 +127,27 @@ def test_what_waits_when_it_is_stopped_is_not_fused_when_it_is_started_again() -
         assert driven.published == [2]
     finally:
         driven.sweeps.stop()
+
+
+@pytest.mark.parametrize(('kept', 'share'), [
+    pytest.param(lambda step: True, 0.0, id='all'),
+    pytest.param(lambda step: step % 5 != 2, 0.25, id='one in five is lost'),
+    pytest.param(lambda step: step % 7 in (0, 1, 3), 0.66, id='more than half are lost'),
+    pytest.param(lambda step: step < 30 or step > 60, 0.02, id='one pause'),
+])
+def test_sweeps_that_do_not_come_leave_gaps(kept: Callable[[int], bool], share: float) -> None:
+    """What is too large for the middleware is lost without a word; stamps wobble a little."""
+    counters, random = SweepCounters(), np.random.default_rng(1)
+    for step in filter(kept, range(90)):
+        counters.received(S + round((step + random.uniform(-0.1, 0.1)) * 100 * MS))
+    gaps, steps = counters.gaps()
+    assert steps > 30
+    assert gaps / steps == pytest.approx(share, abs=0.04)
+
+
+def test_a_clock_that_is_set_back_is_no_gap() -> None:
+    counters = SweepCounters()
+    assert counters.gaps() == (0, 0)
+    for step in (*range(20), *range(20)):
+        counters.received(S + step * 100 * MS)
+    assert counters.gaps() == (0, 38)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 import os
 from pathlib import Path
+import time
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from sensor_msgs.msg import PointCloud2
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import Detection3DArray
 
+from perception_ros.ros import trust
 from perception_ros.ros.sweeps import SweepSubscriptions
 from test.nodes.bench import wait_until
 from test.nodes.vehicle import CAR, cloud, LIDAR_M, scene_points, transform, Vehicle
@@ -293,6 +295,47 @@ def test_what_can_be_no_topic_is_refused_at_configure(
         assert vehicle.node.trigger_configure() is TransitionCallbackReturn.FAILURE
     said = capfd.readouterr().err
     assert name in said and 'expected' in said
+
+
+def test_the_log_says_what_stays_wrong_and_that_it_is_good_again(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Who has no tool to read topics has the log alone; each cause is said once."""
+    monkeypatch.setattr(trust, 'LOGGED_AFTER_S', 0.5)
+    with closing(Vehicle().drive()) as vehicle:
+        vehicle.frames()
+        vehicle.lens()
+        heard = ''
+
+        def says(text: str) -> bool:
+            nonlocal heard
+            heard += capfd.readouterr().err
+            return text in heard
+
+        wait_until(lambda: says('lidar: no sweeps'))
+        time.sleep(2.5)
+        objects = vehicle.listen(Detection3DArray, '/perception/objects')
+        for step in range(100):
+            fused(vehicle, objects, (5 + step) * S)
+            if says('lidar: good again'):
+                break
+        assert heard.count('lidar: no sweeps') == 1
+        assert heard.count('lidar: good again') == 1
+
+
+def test_sweeps_that_are_lost_on_the_way_are_told(vehicle: Vehicle) -> None:
+    """The middleware does not say so, and the rest is fused as if nothing were."""
+    objects = vehicle.listen(Detection3DArray, '/perception/objects')
+    heard = vehicle.listen(DiagnosticArray, '/diagnostics')
+    for count, step in enumerate(step for step in range(40) if step % 3):
+        stamp_ns = 5 * S + step * S // 10
+        vehicle.look(stamp_ns)
+        vehicle.sweep(stamp_ns)
+        wait_until(lambda: len(objects) > count)  # noqa: B023
+    wait_until(lambda: any(
+        'sweeps are missing after' in status.message and 'docs/transport.md' in status.message
+        for message in heard for status in message.status
+    ))
 
 
 def test_a_camera_that_goes_and_comes_back() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 import struct
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +13,12 @@ import pytest
 
 from perception_ros.core.errors import ImageError
 from perception_ros.core.image import Image
-from perception_ros.ros.cdr import read_compressed_image, read_image, write_stamp
+from perception_ros.ros.cdr import (
+    read_compressed_image,
+    read_image,
+    shift_transforms,
+    write_stamp,
+)
 from test.ros.writer import Writer
 
 READERS = {'Image': read_image, 'CompressedImage': read_compressed_image}
@@ -124,3 +130,32 @@ def test_compressed_image_as_rclpy_serialises_it() -> None:
     stamp_ns, frame_id, image = read_compressed_image(serialization.serialize_message(message))
     assert (stamp_ns, frame_id, image.encoding) == (0, 'rear', 'jpeg')
     assert bytes(image.data) == b'\xff\xd8\xff rubbish'
+
+
+@given(st.lists(
+    st.tuples(st.integers(0, 2**30), st.text('abc', max_size=9), st.text('abc', max_size=9)),
+    max_size=4,
+))
+def test_transforms_of_later_rounds_are_later(
+    items: list[tuple[int, str, str]]
+) -> None:
+    """And nothing else changes, at every alignment; a stamp of 0 says nothing and goes on so."""
+    rclpy = pytest.importorskip('rclpy.serialization')
+    messages = pytest.importorskip('tf2_msgs.msg')
+    from geometry_msgs.msg import TransformStamped
+
+    def message(by_s: int) -> Any:
+        made = messages.TFMessage()
+        for seconds, parent, child in items:
+            one = TransformStamped(child_frame_id=child)
+            one.header.frame_id = parent
+            one.header.stamp.sec = seconds + by_s * bool(seconds)
+            one.transform.translation.x, one.transform.rotation.z = 1.5, 0.25
+            made.transforms.append(one)
+        return made
+
+    shifted = shift_transforms(rclpy.serialize_message(message(0)), 3_000_000_000)
+    assert rclpy.deserialize_message(shifted, messages.TFMessage) == message(3)
+    for end in range(len(shifted)):
+        with suppress(ImageError):
+            shift_transforms(shifted[:end], 1)
