@@ -14,7 +14,7 @@ from difflib import get_close_matches
 import numpy as np
 
 from perception_ros.core.errors import ExtrapolationError, TransformError
-from perception_ros.core.poses import between, inverse, Matrix, problem_of
+from perception_ros.core.poses import between, difference, inverse, Matrix, problem_of
 
 HISTORY_NS = 10_000_000_000
 """How long tf2 remembers, too."""
@@ -24,6 +24,9 @@ SET_BACK_NS = 1_000_000_000
 
 MOTION_NS = 100_000_000
 """Over so long it is looked at how a frame moved last, where it must be thought to go on."""
+
+_LEVER_M = 10.0
+"""A turn counts as what it does to things so far away."""
 
 _MS = 1e6
 
@@ -38,12 +41,15 @@ class _Link:
     """Nobody published it; it gives way to whatever is published."""
     stamps: list[int] = field(default_factory=list)
     matrices: list[Matrix] = field(default_factory=list)
+    motion: tuple[Matrix, int] | None = None
+    """How far the child came lately, in its own frame, and in how many ns; None: not looked at."""
 
     def put(self, stamp_ns: int, matrix: Matrix, history_ns: int) -> None:
         """Remember where the child was, and forget what is too old or of another time."""
         if self.is_static or (self.stamps and stamp_ns < self.stamps[-1] - SET_BACK_NS):
             self.stamps.clear()
             self.matrices.clear()
+        self.motion = None
         at = bisect_left(self.stamps, stamp_ns)
         if at < len(self.stamps) and self.stamps[at] == stamp_ns:
             self.matrices[at] = matrix
@@ -74,14 +80,33 @@ class _Link:
 
     def _carried_on(self, stamp_ns: int) -> Matrix:
         """Return where the child will be if it goes on, and turns, as it did last."""
-        newest_ns, newest = self.stamps[-1], self.matrices[-1]
-        then = max(bisect_right(self.stamps, newest_ns - MOTION_NS) - 1, 0)
-        if self.stamps[then] == newest_ns:
-            return newest
-        step = inverse(self.matrices[then]) @ newest
-        steps, rest = divmod(stamp_ns - newest_ns, newest_ns - self.stamps[then])
-        part = between(np.eye(4), step, rest / (newest_ns - self.stamps[then]))
-        return np.asarray(newest @ np.linalg.matrix_power(step, steps) @ part)
+        self.motion = self.motion or self._last_motion()
+        return _moved(self.matrices[-1], *self.motion, stamp_ns - self.stamps[-1])
+
+    def _last_motion(self) -> tuple[Matrix, int]:
+        """Return how the child moves, if that would have foretold where it is; else: not at all.
+
+        A vehicle goes on as it went. What stands and jumps, as a map is set right against
+        odometry, would be carried away by its last jump.
+        """
+        last = len(self.stamps) - 1
+        then = self._before(self.stamps[last] - MOTION_NS)
+        earlier = self._before(self.stamps[then] - MOTION_NS)
+        if earlier < then < last:
+            step, step_ns = self._way(then, last)
+            foretold = _moved(self.matrices[then], *self._way(earlier, then), step_ns)
+            here = self.matrices[last]
+            if _apart_m(foretold, here) < _apart_m(self.matrices[then], here):
+                return step, step_ns
+        return np.eye(4), 1
+
+    def _before(self, stamp_ns: int) -> int:
+        """Return the place of the newest stamp that is no later; the first, if all are."""
+        return max(bisect_right(self.stamps, stamp_ns) - 1, 0)
+
+    def _way(self, first: int, second: int) -> tuple[Matrix, int]:
+        matrix = inverse(self.matrices[first]) @ self.matrices[second]
+        return np.asarray(matrix), self.stamps[second] - self.stamps[first]
 
 
 class TransformTree:
@@ -165,7 +190,7 @@ class TransformTree:
         """Return `target_from_source` at a time; None: the newest at which it is known.
 
         :param beyond_ns: for how long after it was last heard of a frame is thought to go on, and
-            to turn, as it did during the last `MOTION_NS`.
+            to turn, as it did during the last `MOTION_NS`; one that jumps is thought to stay.
         :raises ExtrapolationError: it is not known then; with how far that is off.
         :raises TransformError: a frame is not known, or both are not connected.
         """
@@ -289,6 +314,19 @@ class TransformTree:
                 'one of these not be published'
             )
         del self._links[filled]
+
+
+def _moved(start: Matrix, step: Matrix, step_ns: int, for_ns: int) -> Matrix:
+    """Return where something is that goes on for a time as it went in a step."""
+    steps, rest_ns = divmod(for_ns, step_ns)
+    part = between(np.eye(4), step, rest_ns / step_ns)
+    return np.asarray(start @ np.linalg.matrix_power(step, steps) @ part)
+
+
+def _apart_m(first: Matrix, second: Matrix) -> float:
+    """Return how far two poses move what is `_LEVER_M` away."""
+    metres, radians = difference(first, second)
+    return metres + _LEVER_M * radians
 
 
 def _named(frame: str) -> str:

@@ -128,6 +128,31 @@ def test_what_is_ahead_goes_on_and_turns_as_before(every_ms: int) -> None:
     np.testing.assert_allclose(there, expected, atol=0.1)
 
 
+@pytest.mark.parametrize('since_jump_ms', [0, 40, 90, 150, 300])
+def test_what_stands_and_jumps_is_not_carried_away(since_jump_ms: int) -> None:
+    """Localisation sets the map right against odometry by half a metre; that is no speed."""
+    tree = TransformTree()
+    for ms in range(0, 1001, 10):
+        jump_m = 0.5 if ms >= 1000 - since_jump_ms else 0.0
+        tree.add('map', 'odom', ms * MS, at(3 + jump_m))
+    assert tree.lookup('map', 'odom', 1500 * MS, 500 * MS)[0, 3] == pytest.approx(3.5)
+
+
+def test_a_vehicle_that_brakes_or_starts_is_not_thrown_far() -> None:
+    """4 m/s² from 10 m/s, and from a stand; a fifth of a second ahead."""
+    for start, pull in ((10.0, -4.0), (0.0, 4.0)):
+        tree = TransformTree()
+
+        def place(ms: float, start: float = start, pull: float = pull) -> float:
+            second = ms / 1000
+            return start * second + pull * second**2 / 2
+
+        for ms in range(0, 1001, 20):
+            tree.add('odom', 'base', ms * MS, at(place(ms)))
+        found = tree.lookup('odom', 'base', 1200 * MS, 200 * MS)[0, 3]
+        assert found == pytest.approx(place(1200), abs=0.15)
+
+
 def on_circle(ms: float) -> Matrix:
     """Return where a vehicle is that turns by half a radian a second at 10 m/s."""
     angle = 0.5 * ms / 1000
