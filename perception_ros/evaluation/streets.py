@@ -108,10 +108,10 @@ def visible(scene: Scene) -> FusionSet:
 
 
 def without_points(scene: Scene) -> FusionSet:
-    """Return what the fusion is given if the LiDAR's beams meet nothing."""
-    given = scene.fusion_set
-    nothing = np.full_like(given.sweep.points, np.nan)
-    return replace(given, sweep=replace(given.sweep, points=nothing))
+    """Return what the fusion is given if the LiDAR's beams meet the ground alone."""
+    given, points = scene.fusion_set, scene.points.copy()
+    points[scene.owners >= 0] = np.nan
+    return replace(given, sweep=replace(given.sweep, points=points))
 
 
 def compared(scene: Scene, objects: Objects) -> Iterator[Placed]:

@@ -66,7 +66,7 @@ class Frustums:
 class Expected(NamedTuple):
     """How far away N boxes are by the image alone, float64 [N] each, m; NaN: it does not say.
 
-    ranges: of the nearest place of what they show, from the camera over the ground; deviations:
+    ranges: of the nearest place of what they show, from the LiDAR over the ground; deviations:
     of these; depths: how much further back it goes on.
     """
 

@@ -40,12 +40,14 @@ class Terrain:
     map's origin may be so far away that float32 tells no centimetres there.
     points: float32 [N, 3] m; heights: float32 [N], above the ground, m; NaN where a point is not
     finite; plane: float64 [3], a, b, c of the ground z = a x + b y + c, without its bumps;
+    is_seen: whether points say so, or nothing does and it is where the output's frame stands;
     output_from_lidar: of the frame whose axes these are.
     """
 
     points: NDArray[np.float32]
     heights: NDArray[np.float32]
     plane: NDArray[np.float64]
+    is_seen: bool
     output_from_lidar: Matrix
 
     @classmethod
@@ -57,9 +59,11 @@ class Terrain:
         step = max(1, len(level) // _MOST_POINTS)
         known, lows = _lows(cells[::step], level[::step])
         plane = _plane(lows)
+        if not len(lows):
+            plane[2] = -output_from_lidar[2, 3]  # where the output's frame stands
         bumps = _bumps(known, lows, plane)
         under = _on_plane(plane.astype(np.float32), level[:, 0], level[:, 1]) + bumps[cells]
-        return cls(level, level[:, 2] - under, plane, output_from_lidar)
+        return cls(level, level[:, 2] - under, plane, len(lows) > 0, output_from_lidar)
 
     @property
     def origin(self) -> NDArray[np.float64]:

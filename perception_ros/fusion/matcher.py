@@ -154,7 +154,8 @@ class _Camera:
 
     def given_to_sweep(self, stamp_ns: int) -> dict[str, Any]:
         """Return what is known about an image, and note which outputs it goes without."""
-        given = dict(self.images[stamp_ns].outputs)
+        known = self.images[stamp_ns].outputs  # in the configured order, not that of arrival
+        given = {output: known[output] for output in self.outputs if output in known}
         for output in self.outputs:
             self.silent[output] = 0 if output in given else self.silent.get(output, 0) + 1
         return given

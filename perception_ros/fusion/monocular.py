@@ -97,7 +97,7 @@ class Sight:
 
         The ground under them says it and their height, each as much as it can.
 
-        :param ground: float64 [3], a, b, c of the plane z = a x + b y + c.
+        :param ground: float64 [3], a, b, c of the plane z = a x + b y + c; NaN: nobody sees it.
         """
         above_m = self.eyes[:, 2] - _ground_m(self.eyes[:, :2], ground)
         with np.errstate(all='ignore'):

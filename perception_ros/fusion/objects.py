@@ -33,6 +33,8 @@ _SHARED = 0.3
 """Of the points of one object that another one's have in common, if they are one thing."""
 _LIKELY = 1.5
 """Deviations from where the image has a thing, within which few points are believed."""
+_GATE = 11.8
+"""Squared deviations between two places of one thing: three in a thousand are further."""
 _DEEPEST = 1.5
 """How much deeper than usual, or than it is wide, a thing may be."""
 
@@ -146,10 +148,12 @@ def _found(views: Sequence[tuple[View, Seen]], space: _Space) -> _Found:
         scores += detections.scores.tolist()
         sources += [[(view.camera, index)] for index in range(len(detections))]
     sight, usual = Sight.joined(sights), np.concatenate(usuals)
-    guess = sight.guess(usual, plane)
+    guess = sight.guess(usual, plane if space.terrain.is_seen else plane * np.nan)
     lengths = np.maximum(usual[:, 0], usual[:, 1])
     depths = np.where(np.isnan(lengths), guess.ranges * sight.widths, lengths)
-    expected = Expected(*guess, depths)
+    # From the LiDAR, as the points are: a rear camera may be metres away from it.
+    away = np.hypot(*(sight.eyes[:, :2] + guess.ranges[:, None] * sight.ways).T)
+    expected = Expected(away, guess.deviations, depths)
     frustums, leaders = fill(boxes, space.ranges_m, space.usable, expected)
     is_leader = leaders == np.arange(len(leaders))
     for index in np.flatnonzero(~is_leader).tolist():
@@ -165,11 +169,11 @@ def _found(views: Sequence[tuple[View, Seen]], space: _Space) -> _Found:
     with np.errstate(invalid='ignore'):
         in_range = np.hypot(*guessed.centres[:, :2].T) <= settings.max_range_m
     rest = np.flatnonzero(is_leader & ~by_points & in_range & settings.camera_only)
-    members, order = frustums.each(), [*chosen.tolist(), *rest.tolist()]
+    order = [*chosen.tolist(), *rest.tolist()]
     return _Found(
         Shapes.joined([_shapes(near, space, sight, usual, chosen), guessed.at(rest)]),
         [labels[index] for index in order], [scores[index] for index in order],
-        [*near.each(), *(members[index] for index in rest.tolist())],
+        [*near.each(), *[np.zeros(0, np.intp)] * len(rest)],
         np.arange(len(order)) >= len(chosen), [sources[index] for index in order],
     )
 
@@ -264,7 +268,7 @@ def _is_same(found: _Found, one: int, other: int) -> bool:
         return False  # one camera has said that they are two
     is_alike = found.labels[one] == found.labels[other]
     if found.by_camera[one] or found.by_camera[other]:
-        return is_alike
+        return is_alike and _may_be_one(found.shapes, one, other)
     shapes, members = found.shapes, (found.members[one], found.members[other])
     off = shapes.centres[one, :2] - shapes.centres[other, :2]
     reach = shapes.sizes[[one, other], :2].max(axis=1).sum() / 4
@@ -272,6 +276,17 @@ def _is_same(found: _Found, one: int, other: int) -> bool:
         return True
     shared = len(np.intersect1d(*members, assume_unique=True))
     return shared >= _SHARED * min(map(len, members))
+
+
+def _may_be_one(shapes: Shapes, one: int, other: int) -> bool:
+    """Say whether two things are as near as what is known of their places allows.
+
+    A camera alone knows hardly how far away a thing is, but well in which direction.
+    """
+    off = shapes.centres[one, :2] - shapes.centres[other, :2]
+    slack_m = shapes.sizes[[one, other], :2].min(axis=1).sum() / 4
+    spread = shapes.covariances[[one, other], :2, :2].sum(axis=0) + np.eye(2) * slack_m**2
+    return bool(off @ np.linalg.solve(spread, off) < _GATE)
 
 
 def _objects(

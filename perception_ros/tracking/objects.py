@@ -53,6 +53,7 @@ class ObjectTracker:
         self._next = 1
         self._last_ns: int | None = None
         self._frame_id = ''
+        self._class_names: tuple[str, ...] = ()
 
     def update(
         self,
@@ -85,7 +86,9 @@ class ObjectTracker:
         self._absorb()
         self._tracks = [track for track in self._tracks if not track.is_lost(objects.stamp_ns)]
         told = [track for track in self._tracks if track.is_told]
-        return together(told, objects.stamp_ns, frame_id)
+        tracks = together(told, objects.stamp_ns, frame_id, self._class_names)
+        self._class_names = tracks.class_names
+        return tracks
 
     def _step(self, now_ns: int, frame_id: str) -> None:
         seconds = 0.0 if self._last_ns is None else (now_ns - self._last_ns) / 1e9

@@ -24,6 +24,8 @@ TOLD_AFTER = 2
 """Sights."""
 VAGUE_M = 1.0
 """Standard deviation of where a track is beyond which it is not told while it is unseen."""
+MOVING_DEVIATIONS = 4.0
+"""So many of its own must a speed be, or it may be none."""
 MOVING_M_S = 1.5
 """What is faster faces where it goes."""
 _SIZE_WEIGHT = 0.3
@@ -57,6 +59,8 @@ class Track:
     object: int = -1
     ids: set[str] = field(default_factory=set)
     labels: dict[str, float] = field(default_factory=dict)
+    is_measured: bool = False
+    """Points have shown its size."""
 
     @property
     def is_confirmed(self) -> bool:
@@ -118,9 +122,10 @@ class Track:
         self.z_variance = max((1 - weight) * self.z_variance, variance / 10)
         # What is guessed by a camera alone does not change a size that points have shown.
         by_camera = bool(objects.by_camera[index])
-        if not by_camera or self.by_camera:
+        if not by_camera or not self.is_measured:
             self.size += _SIZE_WEIGHT * (objects.sizes[index] - self.size)
         self.by_camera = by_camera
+        self.is_measured |= not by_camera
         label = objects.class_names[objects.labels[index]]
         self.score = float(objects.scores[index])
         self.labels[label] = 0.9 * self.labels.get(label, 0.0) + self.score
@@ -129,11 +134,17 @@ class Track:
         self.object, self.seen_ns = index, objects.stamp_ns
         self.sights += 1
 
+    @property
+    def _is_sure_to_move(self) -> bool:
+        """Whether its speed is more than what may be noise."""
+        velocity, doubt = self.state[2:], self.covariance[2:, 2:]
+        return bool(velocity @ np.linalg.solve(doubt, velocity) > MOVING_DEVIATIONS**2)
+
     def _turn(self, yaw: float, oriented: bool) -> None:
         """Take in how it lies; boxes have no front: it is where it goes, or was."""
         vx, vy = float(self.state[2]), float(self.state[3])
         ahead = self.yaw
-        if math.hypot(vx, vy) > MOVING_M_S:
+        if math.hypot(vx, vy) > MOVING_M_S and self._is_sure_to_move:
             ahead = math.atan2(vy, vx)
             if not oriented:
                 yaw, oriented = ahead, True
@@ -163,12 +174,18 @@ def begun(
         float(objects.scores[index]), bool(objects.by_camera[index]), objects.stamp_ns,
         objects.stamp_ns, object=index,
         labels={label: float(objects.scores[index])},
+        is_measured=not objects.by_camera[index],
     )
 
 
-def together(tracks: Sequence[Track], stamp_ns: int, frame_id: str) -> Tracks:
-    """Return tracks as they are published."""
-    names = tuple(sorted({track.label for track in tracks}))
+def together(
+    tracks: Sequence[Track], stamp_ns: int, frame_id: str, known: Sequence[str] = ()
+) -> Tracks:
+    """Return tracks as they are published.
+
+    :param known: class names of earlier sweeps, whose numbers stay what they are.
+    """
+    names = (*known, *sorted({track.label for track in tracks} - set(known)))
     count = len(tracks)
     centres, velocities = np.zeros((count, 3)), np.zeros((count, 3))
     covariances, doubts = np.zeros((count, 3, 3)), np.zeros((count, 3, 3))

@@ -11,10 +11,10 @@ import pytest
 
 from perception_ros.core.types import Detections, InstanceMasks
 from perception_ros.evaluation.fusion import figures
-from perception_ros.evaluation.scenes import fused, HEIGHT, Scene, street, Thing, WIDTH
+from perception_ros.evaluation.scenes import fused, HEIGHT, LENS, Scene, street, Thing, WIDTH
 from perception_ros.evaluation.streets import compared, drawn, visible, without_points
 from perception_ros.fusion.objects import ObjectSettings
-from perception_ros.fusion.types import FusionSet, Objects, Sweep
+from perception_ros.fusion.types import FusionSet, Objects, Sweep, View
 
 CAR = Thing('car', 20, 0, 0.3, (4.4, 1.8, 1.55))
 WALL = Thing('', 40, 0, 0, (1, 60, 5))
@@ -284,6 +284,54 @@ def test_the_contract(streets: list[tuple[Scene, Objects]]) -> None:
         assert np.isfinite(objects.surfaces).all() and objects.yaws.shape == (count,)
         dtypes = [objects.points.dtype, objects.scores.dtype, objects.labels.dtype]
         assert dtypes == [np.dtype(np.int32), np.dtype(np.float32), np.dtype(np.int32)]
+
+
+@pytest.mark.parametrize('behind_m', [0.5, 2.0, 4.0, 8.0])
+def test_a_camera_far_from_the_lidar_finds_its_points(behind_m: float) -> None:
+    """At the back of a bus: what the image guesses is from there, what the points say is not."""
+    person = Thing('person', -6 - behind_m, 0, 0, (0.6, 0.6, 1.75))
+    pole = Thing('', -2.2 - behind_m, 0.05, 0, (0.1, 0.1, 5))
+    scene = Scene((person, pole), headings=(np.pi,))
+    there = scene.camera_from_base(np.pi)
+    there[:3, 3] -= there[:3, :3] @ np.array([0.5 - behind_m, 0, 0])
+    corners = person.corners(scene.ground) @ there[:3, :3].T + there[:3, 3]
+    pixels = LENS.project(corners)
+    box = np.concatenate([pixels.min(axis=0), pixels.max(axis=0)])[None].astype(np.float32)
+    found = Detections(box, np.ones(1, np.float32), np.zeros(1, np.int32), ('person',))
+    view = View('rear', 0, LENS, there @ scene.base_from_lidar, found, ('',))
+    objects = fused(FusionSet(Sweep(0, 0, 'lidar', scene.points), (view,)), scene.base_from_lidar)
+    assert objects.by_camera.tolist() == [False]
+    assert objects.centres[0, 0] == pytest.approx(person.x, abs=0.3)
+
+
+def test_two_people_of_two_cameras_stay_two() -> None:
+    """One has no points: how far away it is nobody knows well, in which direction all do."""
+    people = [Thing('person', 30, side, 0, (0.6, 0.6, 1.75)) for side in (1.2, -1.8)]
+    scene = Scene(tuple(people), headings=(0.0, 0.0))
+    points = scene.points.copy()
+    points[scene.owners == 1] = np.nan
+    views = []
+    for number, view in enumerate(scene.fusion_set.views):
+        given = view.detections
+        assert given is not None
+        kept = slice(number, number + 1)
+        views.append(replace(view, detections=replace(
+            given, boxes=given.boxes[kept], scores=given.scores[kept], labels=given.labels[kept],
+        )))
+    objects = fused(
+        FusionSet(Sweep(0, 0, 'lidar', points), tuple(views)), scene.base_from_lidar
+    )
+    assert sorted(objects.by_camera.tolist()) == [False, True]
+
+
+def test_without_any_ground_things_stand_where_the_frame_does() -> None:
+    """A LiDAR that is blind must not lift what the cameras alone still see by its own height."""
+    scene = Scene((CAR,))
+    given = scene.fusion_set
+    blind = replace(given.sweep, points=np.full_like(given.sweep.points, np.nan))
+    objects = fused(replace(given, sweep=blind), scene.base_from_lidar)
+    assert objects.by_camera.tolist() == [True]
+    assert objects.centres[0, 2] == pytest.approx(CAR.size[2] / 2, abs=0.2)
 
 
 def test_a_mask_says_more_than_a_box() -> None:

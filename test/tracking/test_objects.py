@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from hypothesis import given, settings
@@ -134,6 +135,45 @@ def test_how_a_thing_lies_is_kept_when_it_is_seen_no_more() -> None:
     found = follow(tracker, 3, Thing(15, 5, 'truck', yaw=1.2, oriented=False))
     assert found.oriented[0]
     assert found.yaws[0] == pytest.approx(0.4)
+
+
+def test_what_stands_is_not_turned_by_noise() -> None:
+    """Parked cars of which nobody sees how they lie, placed by a camera to half a metre."""
+    for seed in range(20):
+        tracker, random = ObjectTracker(), np.random.default_rng(seed)
+        for step in range(25):
+            things = [Thing(20 + random.normal(0, 0.5), 3, oriented=False)]
+            found = tracker.update(
+                objects(step, things, spread_m=0.5), [()], 'odom', np.eye(4)
+            )
+            assert not found.oriented.any()
+
+
+def test_a_size_that_points_have_shown_stays() -> None:
+    """A camera alone guesses: how wide its box is says little of how long a lorry is."""
+    tracker = ObjectTracker()
+    for step in range(12):
+        seen = objects(step, [Thing(20, 0, 'truck')])
+        if step > 2:
+            seen = replace(seen, by_camera=np.array([True]), sizes=seen.sizes * 2)
+        found = tracker.update(seen, [()], 'odom', np.eye(4))
+    assert found.by_camera.tolist() == [True]
+    assert found.sizes[0] == pytest.approx(SIZES['truck'])
+
+
+def test_a_class_keeps_its_number() -> None:
+    """What the table says is named on another topic, which may come a moment later."""
+    tracker = ObjectTracker()
+    numbers = []
+    for step in range(6):
+        things = [Thing(20, 0, 'person')] + [Thing(30, 9, 'car')] * (step > 2)
+        found = follow(tracker, step, *things)
+        numbers += [
+            int(label) for label, number in zip(found.labels, found.ids, strict=True)
+            if number == 1
+        ]
+    assert found.class_names == ('person', 'car')
+    assert set(numbers) == {0}
 
 
 def test_what_moves_lies_as_it_goes() -> None:
