@@ -10,9 +10,14 @@ The state is plain and has no clock. `now_ns` is monotonic, and durations are me
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
+
+from perception_ros.core.drop_log import cause_of
+
+MOST_CAUSES = 8
+"""So many reasons are told of one subject, until it is good again."""
 
 
 class Trust(IntEnum):
@@ -31,6 +36,9 @@ class Verdict:
 
     trust: Trust
     reason: str = ''
+
+
+INACTIVE = Verdict(Trust.UNTRUSTED, 'the node is not active')
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,3 +139,43 @@ class TrustRecord:
             subject.standing = Standing(trust, subject.reasons[trust], since_ns, latest)
             changed |= trust is not before.trust
         return changed
+
+
+@dataclass(slots=True)
+class _Bad:
+    """Since when a subject is bad, and which causes have been told of that."""
+
+    since_ns: int
+    told: set[str] = field(default_factory=set)
+
+
+class TrustNews:
+    """What of the standings a person should read: what stays bad, and that it is good again.
+
+    :param patience_ns: how long a subject must be bad: at a start much is not there yet.
+    """
+
+    def __init__(self, patience_ns: int) -> None:
+        self._patience_ns = patience_ns
+        self._bad: dict[str, _Bad] = {}
+
+    def of(self, standings: Mapping[str, Standing], now_ns: int) -> Iterator[tuple[str, str]]:
+        """Yield names and what is wrong with them, once of each cause; '': good again.
+
+        What is good at this moment, and may not be trusted yet, is no news; nor is a node that
+        was deactivated.
+        """
+        for name, standing in standings.items():
+            if standing.trust is Trust.TRUSTED or standing.reason == INACTIVE.reason:
+                was = self._bad.pop(name, None)
+                if was and was.told and standing.trust is Trust.TRUSTED:
+                    yield name, ''
+                continue
+            if standing.latest is Trust.TRUSTED:
+                continue
+            bad = self._bad.setdefault(name, _Bad(now_ns))
+            cause = cause_of(standing.reason)
+            if now_ns - bad.since_ns >= self._patience_ns and cause not in bad.told:
+                if len(bad.told) < MOST_CAUSES:
+                    bad.told.add(cause)
+                    yield name, standing.reason

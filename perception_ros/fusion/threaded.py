@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
 import logging
+from statistics import median
 import threading
 import time
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from perception_ros.core.drop_log import DropLog
 from perception_ros.core.errors import PerceptionError
 from perception_ros.fusion.config import FusionConfig
-from perception_ros.fusion.matcher import JUMP_NS, MatchedSweep, SweepMatcher
+from perception_ros.fusion.matcher import MatchedSweep, SweepMatcher
 from perception_ros.fusion.pipeline import FusedSweep, ImageOutputs, SweepPipeline
 from perception_ros.fusion.types import Sweep
 
@@ -28,8 +29,10 @@ GAP = 1.8
 """Times the usual interval between stamps, beyond which a sweep has not come."""
 _RECENT = 60
 """Sweeps of which stamps are remembered: some seconds."""
-_USUAL_RANK = 0.1
+_SHORT_RANK = 0.1
 """Of the intervals, in order: many may be of two or three sweeps, hardly any is too short."""
+_ONE = 1.5
+"""Times a short interval, up to which one is of a single sweep: stamps wobble."""
 
 MOST_READY = 4
 """Sweeps that may wait to be fused; beyond that the oldest is left out, and counted."""
@@ -67,12 +70,11 @@ class SweepCounters:
         """Return after how many of the recent sweeps others were missing, and of how many."""
         with self._lock:
             stamps_ns = list(self._stamps_ns)
-        steps = sorted(
-            later - stamp for stamp, later in pairwise(stamps_ns) if 0 < later - stamp < JUMP_NS
-        )
+        steps = sorted(later - stamp for stamp, later in pairwise(stamps_ns) if later > stamp)
         if not steps:
             return 0, 0
-        usual = steps[round(_USUAL_RANK * (len(steps) - 1))]
+        short = steps[round(_SHORT_RANK * (len(steps) - 1))]
+        usual = median(step for step in steps if step <= _ONE * short)
         return sum(step > GAP * usual for step in steps), len(steps)
 
     def tell(self, subject: str, problem: str) -> None:

@@ -7,14 +7,17 @@ Stamps are in ns, matrices float64 [4, 4]; `a_from_b` takes points of frame b to
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from typing import NamedTuple
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from perception_ros.core.errors import ExtrapolationError, TransformError
-from perception_ros.core.poses import between, difference, inverse, Matrix, problem_of
+from perception_ros.core.poses import between, inverse, Matrix, problem_of
 
 HISTORY_NS = 10_000_000_000
 """How long tf2 remembers, too."""
@@ -22,13 +25,41 @@ HISTORY_NS = 10_000_000_000
 SET_BACK_NS = 1_000_000_000
 """A stamp that is older than its frame's newest by more is that of a clock that was set back."""
 
-MOTION_NS = 100_000_000
-"""Over so long it is looked at how a frame moved last, where it must be thought to go on."""
+MOTION_NS = 90_000_000
+"""Over so long it is looked at how a frame moved, where it must be thought to go on."""
 
+_STEPS = 8
+"""So often: how it usually moved tells which step was none, but a jump."""
 _LEVER_M = 10.0
 """A turn counts as what it does to things so far away."""
+_PULL_M_S2 = 10.0
+"""What changes its speed by more has jumped: no vehicle brakes or turns in so hard."""
+_NOISE_M = 0.03
+"""How exactly poses are told."""
 
-_MS = 1e6
+_MS, _S = 1e6, 1e9
+
+
+class _Step(NamedTuple):
+    """How far a child came, in its own frame, and in how many ns; middle_ns: when."""
+
+    way: Matrix
+    step_ns: int
+    middle_ns: float
+
+    @property
+    def speeds_m_s(self) -> NDArray[np.float64]:
+        """Along its axes and, `_LEVER_M` away, about them, [6]."""
+        turn, _ = cv2.Rodrigues(self.way[:3, :3])
+        return np.append(self.way[:3, 3], _LEVER_M * turn) / (self.step_ns / _S)
+
+    def slack_m_s(self, other: _Step) -> float:
+        """Return how much its speed may differ from that of another step of the same motion."""
+        apart_s = abs(self.middle_ns - other.middle_ns) / _S
+        return _PULL_M_S2 * apart_s + _NOISE_M / (self.step_ns / _S)
+
+
+_NO_STEP = _Step(np.eye(4), 1, 0.0)
 
 
 @dataclass(slots=True)
@@ -39,16 +70,27 @@ class _Link:
     is_static: bool
     is_filled: bool = False
     """Nobody published it; it gives way to whatever is published."""
+    is_set_back: bool = False
+    """The last message was of a clock that was set back, and has been left out."""
     stamps: list[int] = field(default_factory=list)
     matrices: list[Matrix] = field(default_factory=list)
-    motion: tuple[Matrix, int] | None = None
-    """How far the child came lately, in its own frame, and in how many ns; None: not looked at."""
+    motion: _Step | None = None
+    """How the child is thought to go on; None: not looked at."""
 
     def put(self, stamp_ns: int, matrix: Matrix, history_ns: int) -> None:
-        """Remember where the child was, and forget what is too old or of another time."""
-        if self.is_static or (self.stamps and stamp_ns < self.stamps[-1] - SET_BACK_NS):
+        """Remember where the child was, and forget what is too old or of another time.
+
+        A clock that was set back is believed when two messages in a row say so: one may have been
+        on its way for long, and would cost all that is known.
+        """
+        is_behind = bool(self.stamps) and stamp_ns < self.stamps[-1] - SET_BACK_NS
+        was_behind, self.is_set_back = self.is_set_back, is_behind
+        if is_behind and not (was_behind or self.is_static):
+            return
+        if self.is_static or is_behind:
             self.stamps.clear()
             self.matrices.clear()
+            self.is_set_back = False
         self.motion = None
         at = bisect_left(self.stamps, stamp_ns)
         if at < len(self.stamps) and self.stamps[at] == stamp_ns:
@@ -80,33 +122,22 @@ class _Link:
 
     def _carried_on(self, stamp_ns: int) -> Matrix:
         """Return where the child will be if it goes on, and turns, as it did last."""
-        self.motion = self.motion or self._last_motion()
-        return _moved(self.matrices[-1], *self.motion, stamp_ns - self.stamps[-1])
+        if self.motion is None:
+            self.motion = _last_motion(list(self._last_steps()))
+        step, step_ns, _ = self.motion
+        return _moved(self.matrices[-1], step, step_ns, stamp_ns - self.stamps[-1])
 
-    def _last_motion(self) -> tuple[Matrix, int]:
-        """Return how the child moves, if that would have foretold where it is; else: not at all.
-
-        A vehicle goes on as it went. What stands and jumps, as a map is set right against
-        odometry, would be carried away by its last jump.
-        """
+    def _last_steps(self) -> Iterator[_Step]:
+        """Yield the last `_STEPS` steps of `MOTION_NS` or a little more, the newest first."""
         last = len(self.stamps) - 1
-        then = self._before(self.stamps[last] - MOTION_NS)
-        earlier = self._before(self.stamps[then] - MOTION_NS)
-        if earlier < then < last:
-            step, step_ns = self._way(then, last)
-            foretold = _moved(self.matrices[then], *self._way(earlier, then), step_ns)
-            here = self.matrices[last]
-            if _apart_m(foretold, here) < _apart_m(self.matrices[then], here):
-                return step, step_ns
-        return np.eye(4), 1
-
-    def _before(self, stamp_ns: int) -> int:
-        """Return the place of the newest stamp that is no later; the first, if all are."""
-        return max(bisect_right(self.stamps, stamp_ns) - 1, 0)
-
-    def _way(self, first: int, second: int) -> tuple[Matrix, int]:
-        matrix = inverse(self.matrices[first]) @ self.matrices[second]
-        return np.asarray(matrix), self.stamps[second] - self.stamps[first]
+        for _ in range(_STEPS):
+            then = bisect_right(self.stamps, self.stamps[last] - MOTION_NS) - 1
+            if then < 0:
+                return
+            begin_ns, end_ns = self.stamps[then], self.stamps[last]
+            way = np.asarray(inverse(self.matrices[then]) @ self.matrices[last])
+            yield _Step(way, end_ns - begin_ns, (begin_ns + end_ns) / 2)
+            last = then
 
 
 class TransformTree:
@@ -190,7 +221,7 @@ class TransformTree:
         """Return `target_from_source` at a time; None: the newest at which it is known.
 
         :param beyond_ns: for how long after it was last heard of a frame is thought to go on, and
-            to turn, as it did during the last `MOTION_NS`; one that jumps is thought to stay.
+            to turn, as it did during the last `MOTION_NS` in which it did not jump.
         :raises ExtrapolationError: it is not known then; with how far that is off.
         :raises TransformError: a frame is not known, or both are not connected.
         """
@@ -316,17 +347,37 @@ class TransformTree:
         del self._links[filled]
 
 
+def _last_motion(steps: Sequence[_Step]) -> _Step:
+    """Return the newest of the steps of a motion; where they are of none: to stay.
+
+    A localisation that sets a frame right moves it in a step or two. Carried on, that would be
+    metres a second that nobody drives. So it begins with the step that is most like all others,
+    and goes on to each later one that can follow from the last.
+
+    :param steps: the newest first.
+    """
+    if len(steps) < 2:
+        return _NO_STEP
+    steps = steps[::-1]
+    speeds = np.array([step.speeds_m_s for step in steps])
+    apart_m_s = np.linalg.norm(speeds[:, None] - speeds, axis=2)
+    last = int(apart_m_s.sum(axis=1).argmin())
+    if not any(
+        apart_m_s[last, other] <= steps[last].slack_m_s(steps[other])
+        for other in range(len(steps)) if other != last
+    ):
+        return _NO_STEP
+    for index in range(last + 1, len(steps)):
+        if apart_m_s[last, index] <= steps[index].slack_m_s(steps[last]):
+            last = index
+    return steps[last]
+
+
 def _moved(start: Matrix, step: Matrix, step_ns: int, for_ns: int) -> Matrix:
     """Return where something is that goes on for a time as it went in a step."""
     steps, rest_ns = divmod(for_ns, step_ns)
     part = between(np.eye(4), step, rest_ns / step_ns)
     return np.asarray(start @ np.linalg.matrix_power(step, steps) @ part)
-
-
-def _apart_m(first: Matrix, second: Matrix) -> float:
-    """Return how far two poses move what is `_LEVER_M` away."""
-    metres, radians = difference(first, second)
-    return metres + _LEVER_M * radians
 
 
 def _named(frame: str) -> str:

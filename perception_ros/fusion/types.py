@@ -109,7 +109,8 @@ class Objects:
 class Tracks:
     """Objects that are followed, in a frame in which the world stands still. N of them.
 
-    As `Objects`, and: ids: int64 [N], never used again; velocities: float64 [N, 3], m/s;
+    As `Objects`, and: ids: int64 [N], never used again; has_front: bool [N], whether the x of a
+    yaw points to its front: it was seen to go there; velocities: float64 [N, 3], m/s;
     velocity_covariances: float64 [N, 3, 3]; ages: float64 [N], s since the first sight; objects:
     int64 [N], index in the objects of the same stamp, -1 where this sweep did not see it.
     """
@@ -121,6 +122,7 @@ class Tracks:
     sizes: NDArray[np.float64]
     yaws: NDArray[np.float64]
     oriented: NDArray[np.bool_]
+    has_front: NDArray[np.bool_]
     covariances: NDArray[np.float64]
     velocities: NDArray[np.float64]
     velocity_covariances: NDArray[np.float64]

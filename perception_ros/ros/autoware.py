@@ -23,7 +23,6 @@ from perception_ros.ros.objects import Boxes, to_poses, to_size
 from perception_ros.ros.qos import make_qos
 from perception_ros.ros.rcl import publish
 from perception_ros.ros.rois import serialise_rois
-from perception_ros.tracking.track import MOVING_M_S
 
 AUTOWARE_QOS = make_qos('reliable', 5)
 
@@ -152,8 +151,8 @@ def to_detected_objects(objects: Objects, labels: Iterable[str] = ()) -> Any:
 def to_tracked_objects(tracks: Tracks, labels: Iterable[str] = ()) -> Any:
     """Return a TrackedObjects; velocities are along the object's own axes, as Autoware has them.
 
-    What moves faces where it goes; of the rest front and back are not told apart. The UUID holds
-    the id of the track in its last eight bytes.
+    What was seen to move faces where it went; of the rest front and back are not told apart. The
+    UUID holds the id of the track in its last eight bytes.
     """
     from autoware_perception_msgs.msg import (
         TrackedObject,
@@ -166,14 +165,15 @@ def to_tracked_objects(tracks: Tracks, labels: Iterable[str] = ()) -> Any:
     speeds_m_s = np.linalg.norm(tracks.velocities, axis=1)
     rows = zip(
         _common(tracks, labels), to_poses(tracks), tracks.oriented.tolist(),
-        tracks.ids.tolist(), own_twists(tracks), speeds_m_s.tolist(), strict=True,
+        tracks.has_front.tolist(), tracks.ids.tolist(), own_twists(tracks), speeds_m_s.tolist(),
+        strict=True,
     )
-    for common, pose, oriented, identity, twist, speed_m_s in rows:
+    for common, pose, oriented, has_front, identity, twist, speed_m_s in rows:
         kinematics = TrackedObjectKinematics(
             pose_with_covariance=pose,
             twist_with_covariance=twist,
             orientation_availability=_orientation(
-                TrackedObjectKinematics, oriented, speed_m_s >= MOVING_M_S
+                TrackedObjectKinematics, oriented, has_front
             ),
             is_stationary=speed_m_s < STATIONARY_M_S,
         )
@@ -225,7 +225,7 @@ def _classification(number: int, score: float) -> Any:
     return ObjectClassification(label=number, probability=score)
 
 
-def _orientation(kinematics: Any, oriented: bool, faces_ahead: bool = False) -> int:
+def _orientation(kinematics: Any, oriented: bool, has_front: bool = False) -> int:
     if not oriented:
         return int(kinematics.UNAVAILABLE)
-    return int(kinematics.AVAILABLE if faces_ahead else kinematics.SIGN_UNKNOWN)
+    return int(kinematics.AVAILABLE if has_front else kinematics.SIGN_UNKNOWN)

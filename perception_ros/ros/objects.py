@@ -42,7 +42,7 @@ TRACK_TYPE = np.dtype([
     ('length', np.float32), ('width', np.float32), ('height', np.float32),
     ('score', np.float32), ('class_id', np.uint32), ('age', np.float32),
     ('deviation', np.float32), ('velocity_deviation', np.float32), ('by_camera', np.uint32),
-    ('seen', np.uint32), ('oriented', np.uint32),
+    ('seen', np.uint32), ('oriented', np.uint32), ('has_front', np.uint32),
 ])
 """A row of the table `tracks`. Metres, m/s, radians, seconds; in the frame of the header.
 
@@ -51,7 +51,7 @@ class_id: index in the names of `tracks/label_info`. age: since its first sight.
 velocity_deviation: standard deviations along the worst horizontal directions. by_camera: 1 where
 the range comes from a camera alone. seen: 1 where this sweep saw it, 0 where it is predicted.
 oriented: 1 where the yaw is how it lies or moves, 0 where nobody knows that and the length is laid
-along the line of sight.
+along the line of sight. has_front: 1 where it was seen to go where the yaw points.
 """
 
 Boxes: TypeAlias = Objects | Tracks
@@ -104,6 +104,7 @@ def to_tracks(tracks: Tracks) -> PointCloud2:
     rows['by_camera'] = tracks.by_camera
     rows['seen'] = tracks.objects >= 0
     rows['oriented'] = tracks.oriented
+    rows['has_front'] = tracks.has_front
     return to_table(tracks.stamp_ns, tracks.frame_id, rows)
 
 

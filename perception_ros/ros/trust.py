@@ -9,9 +9,8 @@ import time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 
-from perception_ros.core.drop_log import cause_of, DropLog
 from perception_ros.core.topics import HEALTH
-from perception_ros.core.trust import Standing, Trust, TrustRecord, Verdict
+from perception_ros.core.trust import INACTIVE, Standing, Trust, TrustNews, TrustRecord, Verdict
 from perception_ros.ros.messages import to_diagnostics
 from perception_ros.ros.qos import make_qos
 from perception_ros.ros.statuses import Status
@@ -26,8 +25,6 @@ LOGGED_AFTER_S = 3.0
 """What is bad for so long is written to the log: at a start much is not there yet."""
 
 TRUST_QOS = make_qos('reliable', 1, 'transient_local')
-
-INACTIVE = Verdict(Trust.UNTRUSTED, 'the node is not active')
 
 LEVELS = {
     Trust.TRUSTED: DiagnosticStatus.OK,
@@ -63,9 +60,7 @@ class TrustPublisher:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
-        self._drop_log = DropLog()
-        self._bad_since_ns: dict[str, int] = {}
-        self._logged: dict[str, str] = {}
+        self._news = TrustNews(round(LOGGED_AFTER_S * 1e9))
         self._record = self._new_record()
         self.judge(dict.fromkeys(self._names, INACTIVE))
         self.publish()
@@ -97,33 +92,24 @@ class TrustPublisher:
 
         Each subject wants a verdict at least every `TIMEOUT_S`, or it counts as silent.
         """
-        now_ns = time.monotonic_ns()
         with self._lock:
-            if self._record.judge(verdicts, self._stamp_ns(), now_ns):
+            if self._record.judge(verdicts, self._stamp_ns(), time.monotonic_ns()):
                 self._send()
-            for name, verdict in verdicts.items():
-                self._log(name, verdict, now_ns)
+            self._log()
 
     def publish(self) -> None:
         """Publish how all subjects stand now."""
         with self._lock:
             self._record.poll(self._stamp_ns(), time.monotonic_ns())
             self._send()
+            self._log()
 
-    def _log(self, name: str, verdict: Verdict, now_ns: int) -> None:
-        """Write to the log what has changed about a subject, once of each cause."""
-        if verdict.trust is Trust.TRUSTED or verdict is INACTIVE:
-            self._bad_since_ns.pop(name, None)
-            if self._logged.pop(name, None) and verdict is not INACTIVE:
+    def _log(self) -> None:
+        for name, problem in self._news.of(self._record.standings, time.monotonic_ns()):
+            if problem:
+                self._node.get_logger().warning(f'{name}: {problem}')
+            else:
                 self._node.get_logger().info(f'{name}: good again')
-            return
-        since_ns = self._bad_since_ns.setdefault(name, now_ns)
-        cause = cause_of(verdict.reason)
-        if now_ns - since_ns < LOGGED_AFTER_S * 1e9 or self._logged.get(name) == cause:
-            return
-        if self._drop_log.may_log(name, verdict.reason):
-            self._logged[name] = cause
-            self._node.get_logger().warning(f'{name}: {verdict.reason}')
 
     def _new_record(self) -> TrustRecord:
         timeout_ns = round(TIMEOUT_S * 1e9)

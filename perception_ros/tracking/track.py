@@ -28,6 +28,8 @@ MOVING_DEVIATIONS = 4.0
 """So many of its own must a speed be, or it may be none."""
 MOVING_M_S = 1.5
 """What is faster faces where it goes."""
+_SIDEWAYS = math.cos(math.radians(50))
+"""Of the angle between how a thing lies and where it goes: beyond that one was seen wrongly."""
 _SIZE_WEIGHT = 0.3
 ON_FOOT = ('person', 'pedestrian')
 
@@ -37,9 +39,9 @@ class Track:
     """What is known of one thing, over the ground of a frame in which the world stands still.
 
     state: x, y, vx, vy, m and m/s; covariance: float64 [4, 4]; size: float64 [3] m; yaw: where
-    its length points; oriented: whether that is how it lies, not the line of sight; object: which
-    one of the last sweep's it is, -1: none; ids: what cameras call it; labels: how much speaks for
-    each class.
+    its length points; oriented: whether that is how it lies, not the line of sight; has_front:
+    whether it was seen to go that way, so that its front is there; object: which one of the last
+    sweep's it is, -1: none; ids: what cameras call it; labels: how much speaks for each class.
     """
 
     number: int
@@ -55,6 +57,7 @@ class Track:
     by_camera: bool
     first_ns: int
     seen_ns: int
+    has_front: bool = False
     sights: int = 1
     object: int = -1
     ids: set[str] = field(default_factory=set)
@@ -146,7 +149,8 @@ class Track:
         ahead = self.yaw
         if math.hypot(vx, vy) > MOVING_M_S and self._is_sure_to_move:
             ahead = math.atan2(vy, vx)
-            if not oriented:
+            self.has_front = True
+            if not oriented or abs(math.cos(yaw - ahead)) < _SIDEWAYS:
                 yaw, oriented = ahead, True
         if not oriented and self.oriented:
             return  # it was seen once, and has not turned since as far as anybody knows
@@ -204,6 +208,7 @@ def together(
         sizes=np.array([track.size for track in tracks]).reshape(-1, 3),
         yaws=np.array(yaws, np.float64),
         oriented=np.array([track.oriented for track in tracks], np.bool_),
+        has_front=np.array([track.has_front for track in tracks], np.bool_),
         covariances=covariances,
         velocities=velocities,
         velocity_covariances=doubts,

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hypothesis import given
 from hypothesis import strategies as st
 import pytest
 
-from perception_ros.core.trust import Trust, TrustRecord, Verdict
+from perception_ros.core.trust import (
+    INACTIVE,
+    MOST_CAUSES,
+    Trust,
+    TrustNews,
+    TrustRecord,
+    Verdict,
+)
 
 HOLD, TIMEOUT = 3, 4
 """Whole numbers instead of nanoseconds: what matters is their order."""
@@ -136,3 +145,49 @@ def test_a_clock_that_is_set_back_holds_nothing_up() -> None:
 def test_an_unknown_name_is_an_error() -> None:
     with pytest.raises(KeyError):
         judge(record(), Trust.TRUSTED, 1, 'back')
+
+
+def told(steps: Sequence[tuple[int, Trust, str]], hold: int = 3, patience: int = 3) -> list[str]:
+    """Return what is told of verdicts, which are polled each second; each (for so long, ...)."""
+    kept, news = TrustRecord(['front'], hold, TIMEOUT, BEGIN, 0), TrustNews(patience)
+    now, lines = 0, []
+    for seconds, trust, reason in steps:
+        for _ in range(seconds):
+            kept.judge({'front': Verdict(trust, reason)}, now + BEGIN, now)
+            lines += [f'{now} {text}'.strip() for _, text in news.of(kept.standings, now)]
+            now += 1
+    return lines
+
+
+GOOD, BAD = Trust.TRUSTED, Trust.UNTRUSTED
+
+
+@pytest.mark.parametrize(('steps', 'lines'), [
+    ([(9, GOOD, '')], []),
+    ([(2, BAD, 'dark'), (9, GOOD, '')], []),
+    ([(9, BAD, 'dark 1'), (9, BAD, 'dark 2'), (9, GOOD, '')], ['3 dark 1', '21']),
+    ([(9, GOOD, ''), (5, BAD, 'dark'), (9, GOOD, '')], ['12 dark', '17']),
+    ([(9, GOOD, ''), *[(1, BAD, 'dark'), (1, GOOD, '')] * 9, (9, GOOD, '')], ['13 dark', '29']),
+    ([*[(3, BAD, 'dark'), (3, BAD, 'wet')] * 5], ['3 wet', '6 dark']),
+    ([(9, BAD, 'dark'), (1, BAD, INACTIVE.reason), (9, GOOD, '')], ['3 dark']),
+], ids=['good from the start', 'a moment at the start', 'once of each cause', 'good when it lasts',
+        'now and then', 'two causes by turns', 'deactivated'])
+def test_what_a_person_is_told(steps: list[tuple[int, Trust, str]], lines: list[str]) -> None:
+    """What stays bad, once of each cause, and that it is good again: not each wavering."""
+    assert told(steps) == lines
+
+
+def test_silence_is_told_too() -> None:
+    kept, news = TrustRecord(['front'], HOLD, TIMEOUT, BEGIN, 0), TrustNews(3)
+    judge(kept, GOOD, 0)
+    lines = []
+    for now in range(1, 20):
+        kept.poll(now + BEGIN, now)
+        lines += [text for _, text in news.of(kept.standings, now)]
+    assert len(lines) == 1
+    assert 'nothing was heard of it' in lines[0]
+
+
+def test_a_subject_with_ever_new_reasons_does_not_fill_the_log() -> None:
+    steps = [(1, BAD, f'frame {letter} is unknown') for letter in 'abcdefghijklmnopqrstuvwxyz']
+    assert len(told(steps)) == MOST_CAUSES

@@ -44,6 +44,7 @@ def tracks(**changes: Any) -> Tracks:
         'ids': np.array([7, 2**32 + 5], np.int64),
         'velocities': np.array([[0.0, 8.0, 0.0], [-1.0, 0.5, 0.0]]),
         'velocity_covariances': np.array([np.diag([0.25, 0.04, 0]), np.diag([1.0, 4.0, 0])]),
+        'has_front': np.array([True, False]),
         'ages': np.array([2.5, 0.1]),
         'objects': np.array([0, -1], np.int64),
     }

@@ -66,7 +66,9 @@ def test_a_track_keeps_its_uuid_and_moves_along_its_own_axes() -> None:
 
 
 def test_a_track_that_stands_is_told_so_and_may_face_either_way() -> None:
-    standing = made.to_tracked_objects(tracks(velocities=np.full((2, 3), 0.1)))
+    standing = made.to_tracked_objects(
+        tracks(velocities=np.full((2, 3), 0.1), has_front=np.zeros(2, np.bool_))
+    )
     assert all(track.kinematics.is_stationary for track in standing.objects)
     assert [track.kinematics.orientation_availability for track in standing.objects] == [
         TrackedObjectKinematics.SIGN_UNKNOWN, TrackedObjectKinematics.UNAVAILABLE

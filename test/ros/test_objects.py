@@ -92,6 +92,7 @@ def test_numpy_reads_a_table_of_tracks() -> None:
     assert car['yaw'] == pytest.approx(math.pi / 2)
     assert person['yaw'] == pytest.approx(math.pi / 6)
     assert (car['oriented'], person['oriented']) == (1, 0)
+    assert (car['has_front'], person['has_front']) == (1, 0)
     assert rows['deviation'] == pytest.approx([0.3, 3.0])
     assert rows['velocity_deviation'] == pytest.approx([0.5, 2.0])
     assert rows['class_id'].tolist() == [0, 1]

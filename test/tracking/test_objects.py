@@ -185,6 +185,35 @@ def test_what_moves_lies_as_it_goes() -> None:
     assert found.yaws[0] == pytest.approx(-np.pi / 2, abs=0.05)
 
 
+def test_what_moves_does_not_go_sideways() -> None:
+    """Of a car of which only the rear is seen, its points may say that it lies across."""
+    tracker = ObjectTracker()
+    for step in range(8):
+        found = follow(tracker, step, Thing(20, -step, yaw=0.1 if step % 2 else np.pi / 2))
+        assert step < 4 or found.yaws[0] == pytest.approx(-np.pi / 2, abs=0.1)
+
+
+@pytest.mark.parametrize('spread_m', [0.1, 0.3, 1.0])
+def test_front_and_back_are_told_apart_when_it_is_sure_where_a_thing_goes(
+    spread_m: float
+) -> None:
+    """An oncoming car: its box may as well be that of one ahead. Its front then stays known."""
+    tracker, known = ObjectTracker(), []
+    for step in range(40):
+        braked_s = float(np.clip(step / 10 - 1, 0, 2))
+        x = 60 - 10 * min(step / 10, 3) + 2.5 * braked_s**2  # and then it stands
+        found = tracker.update(
+            objects(step, [Thing(x, 3, yaw=0.0)], spread_m), [()], 'odom', np.eye(4)
+        )
+        known += found.has_front.tolist()
+        for has_front, yaw in zip(found.has_front, found.yaws, strict=True):
+            assert not has_front or abs(yaw) == pytest.approx(np.pi, abs=0.01)
+    assert known == sorted(known), 'once known it stays known'
+    assert known[-1]
+    parked = ObjectTracker()
+    assert not any(follow(parked, step, Thing(20, 3)).has_front.any() for step in range(10))
+
+
 def test_another_camera_takes_over_and_the_id_stays() -> None:
     """The new camera's tracker begins with a name of its own."""
     tracker = ObjectTracker()
