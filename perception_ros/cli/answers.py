@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from perception_ros.core.errors import ConfigError
-from perception_ros.core.files import write_text
+from perception_ros.core.files import check_writable, write_text
 
 
 def give(answers: Any, json_file: Path | None, show: Callable[[], None]) -> None:
@@ -35,11 +34,10 @@ def writable(path: Path | None) -> None:
     """
     if path is None or str(path) == '-':
         return
-    folder = path.absolute().parent
-    if path.is_dir():
-        raise ConfigError(f'{path}: expected the name of a file, got a folder')
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise ConfigError(f'{path}: expected a name in a folder that is there and can be written')
+    try:
+        check_writable(path)
+    except OSError as error:
+        raise ConfigError(f'{path}: {error}') from error
 
 
 def as_json(answers: Any) -> str:

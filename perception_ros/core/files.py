@@ -68,6 +68,22 @@ def write_bytes(path: Path, payload: bytes) -> None:
         raise
 
 
+def check_writable(path: Path) -> None:
+    """Look whether `write_bytes` could write a file, before the work whose results it is for.
+
+    :raises OSError: it could not.
+    """
+    if path.is_dir():
+        raise OSError('expected the name of a file, got a folder')
+    if path.exists() and not path.is_file():
+        if not os.access(path, os.W_OK):
+            raise OSError('expected what can be written')
+        return
+    folder = path.absolute().parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise OSError('expected a name in a folder that is there and can be written')
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -175,7 +175,8 @@ class TrustNews:
                 continue
             bad = self._bad.setdefault(name, _Bad(now_ns))
             cause = cause_of(standing.reason)
-            if now_ns - bad.since_ns >= self._patience_ns and cause not in bad.told:
-                if len(bad.told) < MOST_CAUSES:
-                    bad.told.add(cause)
-                    yield name, standing.reason
+            if now_ns - bad.since_ns < self._patience_ns or len(bad.told) >= MOST_CAUSES:
+                continue
+            if cause not in bad.told:
+                bad.told.add(cause)
+                yield name, standing.reason

@@ -15,6 +15,7 @@ from perception_ros.evaluation.scenes import LENS
 from perception_ros.evaluation.tracks import iou, nearness, TrackFigures, TrackScorer
 from perception_ros.evaluation.traffic import Moment, SCORE_THRESHOLD, SWEEP_EVERY
 from perception_ros.fusion.config import FusionCameraConfig, FusionConfig
+from perception_ros.fusion.ground import floor_of
 from perception_ros.fusion.pipeline import PlacedSweep, SweepPipeline
 from perception_ros.fusion.types import FusionSet, Sweep, Tracks, View
 from perception_ros.tracking.images import ImageTracker
@@ -113,7 +114,7 @@ class _Street:
         sweep = Sweep(moment.stamp_ns, moment.stamp_ns, 'lidar', scene.points)
         fused = self._pipeline.fuse(PlacedSweep(
             FusionSet(sweep, tuple(views)), {}, True, True, 'base_link', scene.base_from_lidar,
-            'odom', moment.odom_from_base,
+            'odom', moment.odom_from_base, 0, floor_of(scene.base_from_lidar),
         ), painted=False)
         tracks = self._objects.update(fused.objects, fused.ids, 'odom', moment.odom_from_base)
         pairs = self._in_space.add(

@@ -40,8 +40,8 @@ class Terrain:
     map's origin may be so far away that float32 tells no centimetres there.
     points: float32 [N, 3] m; heights: float32 [N], above the ground, m; NaN where a point is not
     finite; plane: float64 [3], a, b, c of the ground z = a x + b y + c, without its bumps;
-    is_seen: whether points say so, or nothing does and it is where the output's frame stands;
-    output_from_lidar: of the frame whose axes these are.
+    is_seen: whether points of this sweep say so; output_from_lidar: of the frame whose axes these
+    are.
     """
 
     points: NDArray[np.float32]
@@ -51,8 +51,17 @@ class Terrain:
     output_from_lidar: Matrix
 
     @classmethod
-    def of(cls, points: NDArray[np.float32], output_from_lidar: Matrix) -> Terrain:
-        """Look at the points [N, 3] of a sweep, in the LiDAR's frame."""
+    def of(
+        cls,
+        points: NDArray[np.float32],
+        output_from_lidar: Matrix,
+        unseen: NDArray[np.float64] | None = None,
+    ) -> Terrain:
+        """Look at the points [N, 3] of a sweep, in the LiDAR's frame.
+
+        :param unseen: where the ground is if no point says so, as `floor_of`; None: that of the
+            output's frame.
+        """
         with np.errstate(invalid='ignore'):  # infinity in two directions is no number
             level = points @ output_from_lidar[:3, :3].T.astype(np.float32)
         cells = _cells(level[:, 0], level[:, 1])
@@ -60,10 +69,19 @@ class Terrain:
         known, lows = _lows(cells[::step], level[::step])
         plane = _plane(lows)
         if not len(lows):
-            plane[2] = -output_from_lidar[2, 3]  # where the output's frame stands
+            *normal, off_m = floor_of(output_from_lidar) if unseen is None else unseen
+            nx, ny, nz = output_from_lidar[:3, :3] @ normal
+            plane = np.array([-nx, -ny, off_m]) / nz
         bumps = _bumps(known, lows, plane)
         under = _on_plane(plane.astype(np.float32), level[:, 0], level[:, 1]) + bumps[cells]
         return cls(level, level[:, 2] - under, plane, len(lows) > 0, output_from_lidar)
+
+    @property
+    def floor(self) -> NDArray[np.float64]:
+        """The plane in the LiDAR's frame, as `floor_of`."""
+        a, b, c = self.plane
+        upright = np.array([-a, -b, 1.0, c]) / np.sqrt(a * a + b * b + 1)
+        return np.append(upright[:3] @ self.output_from_lidar[:3, :3], upright[3])
 
     @property
     def origin(self) -> NDArray[np.float64]:
@@ -76,6 +94,11 @@ class Terrain:
         matrix = np.eye(4)
         matrix[:3, :3] = self.output_from_lidar[:3, :3]
         return matrix
+
+
+def floor_of(frame_from_lidar: Matrix) -> NDArray[np.float64]:
+    """Return where a frame's x and y lie, float64 [4]: n and d, for n p = d in the LiDAR's."""
+    return np.append(frame_from_lidar[2, :3], -frame_from_lidar[2, 3])
 
 
 def _cells(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.intp]:

@@ -11,7 +11,7 @@ that camera's part of one sweep and is told in `PlacedSweep.problems`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from perception_ros.fusion.calibration import Calibration
 from perception_ros.fusion.camera import CameraModel
 from perception_ros.fusion.camera_info import camera_model
 from perception_ros.fusion.config import FusionConfig
-from perception_ros.fusion.ground import Terrain
+from perception_ros.fusion.ground import floor_of, Terrain
 from perception_ros.fusion.matcher import MatchedImage, MatchedSweep
 from perception_ros.fusion.objects import find_objects, see_all
 from perception_ros.fusion.painting import paint
@@ -35,6 +35,9 @@ from perception_ros.fusion.types import FusionSet, Matrix, Objects, Paint, Sweep
 
 CARRIED_ON_NS = 1_000_000_000
 """For so long a frame that fell silent, odometry above all, is thought to go on as before."""
+
+BEHIND_NS = 200_000_000
+"""What is known of the vehicle's motion may be so old: braking hard it is off by 0.3 m then."""
 
 APART_NS = 1_000_000_000
 """A camera whose images are further than this from a sweep is not late: its clock is another."""
@@ -74,7 +77,9 @@ class PlacedSweep:
     problems: camera -> why it has no part in it; is_compensated: whether the vehicle's motion is
     taken out. frame_id, output_from_lidar: the frame of objects; is_in_output_frame: whether that
     is the one that was asked for, not the LiDAR's. fixed_frame_id, fixed_from_output: one in which
-    the world stands still, the same as the output's where nobody knows another.
+    the world stands still, the same as the output's where nobody knows another; behind_ns: for how
+    long before the newest of sweep and images nothing is known of it. floor: where the vehicle
+    stands, as `ground.floor_of`.
     """
 
     fusion_set: FusionSet
@@ -85,6 +90,8 @@ class PlacedSweep:
     output_from_lidar: Matrix
     fixed_frame_id: str
     fixed_from_output: Matrix
+    behind_ns: int
+    floor: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,6 +122,8 @@ class SweepPipeline:
         path = config.calibration_file
         self.calibration = calibrations.load(Path(path)) if path else Calibration()
         self._class_names: tuple[str, ...] = ()
+        self._floor: NDArray[np.float64] | None = None
+        """Where the last sweep that saw the ground saw it."""
         self._infos: dict[str, Any] = {}
         self._lenses: dict[tuple[str, tuple[int, int] | None], CameraModel] = {}
         self.calibration_problems = self._use_calibration()
@@ -153,7 +162,8 @@ class SweepPipeline:
         :param outputs: by camera, of the images that were matched; a camera that is not among
             them, or says nothing that can be used, counts as missing.
         """
-        views, problems, is_compensated = [], {}, True
+        views: list[View] = []
+        problems, is_compensated = {}, True
         for camera, image in matched.images.items():
             if camera not in outputs:
                 continue
@@ -186,6 +196,8 @@ class SweepPipeline:
             FusionSet(matched.sweep, tuple(views), missing), problems, is_compensated,
             frame_id == self.config.output_frame, frame_id, output_from_lidar,
             *self._fixed(frame_id, matched.sweep.stamp_ns),
+            self._behind_ns(matched.sweep, views),
+            floor_of(self._base_from(matched.sweep.frame_id)),
         )
 
     def fuse(self, placed: PlacedSweep, *, painted: bool = True) -> FusedSweep:
@@ -195,7 +207,12 @@ class SweepPipeline:
         """
         fusion_set = placed.fusion_set
         with np.errstate(invalid='ignore'):  # beams that met nothing are no number
-            terrain = Terrain.of(fusion_set.sweep.points, placed.output_from_lidar)
+            terrain = Terrain.of(
+                fusion_set.sweep.points, placed.output_from_lidar,
+                placed.floor if self._floor is None else self._floor,
+            )
+            if terrain.is_seen:
+                self._floor = terrain.floor
             seen = see_all(fusion_set)
             objects = find_objects(
                 fusion_set, seen, terrain, self.config.objects, frame_id=placed.frame_id
@@ -283,6 +300,22 @@ class SweepPipeline:
             )
         except TransformError:
             return sweep.frame_id, np.eye(4)
+
+    def _base_from(self, lidar: str) -> Matrix:
+        """Return where the LiDAR is in the vehicle's frame; where none is known: in its own."""
+        try:
+            return self.tree.lookup(self.tree.base(lidar), lidar)
+        except TransformError:
+            return np.eye(4)
+
+    def _behind_ns(self, sweep: Sweep, views: Sequence[View]) -> int:
+        """Return for how long what is known of the vehicle's motion does not reach."""
+        try:
+            newest_ns = self.tree.newest_ns(self.config.fixed_frame, sweep.frame_id)
+        except TransformError:
+            return 0  # nothing is known of it, which is told already
+        stamps_ns = [sweep.stamp_ns, *(view.stamp_ns for view in views)]
+        return 0 if newest_ns is None else max(0, max(stamps_ns) - newest_ns)
 
     def _fixed(self, frame_id: str, stamp_ns: int) -> tuple[str, Matrix]:
         """Return the frame in which the world stands still, and where the objects' frame is."""

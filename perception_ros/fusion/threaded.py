@@ -20,7 +20,7 @@ from perception_ros.core.drop_log import DropLog
 from perception_ros.core.errors import PerceptionError
 from perception_ros.fusion.config import FusionConfig
 from perception_ros.fusion.matcher import MatchedSweep, SweepMatcher
-from perception_ros.fusion.pipeline import FusedSweep, ImageOutputs, SweepPipeline
+from perception_ros.fusion.pipeline import BEHIND_NS, FusedSweep, ImageOutputs, SweepPipeline
 from perception_ros.fusion.types import Sweep
 
 _log = logging.getLogger(__name__)
@@ -88,6 +88,7 @@ class SweepCounters:
         with self._lock:
             self._counts['fused'] += 1
             self._counts['uncompensated'] += not sweep.placed.is_compensated
+            self._counts['guessed'] += sweep.placed.behind_ns > BEHIND_NS
             self._counts['unplaced'] += not sweep.placed.is_in_output_frame
             for view in fusion_set.views:
                 self._cameras[view.camera, 'fused'] += 1

@@ -163,6 +163,13 @@ class TransformTree:
         *_, top = self._upwards(_named(frame))
         return top
 
+    def base(self, frame: str) -> str:
+        """Return the topmost frame that a frame is fixed to, as the vehicle's; itself if none."""
+        frame = _named(frame)
+        while (link := self._links.get(frame)) and link.is_static:
+            frame = link.parent
+        return frame
+
     def add(
         self, parent: str, child: str, stamp_ns: int, matrix: Matrix, is_static: bool = False
     ) -> None:

@@ -13,6 +13,7 @@ from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
 
+from perception_ros.fusion.pipeline import BEHIND_NS
 from perception_ros.fusion.threaded import ThreadedSweeps
 from perception_ros.ros.messages import to_diagnostics
 from perception_ros.ros.qos import make_qos
@@ -124,7 +125,7 @@ class FusionHealth:
     ) -> Status:
         values: dict[str, Any] = {
             name: counts[name]
-            for name in ('fused', 'failed', 'skipped', 'uncompensated', 'unplaced')
+            for name in ('fused', 'failed', 'skipped', 'uncompensated', 'guessed', 'unplaced')
         }
         if latencies_ms:
             for name, share in (('p50', 50), ('p95', 95), ('p99', 99), ('max', 100)):
@@ -147,6 +148,12 @@ class FusionHealth:
             fixed = config.fixed_frame
             wrong.append(
                 f"the vehicle's motion is not taken out: /tf does not connect {fixed!r} then"
+            )
+        elif counts['guessed']:
+            wrong.append(
+                f'{config.fixed_frame!r} is more than {BEHIND_NS / 1e6:g} ms behind: the '
+                "vehicle's motion is guessed; let odometry be published sooner, or see whether "
+                'its stamps are of the same clock as those of the LiDAR'
             )
         level = DiagnosticStatus.WARN if wrong else DiagnosticStatus.OK
         return Status(level, '; '.join([text, *wrong]), values)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
+from perception_ros.core.poses import pose
 from perception_ros.evaluation.scenes import Array, LIDAR_M, Scene, street, Thing
 from perception_ros.fusion.ground import Terrain
 
@@ -84,3 +85,20 @@ def test_a_point_that_is_none_has_no_height() -> None:
     assert none.any()
     assert np.isnan(terrain.heights[none]).all()
     assert np.isfinite(terrain.heights[~none]).all()
+
+
+@pytest.mark.parametrize('tilt', [0.0, 0.2, -0.4])
+def test_where_no_point_says_the_ground_is_where_it_was(tilt: float) -> None:
+    """A LiDAR that fell blind in a map whose origin is far below: the vehicle stands as before."""
+    scene = Scene(street(1).things, np.array([0.03, -0.02, 0.0]))
+    seen = Terrain.of(scene.points, scene.base_from_lidar)
+    map_from_base = pose((500, 300, 119), (np.sin(tilt / 2), 0, 0, np.cos(tilt / 2)))
+    blind = Terrain.of(
+        np.full((10, 3), np.nan, np.float32), map_from_base @ scene.base_from_lidar, seen.floor
+    )
+    assert not blind.is_seen
+    a, b, c = seen.plane
+    in_base = np.array([10.0, 4.0, a * 10 + b * 4 + c]) + seen.origin
+    x, y, z = (map_from_base @ (*in_base, 1))[:3] - blind.origin
+    a, b, c = blind.plane
+    assert a * x + b * y + c == pytest.approx(z, abs=1e-6)

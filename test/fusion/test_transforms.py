@@ -247,6 +247,16 @@ def test_one_message_of_long_ago_costs_nothing() -> None:
         assert tree.lookup('odom', 'base', ms * MS)[0, 3] == 1
 
 
+def test_what_a_frame_is_fixed_to() -> None:
+    tree = TransformTree()
+    tree.add('odom', 'base_link', 0, at(0))
+    tree.add('base_link', 'roof', 0, at(0), is_static=True)
+    tree.add('roof', 'lidar', 0, at(0), is_static=True)
+    assert tree.base('/lidar') == tree.base('base_link') == 'base_link'
+    assert tree.base('odom') == 'odom'
+    assert tree.base('nobody knows it') == 'nobody knows it'
+
+
 def test_said_twice_the_last_word_counts() -> None:
     tree = TransformTree()
     for x in (1.0, 2.0):
