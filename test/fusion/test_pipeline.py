@@ -113,6 +113,26 @@ def test_odometry_that_is_behind_is_carried_on(sweep_ms: int, image_ms: int) -> 
     assert placed.is_compensated
     assert placed.fixed_frame_id == 'odom'
     assert placed.fixed_from_output[0, 3] == pytest.approx(SPEED_M_S * sweep_ms / 1000)
+    assert placed.behind_ns == (image_ms - 1380) * MS
+
+
+def test_where_a_blind_lidar_is_in_a_map_things_stand_where_the_vehicle_does() -> None:
+    """The map's origin is 119 m further down; the ground that was seen, 2 cm lower, counts."""
+    found = []
+    for seen in (False, True):
+        made = pipeline(output_frame='map')
+        made.transform('map', 'odom', S, pose((0, 0, 119), STILL), is_static=True)
+        if seen:
+            x, y = np.meshgrid(np.arange(4, 40, 0.5), np.arange(-20, 20, 0.5))
+            road = np.stack([x, y, np.full_like(x, -1.82)], axis=-1).reshape(-1, 3)
+            sweep = Sweep(1100 * MS, 0, 'lidar', road.astype(np.float32))
+            made.fuse(made.place(MatchedSweep(sweep, {}, ('front', 'rear')), {}))
+        blind = Sweep(1200 * MS, 0, 'lidar', np.full((9, 3), np.nan, np.float32))
+        item = MatchedSweep(blind, {'front': MatchedImage(1200 * MS, {})}, ('rear',))
+        objects = made.fuse(made.place(item, {'front': outputs()})).objects
+        assert objects.by_camera.tolist() == [True]
+        found.append(float(objects.centres[0, 2] - objects.sizes[0, 2] / 2))
+    assert found == pytest.approx([119.0, 118.98], abs=0.005)
 
 
 def test_odometry_that_has_gone_is_not_made_up() -> None:

@@ -338,6 +338,23 @@ def test_sweeps_that_are_lost_on_the_way_are_told(vehicle: Vehicle) -> None:
     ))
 
 
+def test_odometry_that_is_behind_is_told() -> None:
+    """The motion is guessed then, and is off by metres when the vehicle brakes."""
+    with closing(Vehicle(fixed_frame='odom').drive()) as vehicle:
+        vehicle.frames()
+        vehicle.lens()
+        moved = transform('odom', 'base_link', np.zeros(3))
+        moved.header.stamp.sec = 5
+        vehicle.publish('/tf', TFMessage(transforms=[moved]))
+        with vehicle.node.known() as pipeline:
+            tree = pipeline.tree
+        wait_until(lambda: 'odom' in tree.frames)
+        objects = vehicle.listen(Detection3DArray, '/perception/objects')
+        fused(vehicle, objects, 5 * S + 700_000_000)
+        status = said(vehicle, 'fusion', "'odom' is more than 200 ms behind")
+        assert status.level == DiagnosticStatus.WARN
+
+
 def test_a_camera_that_goes_and_comes_back() -> None:
     """What the others say is fused meanwhile, and the sweeps do not wait for it for long."""
     with closing(Vehicle('front', 'rear').drive()) as vehicle:
