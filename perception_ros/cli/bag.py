@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import Progress, track
+from rich.progress import Progress
 from rich.table import Table
 import typer
 
@@ -19,6 +19,7 @@ from perception_ros.cli.answers import give
 from perception_ros.cli.bag_options import End, Source, Start
 from perception_ros.cli.faults import Faults
 from perception_ros.cli.main import split_names, warn
+from perception_ros.cli.progress import progress
 from perception_ros.core.errors import BagError
 
 need_library()
@@ -149,13 +150,7 @@ def make(
         jpeg_quality=quality, horizontal_fov_deg=fov, head=head, frames=frames,
         labels=split_names(labels),
     )
-    console = Console(stderr=True)
-    counts = record(
-        data, output, options, overwrite=overwrite,
-        track=lambda items: track(
-            items, console=console, transient=True, disable=not console.is_terminal
-        ),
-    )
+    counts = record(data, output, options, overwrite=overwrite, track=progress)
     _print_counts(Console(), output, counts)
 
 

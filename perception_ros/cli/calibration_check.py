@@ -7,7 +7,6 @@ from typing import Annotated
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 import typer
 
@@ -15,6 +14,7 @@ from perception_ros.bags import need_library
 from perception_ros.cli.answers import give, writable
 from perception_ros.cli.bag_options import Source
 from perception_ros.cli.main import split_names, warn
+from perception_ros.cli.progress import progress
 
 need_library()
 
@@ -55,10 +55,8 @@ def calibration_check(
     writable(json_file)
     options = Options(split_names(cameras), lidar, frames, rectified)
     known = load(calibration) if calibration else None
-    console = Console(stderr=True)
     with open_bag(bag) as opened:
-        found = check(opened, options, known, lambda items: iter(track(
-            items, console=console, transient=True, disable=not console.is_terminal)))
+        found = check(opened, options, known, progress)
     give(found.as_json(), json_file, lambda: _print(Console(), found))
     if report:
         from perception_ros.calibration.page import write  # needs more libraries

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 import typer
 
@@ -16,6 +15,7 @@ from perception_ros import evaluation
 from perception_ros.backends import EngineOptions, open_engine
 from perception_ros.bundles import Bundle
 from perception_ros.cli.answers import give, writable
+from perception_ros.cli.progress import progress
 from perception_ros.core.errors import DatasetError
 from perception_ros.evaluation import Accuracy, open_dataset
 from perception_ros.evaluation.accuracy import common_classes
@@ -62,16 +62,10 @@ def evaluate(
     datasets = open_datasets(dataset, split=split, labels=labels, rename=rename)
     for data in datasets:
         common_classes(opened.manifest, data)  # before minutes of work
-    console = Console(stderr=True)
     results = []
     with open_engine(opened, backend, EngineOptions(max_batch=1, device=device)) as engine:
         for data in datasets:
-            results.append(evaluation.evaluate(
-                opened.manifest, engine, data,
-                lambda batches: track(
-                    batches, console=console, transient=True, disable=not console.is_terminal
-                ),
-            ))
+            results.append(evaluation.evaluate(opened.manifest, engine, data, progress))
         info = engine.info
     answers: dict[str, Any] = {
         'bundle': opened.manifest.name, 'sha256': opened.manifest.graph.sha256,

@@ -8,11 +8,11 @@ from typing import Annotated
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 import typer
 
 from perception_ros.cli.answers import give, writable
+from perception_ros.cli.progress import progress
 from perception_ros.recording.alignment import AlignmentFigures, measure
 
 
@@ -30,9 +30,7 @@ def evaluate_calibration_check(
     console = Console(stderr=True)
     if not console.is_terminal:
         console.print('Each image is checked some thirty times: about ten seconds an image')
-    figures = measure(data, track=lambda jobs: track(
-        jobs, console=console, transient=True, disable=not console.is_terminal
-    ))
+    figures = measure(data, track=progress)
     give([item.model_dump() for item in figures], json_file, lambda: _print(Console(), figures))
 
 

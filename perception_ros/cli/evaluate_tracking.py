@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 import typer
 
 from perception_ros.backends import EngineOptions, open_engine
 from perception_ros.bundles import Bundle
 from perception_ros.cli.answers import give, writable
+from perception_ros.cli.progress import progress
 from perception_ros.core.errors import ConfigError
 from perception_ros.core.model import Model
 from perception_ros.core.types import Detections, Frame
@@ -109,10 +109,7 @@ def _found(clip: Path, bundle: str, backend: str) -> tuple[list[Detections], flo
     found = []
     with open_engine(opened, backend, EngineOptions(max_batch=1)) as engine:
         model = Model(opened.manifest.name, opened.manifest, engine)
-        told = track(
-            pictures(clip, 1, console.print), total=None, description=clip.name, console=console,
-            transient=True, disable=not console.is_terminal,
-        )
+        told = progress(pictures(clip, 1, console.print), clip.name, console=console)
         for index, picture in told:
             result, = model.infer([Frame('clip', index + 1, 1, picture.image)])
             assert result.detections is not None, 'a model with boxes in its manifest gives boxes'

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 import json
 from pathlib import Path
 from typing import Annotated, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 import typer
 
 from perception_ros.cli.answers import write
 from perception_ros.cli.crew_options import crew_of, Ray, WorkerCpus, WorkerGpus, Workers
 from perception_ros.cli.main import complain, split_names
+from perception_ros.cli.progress import progress
 from perception_ros.core.errors import ConfigError
 from perception_ros.labelling.label import label as label_pictures
 from perception_ros.labelling.label import LabelOptions
@@ -66,25 +65,19 @@ def label(
     if output.is_dir():
         raise ConfigError(f'{output}: expected a file to write the labels to, got a folder')
     check(inputs)
-    console, problems = Console(stderr=True), 0
+    problems = 0
 
     def tell(problem: str) -> None:
         nonlocal problems
         problems += 1
         complain(problem)
 
-    def tracked(pictures: Iterable[Any]) -> Iterable[Any]:
-        return track(
-            pictures, total=None, console=console, transient=True,
-            disable=not console.is_terminal,
-        )
-
     found = label_pictures(
         LabelOptions(
             tuple(inputs), bundle, output, images, score_threshold, split_names(classes), every,
             batch, backend, device,
         ),
-        tell, crew_of(workers, ray, worker_cpus, worker_gpus), tracked,
+        tell, crew_of(workers, ray, worker_cpus, worker_gpus), progress,
     )
     write(output, json.dumps(found, ensure_ascii=False) + '\n')
     _print(Console(), found, output)

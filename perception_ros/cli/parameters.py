@@ -62,8 +62,7 @@ def parameters(
         typer.echo(as_markdown(), nl=False)
     else:
         names = {'camera_names': _names(cameras), 'model_names': _names(models)}
-        for parameter, listed in names.items():
-            check_once(parameter, listed)
+        check_once(names)
         typer.echo(as_yaml(LAYOUTS[node], names), nl=False)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 import typer
 
@@ -21,6 +20,7 @@ from perception_ros.cli.evaluate import (
     share,
 )
 from perception_ros.cli.main import complain
+from perception_ros.cli.progress import progress
 from perception_ros.core.errors import QuantizationError
 from perception_ros.quantization import Gate, Outcome, Request
 from perception_ros.quantization import quantize as run
@@ -80,18 +80,11 @@ def quantize(
         overwrite=overwrite,
         rounds=7 if latency else 0,
     )
-    console, progress = Console(), Console(stderr=True)
-
-    def bar(items: Sequence[Any], description: str) -> Iterable[Any]:
-        return track(
-            items, description, console=progress, transient=True,
-            disable=not progress.is_terminal,
-        )
-
+    console, stderr = Console(), Console(stderr=True)
     outcome = run(
         request,
-        lambda sentence: progress.print(sentence, highlight=False, markup=False, soft_wrap=True),
-        bar,
+        lambda sentence: stderr.print(sentence, highlight=False, markup=False, soft_wrap=True),
+        partial(progress, console=stderr),
     )
     _print(console, outcome)
     if outcome.problems:

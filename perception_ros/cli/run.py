@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 import typer
 
@@ -23,6 +22,7 @@ from perception_ros.bags import is_bag, need_library
 from perception_ros.bundles import Bundle
 from perception_ros.cli.answers import give
 from perception_ros.cli.main import complain, split_names
+from perception_ros.cli.progress import progress
 from perception_ros.core.errors import ConfigError, ImageError
 from perception_ros.core.image_file import read_image
 from perception_ros.core.model import Model
@@ -87,11 +87,8 @@ def run(
         )
         threshold = None if score_threshold is None else lambda camera: score_threshold
         model = Model(opened.manifest.name, opened.manifest, engine, score_threshold=threshold)
-        stderr = Console(stderr=True)
-        for item in track(
-            chain.from_iterable(sources), total=sum(len(source) for source in sources),
-            console=stderr, transient=True, disable=not stderr.is_terminal,
-        ):
+        total = sum(len(source) for source in sources)
+        for item in progress(chain.from_iterable(sources), total=total):
             try:
                 result = model.infer([item.frame()])[0]
                 entries.append({**item.about, **entry(result)})

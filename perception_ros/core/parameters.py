@@ -71,8 +71,7 @@ class Layout(Generic[ConfigT]):
 
         :raises ConfigError: naming each wrong key, what was expected and what came.
         """
-        for parameter, listed in names.items():
-            check_once(parameter, listed)
+        check_once(names)
         nested: dict[str, Any] = {
             section: {name: {} for name in names.get(parameter, ())}
             for parameter, section in self.sections.items()
@@ -96,14 +95,18 @@ PERCEPTION = Layout(PerceptionConfig, 'perception_node', {
 })
 
 
-def check_once(parameter: str, names: Iterable[str]) -> None:
+def check_once(names: Names) -> None:
     """Look whether a list of names has one twice, whose parameters could not be told apart.
 
+    :param names: by the parameter that lists them.
     :raises ConfigError: it has.
     """
-    twice = [name for name, count in Counter(list(names)).items() if count > 1]
-    if twice:
-        raise ConfigError(f'{parameter}: expected each name once, got {twice[0]!r} twice or more')
+    for parameter, listed in names.items():
+        twice = [name for name, count in Counter(list(listed)).items() if count > 1]
+        if twice:
+            raise ConfigError(
+                f'{parameter}: expected each name once, got {twice[0]!r} twice or more'
+            )
 
 
 def is_live(field: FieldInfo) -> bool:

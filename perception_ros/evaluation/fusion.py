@@ -90,6 +90,11 @@ class FusionFigures(BaseModel):
     """Centres within the ellipse in which their covariances say that 95 of 100 are."""
 
 
+def is_measured(points: int, range_m: float) -> bool:
+    """Say whether an object that no image cuts off is one that is measured."""
+    return points >= LEAST_POINTS and range_m <= MOST_RANGE_M
+
+
 def compare(
     name: str,
     points: NDArray[np.float64],

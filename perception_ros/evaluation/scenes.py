@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception_ros.core.types import Detections
-from perception_ros.fusion.camera import CameraModel
+from perception_ros.fusion.camera import CameraModel, Seen
 from perception_ros.fusion.ground import Terrain
 from perception_ros.fusion.objects import find_objects, ObjectSettings, see_all
 from perception_ros.fusion.types import FusionSet, Objects, Sweep, View
@@ -201,9 +201,16 @@ def fused(
     fusion_set: FusionSet, base_from_lidar: Array, settings: ObjectSettings = SETTINGS
 ) -> Objects:
     """Return the objects of a set in the vehicle's frame."""
-    terrain = Terrain.of(fusion_set.sweep.points, base_from_lidar)
-    return find_objects(
-        fusion_set, see_all(fusion_set), terrain, settings, frame_id='base_link'
+    return looked_at(fusion_set, base_from_lidar, settings)[-1]
+
+
+def looked_at(
+    fusion_set: FusionSet, base_from_lidar: Array, settings: ObjectSettings = SETTINGS
+) -> tuple[list[Seen], Terrain, Objects]:
+    """Return what each view sees, the ground, and the objects in the vehicle's frame."""
+    seen, terrain = see_all(fusion_set), Terrain.of(fusion_set.sweep.points, base_from_lidar)
+    return seen, terrain, find_objects(
+        fusion_set, seen, terrain, settings, frame_id='base_link'
     )
 
 

@@ -17,13 +17,11 @@ from perception_ros.evaluation.fusion import (
     figures,
     Found,
     FusionFigures,
-    LEAST_POINTS,
-    MOST_RANGE_M,
+    is_measured,
     Placed,
 )
-from perception_ros.evaluation.scenes import fused, HEIGHT, LENS, Scene, SETTINGS, street, WIDTH
-from perception_ros.fusion.ground import Terrain
-from perception_ros.fusion.objects import find_objects, see_all
+from perception_ros.evaluation.scenes import fused, HEIGHT, LENS, looked_at, Scene, street, WIDTH
+from perception_ros.fusion.objects import see_all
 from perception_ros.fusion.painting import paint
 from perception_ros.fusion.types import FusionSet, Objects, Paint
 
@@ -116,14 +114,12 @@ def without_points(scene: Scene) -> FusionSet:
 
 def compared(scene: Scene, objects: Objects) -> Iterator[Placed]:
     """Hold what counts of a scene against the truth: not cut off, enough points, near enough."""
-    found = {
-        source: index for index, sources in enumerate(objects.sources) for source in sources
-    }
+    found = objects.by_source
     for camera, things, boxes in scene.shown:
         for number, (thing, box) in enumerate(zip(things, boxes, strict=True)):
             points = scene.points_of(thing)
             is_cut = box[:2].min() <= 1 or box[2] >= WIDTH - 1 or box[3] >= HEIGHT - 1
-            if is_cut or len(points) < LEAST_POINTS or np.hypot(thing.x, thing.y) > MOST_RANGE_M:
+            if is_cut or not is_measured(len(points), np.hypot(thing.x, thing.y)):
                 continue
             bottom = float(scene.ground @ [thing.x, thing.y, 1])
             index = found.get((camera, number))
@@ -168,9 +164,7 @@ def painted(
     fusion_set: FusionSet, scene: Scene, known: Sequence[str] = ()
 ) -> tuple[Paint, Objects]:
     """Return what the points of a scene show, and the objects; `known` is of `paint`."""
-    terrain = Terrain.of(fusion_set.sweep.points, scene.base_from_lidar)
-    seen = see_all(fusion_set)
-    objects = find_objects(fusion_set, seen, terrain, SETTINGS, frame_id='base_link')
+    seen, terrain, objects = looked_at(fusion_set, scene.base_from_lidar)
     return paint(fusion_set, seen, objects, terrain, known), objects
 
 

@@ -53,11 +53,6 @@ class _Step(NamedTuple):
         turn, _ = cv2.Rodrigues(self.way[:3, :3])
         return np.append(self.way[:3, 3], _LEVER_M * turn) / (self.step_ns / _S)
 
-    def slack_m_s(self, other: _Step) -> float:
-        """Return how much its speed may differ from that of another step of the same motion."""
-        apart_s = abs(self.middle_ns - other.middle_ns) / _S
-        return _PULL_M_S2 * apart_s + _NOISE_M / (self.step_ns / _S)
-
 
 _NO_STEP = _Step(np.eye(4), 1, 0.0)
 
@@ -123,7 +118,7 @@ class _Link:
     def _carried_on(self, stamp_ns: int) -> Matrix:
         """Return where the child will be if it goes on, and turns, as it did last."""
         if self.motion is None:
-            self.motion = _last_motion(list(self._last_steps()))
+            self.motion = _last_motion(list(self._last_steps())[::-1])
         step, step_ns, _ = self.motion
         return _moved(self.matrices[-1], step, step_ns, stamp_ns - self.stamps[-1])
 
@@ -361,21 +356,21 @@ def _last_motion(steps: Sequence[_Step]) -> _Step:
     metres a second that nobody drives. So it begins with the step that is most like all others,
     and goes on to each later one that can follow from the last.
 
-    :param steps: the newest first.
+    :param steps: the newest last.
     """
-    if len(steps) < 2:
+    if not steps:
         return _NO_STEP
-    steps = steps[::-1]
     speeds = np.array([step.speeds_m_s for step in steps])
+    seconds = np.array([step.step_ns for step in steps]) / _S
+    middles_s = np.array([step.middle_ns for step in steps]) / _S
     apart_m_s = np.linalg.norm(speeds[:, None] - speeds, axis=2)
+    slack_m_s = _PULL_M_S2 * np.abs(middles_s[:, None] - middles_s) + _NOISE_M / seconds[:, None]
+    follows = apart_m_s <= slack_m_s
     last = int(apart_m_s.sum(axis=1).argmin())
-    if not any(
-        apart_m_s[last, other] <= steps[last].slack_m_s(steps[other])
-        for other in range(len(steps)) if other != last
-    ):
+    if follows[last].sum() < 2:  # itself alone
         return _NO_STEP
     for index in range(last + 1, len(steps)):
-        if apart_m_s[last, index] <= steps[index].slack_m_s(steps[last]):
+        if follows[index, last]:
             last = index
     return steps[last]
 

@@ -104,6 +104,11 @@ class Objects:
         """Return the number of objects."""
         return len(self.scores)
 
+    @property
+    def by_source(self) -> dict[tuple[str, int], int]:
+        """Which object each detection is a part of: (camera, index there) -> index here."""
+        return {source: index for index, sources in enumerate(self.sources) for source in sources}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tracks:

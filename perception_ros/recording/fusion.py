@@ -20,8 +20,7 @@ from perception_ros.evaluation.fusion import (
     figures,
     Found,
     FusionFigures,
-    LEAST_POINTS,
-    MOST_RANGE_M,
+    is_measured,
     PaintFigures,
     Placed,
 )
@@ -115,15 +114,13 @@ def _placed(sweep: LabelledSweep, terrain: Terrain, objects: Objects) -> Iterabl
     """Compare each labelled object that is good enough, once for each camera that shows it."""
     points = sweep.fusion_set.sweep.points
     eye = sweep.base_from_lidar[:3, 3]
-    found = {
-        source: index for index, sources in enumerate(objects.sources) for source in sources
-    }
+    found = objects.by_source
     for true in sweep.objects:
         inside = true.holds(points)
         base_from_object = sweep.base_from_lidar @ true.lidar_from_object
         centre = base_from_object[:3, 3]
         off = centre[:2] - eye[:2]
-        if true.is_cut or inside.sum() < LEAST_POINTS or np.hypot(*off) > MOST_RANGE_M:
+        if true.is_cut or not is_measured(inside.sum(), np.hypot(*off)):
             continue
         above = inside & (_above_bottom(true, points) > _ABOVE_M)
         index = found.get((true.camera, true.index))

@@ -172,9 +172,7 @@ def to_tracked_objects(tracks: Tracks, labels: Iterable[str] = ()) -> Any:
         kinematics = TrackedObjectKinematics(
             pose_with_covariance=pose,
             twist_with_covariance=twist,
-            orientation_availability=_orientation(
-                TrackedObjectKinematics, oriented, has_front
-            ),
+            orientation_availability=_orientation(TrackedObjectKinematics, oriented, has_front),
             is_stationary=speed_m_s < STATIONARY_M_S,
         )
         uuid = UUID(uuid=np.frombuffer(identity.to_bytes(16, 'big', signed=True), np.uint8))

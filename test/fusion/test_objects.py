@@ -22,10 +22,6 @@ AROUND = tuple(np.radians(range(0, 360, 55)))
 """Six cameras whose images overlap by 9 degrees and more."""
 
 
-def index_of(objects: Objects, camera: str, source: int) -> int:
-    return next(i for i, found in enumerate(objects.sources) if (camera, source) in found)
-
-
 @pytest.fixture(scope='module')
 def streets() -> list[tuple[Scene, Objects]]:
     return [(scene, scene.objects()) for scene in map(street, range(25))]
@@ -101,7 +97,7 @@ def test_a_frame_elsewhere_moves_what_is_found(
     there[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
     there[:3, 3] = x, y, z
     here, moved = scene.objects(), fused(scene.fusion_set, there @ scene.base_from_lidar)
-    same = [index_of(moved, *sources[0]) for sources in here.sources]
+    same = [moved.by_source[sources[0]] for sources in here.sources]
     # The cells of the ground lie otherwise, so a few points are ground that were none.
     expected = here.centres @ there[:3, :3].T + there[:3, 3]
     off = np.linalg.norm(moved.centres[same] - expected, axis=1)
@@ -185,7 +181,7 @@ def test_without_points_the_camera_says_where(streets: list[tuple[Scene, Objects
             for number, thing in enumerate(things):
                 if boxes[number][3] >= HEIGHT - 1 or not 0 < boxes[number][0] < WIDTH - 300:
                     continue
-                i = index_of(objects, camera, number)
+                i = objects.by_source[camera, number]
                 off = objects.centres[i][:2] - (thing.x, thing.y)
                 away = np.hypot(thing.x, thing.y)
                 ranges.append(abs(np.hypot(*objects.centres[i][:2]) - away) / away)
